@@ -1,0 +1,7 @@
+//! One file per hook: what is seen, the record, and (for the BPF target) the programs that fill it.
+
+pub mod exec;
+pub mod exit;
+pub mod fork;
+pub mod prctl;
+pub mod ptrace;

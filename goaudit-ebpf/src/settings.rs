@@ -1,0 +1,135 @@
+//! What the loader tells the programs before they are loaded: kernel struct offsets, scope, toggles.
+//!
+//! Rust eBPF has no CO-RE, so no kernel layout is compiled in: user space resolves every offset from the
+//! running kernel's BTF and writes this read-only global. An offset that this kernel does not have is
+//! [`ABSENT`]; the program then marks exactly the fields that need it as missing.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// This kernel has no such field (or its BTF does not say).
+pub const ABSENT: u32 = u32::MAX;
+
+/// Declares [`Offsets`] and the table that resolves it, so that a field and its kernel name cannot part.
+macro_rules! offsets {
+    ($($field:ident: $structure:literal . $member:literal,)*) => {
+        /// Byte offsets of kernel struct members; [`ABSENT`] where there is none.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct Offsets {
+            $(#[doc = concat!("`", $structure, ".", $member, "`")] pub $field: u32,)*
+        }
+
+        /// Name of each offset, its kernel struct and the member's path in it (dots step into nested
+        /// members, anonymous ones are transparent), in the order of the fields.
+        pub const OFFSETS: &[(&str, &str, &str)] = &[$((stringify!($field), $structure, $member),)*];
+
+        impl Offsets {
+            /// All absent.
+            pub const NONE: Self = Self { $($field: ABSENT,)* };
+        }
+    };
+}
+
+offsets! {
+    task_group_leader: "task_struct"."group_leader",
+    task_real_parent: "task_struct"."real_parent",
+    task_tgid: "task_struct"."tgid",
+    task_pid: "task_struct"."pid",
+    task_start_boottime: "task_struct"."start_boottime",
+    task_cred: "task_struct"."cred",
+    task_mm: "task_struct"."mm",
+    task_fs: "task_struct"."fs",
+    task_nsproxy: "task_struct"."nsproxy",
+    task_thread_pid: "task_struct"."thread_pid",
+    task_signal: "task_struct"."signal",
+    task_flags: "task_struct"."flags",
+    task_exit_code: "task_struct"."exit_code",
+    task_loginuid: "task_struct"."loginuid",
+    task_sessionid: "task_struct"."sessionid",
+    task_atomic_flags: "task_struct"."atomic_flags",
+    task_seccomp_mode: "task_struct"."seccomp.mode",
+    task_pdeath_signal: "task_struct"."pdeath_signal",
+    task_timer_slack_ns: "task_struct"."timer_slack_ns",
+    task_comm: "task_struct"."comm",
+    cred_uid: "cred"."uid",
+    cred_securebits: "cred"."securebits",
+    cred_cap_inheritable: "cred"."cap_inheritable",
+    cred_cap_permitted: "cred"."cap_permitted",
+    cred_cap_effective: "cred"."cap_effective",
+    cred_cap_bset: "cred"."cap_bset",
+    cred_cap_ambient: "cred"."cap_ambient",
+    cred_user_ns: "cred"."user_ns",
+    signal_live: "signal_struct"."live",
+    signal_flags: "signal_struct"."flags",
+    signal_group_exit_code: "signal_struct"."group_exit_code",
+    mm_arg_start: "mm_struct"."arg_start",
+    mm_arg_end: "mm_struct"."arg_end",
+    mm_env_start: "mm_struct"."env_start",
+    mm_env_end: "mm_struct"."env_end",
+    mm_exe_file: "mm_struct"."exe_file",
+    mm_flags: "mm_struct"."flags",
+    bprm_argc: "linux_binprm"."argc",
+    bprm_envc: "linux_binprm"."envc",
+    bprm_filename: "linux_binprm"."filename",
+    bprm_interp: "linux_binprm"."interp",
+    file_path: "file"."f_path",
+    file_inode: "file"."f_inode",
+    inode_ino: "inode"."i_ino",
+    inode_sb: "inode"."i_sb",
+    super_block_dev: "super_block"."s_dev",
+    fs_pwd: "fs_struct"."pwd",
+    path_mnt: "path"."mnt",
+    path_dentry: "path"."dentry",
+    dentry_parent: "dentry"."d_parent",
+    dentry_name: "dentry"."d_name.name",
+    vfsmount_root: "vfsmount"."mnt_root",
+    mount_mnt: "mount"."mnt",
+    mount_parent: "mount"."mnt_parent",
+    mount_mountpoint: "mount"."mnt_mountpoint",
+    nsproxy_uts: "nsproxy"."uts_ns",
+    nsproxy_ipc: "nsproxy"."ipc_ns",
+    nsproxy_mnt: "nsproxy"."mnt_ns",
+    nsproxy_net: "nsproxy"."net_ns",
+    nsproxy_cgroup: "nsproxy"."cgroup_ns",
+    user_ns_inum: "user_namespace"."ns.inum",
+    pid_ns_inum: "pid_namespace"."ns.inum",
+    mnt_ns_inum: "mnt_namespace"."ns.inum",
+    net_ns_inum: "net"."ns.inum",
+    uts_ns_inum: "uts_namespace"."ns.inum",
+    ipc_ns_inum: "ipc_namespace"."ns.inum",
+    cgroup_ns_inum: "cgroup_namespace"."ns.inum",
+    pid_level: "pid"."level",
+    pid_numbers: "pid"."numbers",
+    upid_nr: "upid"."nr",
+    upid_ns: "upid"."ns",
+}
+
+/// Bits of [`Settings::toggles`].
+pub mod toggle {
+    /// Only processes in the map `SCOPE` (and their descendants) are recorded.
+    pub const SCOPED: u32 = 1 << 0;
+    /// The agent's own descendants are left out, too (its own process always is).
+    pub const SKIP_DESCENDANTS: u32 = 1 << 1;
+}
+
+/// The read-only global `SETTINGS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    /// [`crate::wire::ABI`] of the loader.
+    pub abi: u32,
+    /// Process id of the agent, initial pid namespace; never recorded.
+    pub own_tgid: u32,
+    /// Bits of [`toggle`].
+    pub toggles: u32,
+    /// Size of the ring in bytes.
+    pub ring_bytes: u32,
+    /// The reader is woken at the latest after this many records of a CPU.
+    pub wake_every: u32,
+    /// Size of one `struct upid`: `pid.numbers` is an array of them.
+    pub upid_size: u32,
+    /// Bits by [`crate::hook::ptrace::Check`]: which check functions are observed.
+    pub ptrace_checks: u32,
+    /// Kernel struct offsets.
+    pub offsets: Offsets,
+}

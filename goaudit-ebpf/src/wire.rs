@@ -1,0 +1,223 @@
+//! What every record looks like on the ring, and how loss is counted.
+//!
+//! A record is a [`Header`], then the fixed part of its [`Kind`], then nothing or bytes whose length the
+//! fixed part states. All integers are native-endian: producer and consumer share the machine.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::units::{Ktime, Tgid, Tid};
+
+/// Version of this contract. The loader writes it into [`crate::settings::Settings`]; object and agent of
+/// different versions refuse each other.
+pub const ABI: u32 = 1;
+
+/// Length of a task's name, NUL included (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// What a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Kind {
+    /// [`crate::hook::exec::Exec`]: a successful or failed execve/execveat. Ends its run of texts.
+    Exec = 1,
+    /// [`Text`]: a piece of a long value that belongs to the next main record of the same CPU and link.
+    Text = 2,
+    /// [`crate::hook::fork::Fork`]: a new process or thread.
+    Fork = 3,
+    /// [`crate::hook::exit::Exit`]: a process ended.
+    Exit = 4,
+    /// [`crate::hook::prctl::Prctl`].
+    Prctl = 5,
+    /// [`crate::hook::ptrace::Ptrace`].
+    Ptrace = 6,
+}
+
+impl Kind {
+    /// Every kind, in numeric order.
+    pub const ALL: [Self; 6] = [Self::Exec, Self::Text, Self::Fork, Self::Exit, Self::Prctl, Self::Ptrace];
+}
+
+impl TryFrom<u16> for Kind {
+    /// The unknown number.
+    type Error = u16;
+
+    fn try_from(number: u16) -> Result<Self, u16> {
+        Ok(match number {
+            1 => Self::Exec,
+            2 => Self::Text,
+            3 => Self::Fork,
+            4 => Self::Exit,
+            5 => Self::Prctl,
+            6 => Self::Ptrace,
+            unknown => return Err(unknown),
+        })
+    }
+}
+
+/// Fields of the header that the program could not read: bits of [`Header::missing`].
+pub mod missing {
+    /// `start`: `group_leader->start_boottime`.
+    pub const START: u32 = 1 << 0;
+    /// `ppid`: `real_parent->tgid`.
+    pub const PPID: u32 = 1 << 1;
+    /// `euid`, `egid`: `cred`.
+    pub const CRED: u32 = 1 << 2;
+    /// `auid`: `loginuid` (not configured in this kernel, or its offset is unknown).
+    pub const AUID: u32 = 1 << 3;
+    /// First bit that a record may use for its own fields.
+    pub const RECORD: u32 = 1 << 8;
+}
+
+/// The first 96 bytes of every record: what, when, in which order, and who did it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    /// Length of the whole record in bytes, header included.
+    pub len: u32,
+    /// A [`Kind`].
+    pub kind: u16,
+    /// Flags of the kind; zero where a kind has none.
+    pub flags: u16,
+    /// Number of this record on its CPU, from 1, taken before any point where a record can be lost.
+    pub seq: u64,
+    /// When the program ran.
+    pub ktime: Ktime,
+    /// When the process (its first thread) started; with `tgid` it names a process for ever.
+    pub start: Ktime,
+    /// cgroup v2 id (`bpf_get_current_cgroup_id`): the inode of the cgroup's directory.
+    pub cgroup: u64,
+    /// CPU that ran the program: `seq` counts on it.
+    pub cpu: u32,
+    /// Bits of [`missing`].
+    pub missing: u32,
+    /// Process.
+    pub tgid: Tgid,
+    /// Thread.
+    pub tid: Tid,
+    /// Real parent's process id.
+    pub ppid: Tgid,
+    /// Real user id, initial user namespace.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Effective user id.
+    pub euid: u32,
+    /// Effective group id.
+    pub egid: u32,
+    /// Audit login user id; `u32::MAX` when unset.
+    pub auid: u32,
+    /// The thread's name, NUL-padded.
+    pub comm: [u8; COMM_LEN],
+}
+const _: () = assert!(size_of::<Header>() == 96);
+
+/// What a [`Text`] holds a piece of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Section {
+    /// `linux_binprm.filename`: the path as the caller gave it.
+    Filename = 1,
+    /// `linux_binprm.interp`: the binary that really runs; differs from `Filename` for scripts.
+    Interp = 2,
+    /// Path of `mm->exe_file`: NUL-terminated names from the leaf up to the root of its mount tree.
+    Exe = 3,
+    /// Path of `fs->pwd`: the same form.
+    Cwd = 4,
+    /// `[arg_start, env_end)` of the committed mm: argument strings, then environment strings.
+    ArgsEnv = 5,
+    /// Argument strings as they stood at the system call's entry or failed exit: user memory, racy.
+    UserArgs = 6,
+    /// The file name argument of the system call, read from user memory: racy.
+    UserFilename = 7,
+}
+
+impl TryFrom<u16> for Section {
+    /// The unknown number.
+    type Error = u16;
+
+    fn try_from(number: u16) -> Result<Self, u16> {
+        Ok(match number {
+            1 => Self::Filename,
+            2 => Self::Interp,
+            3 => Self::Exe,
+            4 => Self::Cwd,
+            5 => Self::ArgsEnv,
+            6 => Self::UserArgs,
+            7 => Self::UserFilename,
+            unknown => return Err(unknown),
+        })
+    }
+}
+
+/// Flags of a [`Text`].
+pub mod text {
+    /// The kernel could not read some of the bytes (not resident, or unmapped): the value ends here.
+    pub const FAULT: u16 = 1 << 0;
+    /// The value is longer than what a program may send: it ends here, `total` states its length if known.
+    pub const CUT: u16 = 1 << 1;
+}
+
+/// A piece of a long value; `len` bytes follow.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Text {
+    /// Common head; `flags` are those of [`text`].
+    pub header: Header,
+    /// Ties the pieces to their main record: equal on both, unique on the CPU.
+    pub link: u64,
+    /// A [`Section`].
+    pub section: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// Position of the first byte within the value.
+    pub offset: u32,
+    /// Length of the whole value, or 0 when the kernel cannot tell.
+    pub total: u32,
+    /// Bytes that follow.
+    pub len: u32,
+}
+const _: () = assert!(size_of::<Text>() == 120);
+
+/// Longest piece of a [`Text`]: with its head it fits the per-CPU scratch (32 KiB limit of a per-CPU value).
+pub const TEXT_MAX: usize = 16 * 1024;
+
+/// Longest `ArgsEnv` that is sent whole; more than the kernel's default limit for argv and env together.
+pub const ARGS_ENV_MAX: usize = 4 * 1024 * 1024;
+
+/// Why a record that was seen is not on the ring. Index into [`CpuState::lost`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Lost {
+    /// The ring had no room.
+    RingFull = 0,
+    /// A flood-prone record gave way: the ring was three quarters full and the rest is kept for rare kinds.
+    Yielded = 1,
+    /// Another program was interrupted on this CPU while it held the scratch buffer.
+    Reentered = 2,
+    /// A map that the record needs was full.
+    MapFull = 3,
+}
+
+impl Lost {
+    /// Every cause, by index.
+    pub const ALL: [Self; 4] = [Self::RingFull, Self::Yielded, Self::Reentered, Self::MapFull];
+}
+
+/// Number of [`Lost`] causes.
+pub const LOST_CAUSES: usize = Lost::ALL.len();
+
+/// Value of the per-CPU map `CPU_STATE` (one entry): the conservation law of this CPU.
+/// `seq` = records on the ring + sum of `lost`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CpuState {
+    /// Last number given to a record.
+    pub seq: u64,
+    /// Records seen but not sent, by [`Lost`].
+    pub lost: [u64; LOST_CAUSES],
+    /// Non-zero while a program uses the scratch buffer of this CPU.
+    pub busy: u32,
+    /// Records sent since this CPU last woke the reader.
+    pub unwoken: u32,
+}
+const _: () = assert!(size_of::<CpuState>() == 48);

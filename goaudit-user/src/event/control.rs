@@ -1,0 +1,199 @@
+//! Events about the recorder itself: what it saw, what it lost, what it could not see.
+
+use minicbor::{Decode, Encode};
+
+use super::{Process, Text};
+
+/// An event that the agent makes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Control {
+    /// First event of a log: its identity.
+    #[n(0)]
+    Genesis(#[n(0)] Genesis),
+    /// The agent starts (also after a crash: then `clean` is false).
+    #[n(1)]
+    Start(#[n(0)] Start),
+    /// The agent ends in order.
+    #[n(2)]
+    Stop(#[n(0)] Stop),
+    /// Nothing is wrong: counters at this time.
+    #[n(3)]
+    Heartbeat(#[n(0)] Counters),
+    /// Records that were seen and are not stored.
+    #[n(4)]
+    Loss(#[n(0)] Loss),
+    /// The wall clock moved against boot time.
+    #[n(5)]
+    ClockStep(#[n(0)] ClockStep),
+    /// A program of the kernel side: attached, or not and why.
+    #[n(6)]
+    Probe(#[n(0)] Probe),
+    /// A process that ran when recording began.
+    #[n(7)]
+    Snapshot(#[n(0)] Snapshot),
+    /// First event of every segment but the first: what a reader needs who has only this segment.
+    #[n(8)]
+    Segment(#[n(0)] Host),
+}
+
+/// Identity of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Genesis {
+    /// Name of the log as in its checkpoints.
+    #[n(0)]
+    pub origin: String,
+    /// Verification key (C2SP vkey) of the log.
+    #[n(1)]
+    pub verification_key: String,
+    /// Version of goaudit that made the log.
+    #[n(2)]
+    pub agent: String,
+    /// The host.
+    #[n(3)]
+    pub host: Host,
+}
+
+/// The recording host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Host {
+    /// Host name.
+    #[n(0)]
+    pub name: String,
+    /// Kernel release, as `uname -r`.
+    #[n(1)]
+    pub kernel: String,
+    /// Machine, as `uname -m`.
+    #[n(2)]
+    pub machine: String,
+}
+
+/// The agent starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Start {
+    /// The host.
+    #[n(0)]
+    pub host: Host,
+    /// Version of goaudit.
+    #[n(1)]
+    pub agent: String,
+    /// Whether the run before ended in order (true for a new log).
+    #[n(2)]
+    pub clean: bool,
+    /// Bytes of a torn tail that were set aside, and their SHA-256.
+    #[n(3)]
+    pub torn: Option<(u64, String)>,
+    /// Command line of the agent.
+    #[n(4)]
+    pub command: Vec<Text>,
+    /// Number of CPUs whose sequences count.
+    #[n(5)]
+    pub cpus: u32,
+    /// SHA-256 of the eBPF object that was loaded.
+    #[n(6)]
+    pub object_sha256: String,
+}
+
+/// The agent ends.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Stop {
+    /// Why: `signal`, `duration`, `command ended`, ...
+    #[n(0)]
+    pub reason: String,
+    /// Final counters, after the last record was read: the conservation law is checked against them.
+    #[n(1)]
+    pub counters: Counters,
+}
+
+/// The books of a run so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Counters {
+    /// For each CPU: last kernel sequence number, that is, records seen.
+    #[n(0)]
+    pub seen: Vec<u64>,
+    /// Kernel records stored (pieces and repeats counted one by one).
+    #[n(1)]
+    pub stored: u64,
+    /// Kernel records lost, by cause.
+    #[n(2)]
+    pub lost: Vec<(String, u64)>,
+    /// Kernel records left out by a filter the operator asked for.
+    #[n(3)]
+    pub filtered: u64,
+    /// Records that could not be decoded (counted in `lost`, too).
+    #[n(4)]
+    pub undecodable: u64,
+    /// Times the kernel skipped a program (recursion protection): calls nobody saw, outside `seen`.
+    #[n(5)]
+    pub not_run: u64,
+    /// Exec texts that arrived without their main record, forgotten processes, ... by name.
+    #[n(6)]
+    pub oddities: Vec<(String, u64)>,
+}
+
+/// Records that were seen and are not stored.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Loss {
+    /// CPU.
+    #[n(0)]
+    pub cpu: u32,
+    /// Cause: a name of [`goaudit_ebpf::wire::Lost`] in snake case, or `decode`, or `unknown`.
+    #[n(1)]
+    pub cause: String,
+    /// How many.
+    #[n(2)]
+    pub count: u64,
+    /// First and last missing kernel sequence number, when the gap is known.
+    #[n(3)]
+    pub range: Option<(u64, u64)>,
+}
+
+/// The wall clock moved against boot time.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ClockStep {
+    /// How far, in nanoseconds; negative is back.
+    #[n(0)]
+    pub delta_ns: i64,
+}
+
+/// A program of the kernel side.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Probe {
+    /// The hook that it serves.
+    #[n(0)]
+    pub hook: String,
+    /// Program name.
+    #[n(1)]
+    pub program: String,
+    /// Where it hangs, such as `raw_tracepoint/sched_process_exec`.
+    #[n(2)]
+    pub attach_point: String,
+    /// Whether it is attached.
+    #[n(3)]
+    pub attached: bool,
+    /// If not: why.
+    #[n(4)]
+    pub reason: Option<String>,
+    /// If not: what is not seen because of it.
+    #[n(5)]
+    pub not_seen: Option<String>,
+}
+
+/// A process that ran when recording began.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Snapshot {
+    /// The process.
+    #[n(0)]
+    pub process: Process,
+    /// Its arguments, as `/proc` shows them (the process can change those).
+    #[n(1)]
+    pub argv: Vec<Text>,
+}
