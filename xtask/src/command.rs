@@ -73,7 +73,12 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("failed to start {}", shown(command)))?;
     if !output.status.success() {
         let told = String::from_utf8_lossy(&output.stderr);
-        bail!("`{}` ended with {}: {}", shown(command), output.status, last_lines(&told, 5).replace('\n', " | "));
+        bail!(
+            "`{}` ended with {}: {}",
+            shown(command),
+            output.status,
+            last_lines(&told, 5).replace('\n', " | ")
+        );
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{}` did not print UTF-8", shown(command)))
 }
@@ -118,7 +123,10 @@ pub(crate) fn retried<T>(what: &str, mut step: impl FnMut() -> Result<T>) -> Res
             Ok(value) => return Ok(value),
             Err(error) if attempt < TRIES => {
                 let pause = Duration::from_secs(3 * u64::from(attempt * attempt));
-                eprintln!("{what}: try {attempt} of {TRIES} failed ({error:#}); again in {} s", pause.as_secs());
+                eprintln!(
+                    "{what}: try {attempt} of {TRIES} failed ({error:#}); again in {} s",
+                    pause.as_secs()
+                );
                 sleep(pause);
                 attempt += 1;
             }

@@ -39,8 +39,9 @@ pub(crate) fn cargo() -> PathBuf {
 /// Finds a program on `PATH`, in cargo's own bin directory (where `cargo install` puts things, on `PATH` or
 /// not), or in the system directories that an ordinary user's `PATH` lacks.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let cargo_home =
-        env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(env::var_os("CARGO_INSTALL_ROOT").map(|root| PathBuf::from(root).join("bin")))

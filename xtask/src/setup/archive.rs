@@ -35,7 +35,8 @@ impl Suite {
         }
         let suite = Self { name, dir: cache().join("apt").join(name) };
         for dir in ["parts", "lists/partial", "archives"] {
-            fs::create_dir_all(suite.dir.join(dir)).with_context(|| format!("failed to create {}", suite.dir.display()))?;
+            fs::create_dir_all(suite.dir.join(dir))
+                .with_context(|| format!("failed to create {}", suite.dir.display()))?;
         }
         let parts = suite.dir.join("parts/suite.sources");
         fs::write(&parts, stanza(name)?).with_context(|| format!("failed to write {}", parts.display()))?;
@@ -84,7 +85,11 @@ impl Suite {
     /// Versions of a package that this suite carries.
     pub(super) fn versions(&self, package: &str) -> Result<Vec<String>> {
         let table = capture(self.apt("apt-cache").args(["madison", package]))?;
-        Ok(table.lines().filter_map(|line| line.split('|').nth(1)).map(|cell| cell.trim().to_owned()).collect())
+        Ok(table
+            .lines()
+            .filter_map(|line| line.split('|').nth(1))
+            .map(|cell| cell.trim().to_owned())
+            .collect())
     }
 
     /// Downloads a package (`name` or `name=version`) and unpacks it into a new folder, which the caller removes.
@@ -93,7 +98,8 @@ impl Suite {
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
-        fs::create_dir_all(dir.join("root")).with_context(|| format!("failed to create {}", dir.display()))?;
+        fs::create_dir_all(dir.join("root"))
+            .with_context(|| format!("failed to create {}", dir.display()))?;
         retried(&format!("downloading {package} from {}", self.name), || {
             run(self.apt("apt-get").args(["download", "-q", package]).current_dir(&dir))
         })?;
@@ -122,7 +128,8 @@ fn stanza(suite: &str) -> Result<String> {
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
         for path in paths {
-            let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_owned();
+            let kind =
+                path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_owned();
             if kind == "sources" || kind == "list" {
                 texts.push((kind, fs::read_to_string(&path).unwrap_or_default()));
             }
@@ -131,7 +138,9 @@ fn stanza(suite: &str) -> Result<String> {
     texts.push(("list".to_owned(), fs::read_to_string(SOURCES_LIST).unwrap_or_default()));
     let mirror = texts
         .iter()
-        .find_map(|(kind, text)| if kind == "sources" { mirror_of_stanzas(text) } else { mirror_of_lines(text) })
+        .find_map(
+            |(kind, text)| if kind == "sources" { mirror_of_stanzas(text) } else { mirror_of_lines(text) },
+        )
         .with_context(|| format!("no Debian archive found in {SOURCES} or {SOURCES_LIST}"))?;
     Ok(mirror.stanza(suite))
 }
@@ -160,7 +169,10 @@ fn is_main_archive(uri: &str, suites: &str, components: &str) -> bool {
 fn mirror_of_stanzas(text: &str) -> Option<Mirror> {
     text.split("\n\n").find_map(|stanza| {
         let field = |name: &str| {
-            stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(|value| value.trim().to_owned())
+            stanza
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(|value| value.trim().to_owned())
         };
         let uri = field("URIs")?.split_whitespace().next()?.to_owned();
         is_main_archive(&uri, &field("Suites")?, &field("Components")?)
@@ -196,7 +208,10 @@ mod tests {
         let text = "Types: deb\nURIs: http://host.invalid/debian-security\nSuites: bookworm-security\nComponents: main\n\n\
                     Types: deb\n# a comment\nURIs: http://host.invalid/debian\nSuites: bookworm bookworm-updates\n\
                     Components: main\nSigned-By: /usr/share/keyrings/k.gpg\n";
-        assert_eq!(mirror_of_stanzas(text), mirror("http://host.invalid/debian", Some("/usr/share/keyrings/k.gpg")));
+        assert_eq!(
+            mirror_of_stanzas(text),
+            mirror("http://host.invalid/debian", Some("/usr/share/keyrings/k.gpg"))
+        );
     }
 
     #[test]

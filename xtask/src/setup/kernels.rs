@@ -109,7 +109,11 @@ mod tests {
 
     #[test]
     fn the_newest_package_is_the_one_with_the_highest_numbers() {
-        let names = ["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-41-cloud-amd64", "linux-image-6.1.0-43-amd64"];
+        let names = [
+            "linux-image-6.1.0-9-cloud-amd64",
+            "linux-image-6.1.0-41-cloud-amd64",
+            "linux-image-6.1.0-43-amd64",
+        ];
         let found = newest(names.iter().map(|name| (*name).to_owned()).collect());
         assert_eq!(found.as_deref(), Some("linux-image-6.1.0-41-cloud-amd64"));
         assert_eq!(newest(Vec::new()), None);

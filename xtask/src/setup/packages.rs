@@ -74,9 +74,13 @@ impl Package {
         }
         update_once()?;
         retried(&format!("installing {}", self.name), || {
-            run(command("apt-get")
-                .env("DEBIAN_FRONTEND", "noninteractive")
-                .args(["install", "-y", "-q", "--no-install-recommends", self.name]))
+            run(command("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args([
+                "install",
+                "-y",
+                "-q",
+                "--no-install-recommends",
+                self.name,
+            ]))
         })
     }
 }
@@ -84,14 +88,15 @@ impl Package {
 /// Refreshes the machine's package lists, once a run of xtask.
 fn update_once() -> Result<()> {
     static UPDATED: OnceLock<bool> = OnceLock::new();
-    let updated =
-        UPDATED.get_or_init(|| match retried("apt-get update", || run(command("apt-get").args(["update", "-q"]))) {
+    let updated = UPDATED.get_or_init(|| {
+        match retried("apt-get update", || run(command("apt-get").args(["update", "-q"]))) {
             Ok(()) => true,
             Err(error) => {
                 println!("setup: {error:#}");
                 false
             }
-        });
+        }
+    });
     if !updated {
         bail!("the package lists could not be refreshed");
     }

@@ -40,7 +40,9 @@ pub(super) fn install() -> Result<()> {
     if find_program("rustup").is_some() {
         match run_within(command("rustup").args(["component", "add", "rust-src"]), RUSTUP_LIMIT) {
             Ok(()) => return Ok(()),
-            Err(error) => println!("setup: rust-src: rustup cannot bring it ({error:#}); trying Debian's package"),
+            Err(error) => {
+                println!("setup: rust-src: rustup cannot bring it ({error:#}); trying Debian's package")
+            }
         }
     }
     from_debian()
@@ -75,7 +77,10 @@ fn place(source: &Path) -> Result<()> {
     let library = library()?;
     let parent = library.parent().context("the sysroot has no parent folder")?;
     fs::create_dir_all(parent).with_context(|| {
-        format!("failed to create {}: the compiler's folder is not ours to write; run setup as its owner", parent.display())
+        format!(
+            "failed to create {}: the compiler's folder is not ours to write; run setup as its owner",
+            parent.display()
+        )
     })?;
     // A link left from an earlier, removed source would be followed.
     if library.is_symlink() {
