@@ -1,4 +1,5 @@
 //! goaudit's user side: records become events, events are sealed, sealed events are shown.
 #![deny(unsafe_code)]
 
+pub mod audit;
 pub mod event;
