@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Vm(args) => vm::run(&args),
         Chore::Bench(args) => bench::run(&args),
-        Chore::Golden(args) => golden::run(&args),
+        Chore::Golden(args) => golden::run_chore(&args),
         Chore::Tidy => tidy::run(),
     };
     match result {

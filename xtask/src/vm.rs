@@ -106,7 +106,7 @@ fn chosen(versions: &[String]) -> Result<Vec<&'static Kernel>> {
     if versions.is_empty() {
         return Ok(KERNELS.iter().collect());
     }
-    let known = || KERNELS.map(|kernel| kernel.version).join(", ");
+    let known = || KERNELS.each_ref().map(|kernel| kernel.version).join(", ");
     versions
         .iter()
         .map(|version| {
