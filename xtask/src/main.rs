@@ -46,6 +46,10 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = workspace::reach_cargo_bin() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let result = match Xtask::parse().chore {
         Chore::Setup(args) => setup::run(&args),
         Chore::BuildEbpf(args) => build_ebpf::run(&args),
