@@ -46,13 +46,17 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = workspace::reach_cargo_bin() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let result = match Xtask::parse().chore {
         Chore::Setup(args) => setup::run(&args),
         Chore::BuildEbpf(args) => build_ebpf::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Vm(args) => vm::run(&args),
         Chore::Bench(args) => bench::run(&args),
-        Chore::Golden(args) => golden::run(&args),
+        Chore::Golden(args) => golden::run_chore(&args),
         Chore::Tidy => tidy::run(),
     };
     match result {

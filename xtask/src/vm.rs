@@ -74,7 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         let [kernel] = kernels[..] else { bail!("--shell wants exactly one kernel version") };
         setup::ensure_kernel(kernel)?;
         let image = image::build(None, &[], Duration::ZERO)?;
-        return machine::shell(kernel, &image);
+        let ended = machine::shell(kernel, &image);
+        std::fs::remove_file(&image).ok();
+        return ended;
     }
     let plan = Plan {
         kernels,
@@ -106,7 +108,7 @@ fn chosen(versions: &[String]) -> Result<Vec<&'static Kernel>> {
     if versions.is_empty() {
         return Ok(KERNELS.iter().collect());
     }
-    let known = || KERNELS.map(|kernel| kernel.version).join(", ");
+    let known = || KERNELS.each_ref().map(|kernel| kernel.version).join(", ");
     versions
         .iter()
         .map(|version| {
@@ -136,6 +138,8 @@ pub(crate) fn run_plan(plan: &Plan) -> Result<Vec<Outcome>> {
             });
         }
     });
+    // Some hundred megabytes; the next run writes its own.
+    std::fs::remove_file(&image).ok();
     let mut done = done.into_inner().ok().context("a thread of the lab panicked")?;
     done.sort_by_key(|(index, _)| *index);
     Ok(done.into_iter().map(|(_, outcome)| outcome).collect())

@@ -1,7 +1,12 @@
 //! Where things are: the tree, cargo's target directory, the download cache.
 
 use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
 
 /// The Rust target of everything that runs in the kernel lab.
 pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -36,19 +41,37 @@ pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
-/// Finds a program on `PATH`, in cargo's own bin directory (where `cargo install` puts things, on `PATH` or
-/// not), or in the system directories that an ordinary user's `PATH` lacks.
+/// Finds a program on `PATH`, see [`reach_cargo_bin`].
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Starts us again with a wider `PATH` where it lacks the directory that `cargo install` puts programs in, or
+/// those of the system's daemons: what setup installs must be found by us and by all that we run.
+pub(crate) fn reach_cargo_bin() -> Result<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let Some(wider) = wider(&path) else { return Ok(()) };
+    let program = env::current_exe().context("failed to find the running program")?;
+    let error = Command::new(program).args(env::args_os().skip(1)).env("PATH", wider).exec();
+    Err(error).context("failed to start again with a wider PATH")
+}
+
+/// `PATH` with what it lacks at its end; `None` when it lacks nothing.
+fn wider(path: &OsString) -> Option<OsString> {
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(env::var_os("CARGO_INSTALL_ROOT").map(|root| PathBuf::from(root).join("bin")))
-        .chain(cargo_home.map(|home| home.join("bin")))
-        .chain(["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(PathBuf::from))
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+    let mut dirs: Vec<PathBuf> = env::split_paths(path).collect();
+    let before = dirs.len();
+    let wanted = env::var_os("CARGO_INSTALL_ROOT").map(PathBuf::from).into_iter().chain(cargo_home);
+    for dir in wanted.map(|root| root.join("bin")).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)) {
+        if !dirs.contains(&dir) {
+            dirs.push(dir);
+        }
+    }
+    // A directory with a colon in its name cannot be on a PATH.
+    if dirs.len() == before { None } else { env::join_paths(dirs).ok() }
 }
 
 /// Whether we are root (effective uid 0).
@@ -60,4 +83,17 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn is_debian() -> bool {
     std::fs::read_to_string("/etc/os-release")
         .is_ok_and(|text| text.lines().any(|line| matches!(line, "ID=debian" | "ID=\"debian\"")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    use super::*;
+
+    #[test]
+    fn a_path_is_widened_once() {
+        let once = wider(&OsString::from("/usr/bin")).unwrap();
+        assert!(env::split_paths(&once).any(|dir| dir == Path::new("/usr/sbin")));
+        assert_eq!(wider(&once), None);
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{capture, command, retried, run};
+use crate::command::{capture, command, retried};
 use crate::workspace::{cache, is_debian};
 
 /// Lists older than this are refreshed before they are asked.
@@ -49,7 +49,7 @@ impl Suite {
         if !fresh {
             retried(&format!("reading the package lists of {name}"), || {
                 // Without this option apt-get calls a list that it could not fetch a warning.
-                run(suite.apt("apt-get").args(["update", "-q", "-o", "APT::Update::Error-Mode=any"]))
+                capture(suite.apt("apt-get").args(["update", "-q", "-o", "APT::Update::Error-Mode=any"]))
             })?;
             fs::write(&stamp, "").with_context(|| format!("failed to write {}", stamp.display()))?;
         }
@@ -70,6 +70,9 @@ impl Suite {
             "Dir::Cache::srcpkgcache=".to_owned(),
             format!("Dir::Cache::archives={dir}/archives"),
             "APT::Sandbox::User=root".to_owned(),
+            // Only package lists: no translations, no software-centre metadata.
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
         ] {
             apt.args(["-o", &option]);
         }
@@ -100,14 +103,15 @@ impl Suite {
         }
         fs::create_dir_all(dir.join("root"))
             .with_context(|| format!("failed to create {}", dir.display()))?;
+        println!("setup: downloading {package} from {}", self.name);
         retried(&format!("downloading {package} from {}", self.name), || {
-            run(self.apt("apt-get").args(["download", "-q", package]).current_dir(&dir))
+            capture(self.apt("apt-get").args(["download", "-q", package]).current_dir(&dir))
         })?;
         let deb = fs::read_dir(&dir)?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
             .with_context(|| format!("apt-get download {package} left no package file"))?;
-        run(command("dpkg-deb").arg("-x").arg(&deb).arg(dir.join("root")))?;
+        capture(command("dpkg-deb").arg("-x").arg(&deb).arg(dir.join("root")))?;
         fs::remove_file(&deb)?;
         Ok(dir.join("root"))
     }

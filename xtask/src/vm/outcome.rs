@@ -31,7 +31,7 @@ pub(crate) struct Outcome {
     output: String,
     console: String,
     console_file: Option<PathBuf>,
-    took: Duration,
+    pub(crate) took: Duration,
 }
 
 impl Outcome {
