@@ -4,10 +4,10 @@
 
 use std::path::Path;
 
-use goaudit_ebpf::units::Ktime;
 use thiserror::Error;
 
-use crate::audit::{AuditError, Batch, ReadOptions, Reader};
+use crate::audit::{AuditError, BatchInfo, ReadOptions, Reader};
+use crate::event::control::Host;
 use crate::event::{Control, Event, Payload};
 use crate::view::Origin;
 
@@ -17,7 +17,7 @@ pub enum ReplayError {
     /// The log.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// An event's bytes are not an event of this version; `verify` tells whether they were changed.
+    /// An event's bytes are not an event of this version.
     #[error("read event {seq} of the log: {source}; `goaudit verify` tells whether it was changed")]
     Event {
         /// Its number in the log.
@@ -27,71 +27,93 @@ pub enum ReplayError {
     },
 }
 
-/// A stored event with its place and time.
-#[derive(Debug)]
-pub struct Stored<'a> {
-    /// Where and when it was recorded.
-    pub origin: &'a Origin,
-    /// The event.
-    pub event: Event,
-}
-
 /// A cursor over a log.
-#[derive(Debug)]
 pub struct Cursor {
     reader: Reader,
-    origin: Origin,
+    host: Host,
+    boot_id: String,
 }
 
 impl Cursor {
-    /// Opens a log at its beginning, or where `options` say.
+    /// Opens a log where `options` say.
     pub fn open(directory: &Path, options: ReadOptions) -> Result<Self, ReplayError> {
-        Ok(Self { reader: Reader::open(directory, options)?, origin: Origin::default() })
+        let reader = Reader::open(directory, options)?;
+        Ok(Self { reader, host: Host::default(), boot_id: String::new() })
     }
 
     /// Hands the next batch's events to `each`; false at the (present) end of the log.
-    pub fn next<E: From<ReplayError>>(
+    pub fn next_batch<E: From<ReplayError>>(
         &mut self,
-        each: &mut impl FnMut(Stored<'_>) -> Result<(), E>,
+        mut each: impl FnMut(&Event, &Origin<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
         let Some(batch) = self.reader.next_batch().map_err(ReplayError::from)? else { return Ok(false) };
-        self.enter(&batch);
-        let first = batch.meta().first_seq;
-        for (seq, stored) in (first..).zip(batch.events()) {
+        let info = batch.meta();
+        self.boot_id = uuid(info.boot_id);
+        for (seq, stored) in (info.first_seq..).zip(batch.events()) {
             let event = Event::decode(stored).map_err(|source| ReplayError::Event { seq, source })?;
-            self.learn(&event);
-            self.origin.seq = seq;
-            self.origin.realtime_ns = wall_time(&batch, event.ktime);
-            each(Stored { origin: &self.origin, event })?;
+            if let Some(host) = host_of(&event) {
+                self.host.clone_from(host);
+            }
+            let origin = Origin {
+                seq,
+                boot_id: &self.boot_id,
+                host: &self.host.name,
+                machine: &self.host.machine,
+                realtime_minus_boottime_ns: clock_offset(info),
+            };
+            each(&event, &origin)?;
         }
         Ok(true)
     }
 
-    /// What the batch's header says of all its events.
-    fn enter(&mut self, batch: &Batch) {
-        self.origin.boot_id = batch.meta().boot_id;
-    }
-
-    /// What control events say of the events after them.
-    fn learn(&mut self, event: &Event) {
-        let Payload::Control(control) = &event.payload else { return };
-        let host = match control.as_ref() {
-            Control::Genesis(genesis) => &genesis.host,
-            Control::Start(start) => &start.host,
-            Control::Segment(host) => host,
-            Control::Stop(_)
-            | Control::Heartbeat(_)
-            | Control::Loss(_)
-            | Control::ClockStep(_)
-            | Control::Probe(_)
-            | Control::Snapshot(_) => return,
-        };
-        self.origin.host.clone_from(&host.name);
+    /// Where a torn or half-written tail begins, if reading ended at one.
+    pub fn tail(&self) -> Option<crate::audit::Tail> {
+        self.reader.tail()
     }
 }
 
-/// Boot time to wall time by the batch's own clock offset.
-fn wall_time(batch: &Batch, ktime: Ktime) -> u64 {
-    let meta = batch.meta();
-    meta.realtime_first.wrapping_add(ktime.0.wrapping_sub(meta.boottime_first))
+/// The host that a control event tells about.
+fn host_of(event: &Event) -> Option<&Host> {
+    let Payload::Control(control) = &event.payload else { return None };
+    match control.as_ref() {
+        Control::Genesis(genesis) => Some(&genesis.host),
+        Control::Start(start) => Some(&start.host),
+        Control::Segment(host) => Some(host),
+        Control::Stop(_)
+        | Control::Heartbeat(_)
+        | Control::Loss(_)
+        | Control::ClockStep(_)
+        | Control::Probe(_)
+        | Control::Snapshot(_) => None,
+    }
+}
+
+/// Wall time minus boot time, the same for all events of a batch.
+fn clock_offset(info: &BatchInfo) -> i64 {
+    let offset = i128::from(info.realtime_first_ns) - i128::from(info.boottime_first_ns);
+    i64::try_from(offset).unwrap_or(0)
+}
+
+/// The usual form of a boot id.
+fn uuid(id: [u8; 16]) -> String {
+    let digits = format!("{:032x}", u128::from_be_bytes(id));
+    let mut text = String::with_capacity(36);
+    for (position, digit) in digits.char_indices() {
+        if matches!(position, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uuid;
+
+    #[test]
+    fn a_boot_id_reads_as_the_kernel_writes_it() {
+        let id = 0x6ba7_b810_9dad_11d1_80b4_00c0_4fd4_30c8_u128.to_be_bytes();
+        assert_eq!(uuid(id), "6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+    }
 }

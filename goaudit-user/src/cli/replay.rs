@@ -11,10 +11,10 @@ use anyhow::Context;
 use super::Exit;
 use super::capture::{Select, View};
 use super::output::Format;
-use crate::audit::ReadOptions;
+use crate::audit::{ReadFrom, ReadOptions};
 use crate::filter::Filter;
-use crate::replay::{Cursor, Stored};
-use crate::view::{Compact, Json};
+use crate::replay::Cursor;
+use crate::view::{compact, json};
 
 /// How often a live view looks for new batches.
 const POLL: Duration = Duration::from_millis(20);
@@ -75,34 +75,38 @@ pub(super) struct Show {
     pub follow: Option<Arc<AtomicBool>>,
 }
 
-/// Writes events to standard output.
-pub(super) fn show(args: Show) -> anyhow::Result<()> {
-    let Show { directory, from, format, color, utc, mut filter, follow } = args;
-    let mut cursor = Cursor::open(&directory, ReadOptions { from_seq: from, follow: follow.is_some() })?;
+/// Writes events to standard output until the end of the log, or, following, until told to end.
+pub(super) fn show(shown: Show) -> anyhow::Result<()> {
+    let Show { directory, from, format, color, utc, mut filter, follow } = shown;
+    let options = ReadOptions { from: ReadFrom::Seq(from), follow: follow.is_some() };
+    let mut cursor = Cursor::open(&directory, options)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let style = compact::Style { color, utc_offset_s: if utc { 0 } else { utc_offset_s() } };
     let mut line = Vec::new();
-    let mut json = Json::default();
-    let mut compact = Compact::new(color, utc);
-    let mut each = |stored: Stored<'_>| -> anyhow::Result<()> {
-        if stored.origin.seq < from || !filter.admits(&stored.event, stored.origin) {
-            return Ok(());
-        }
-        line.clear();
-        match format {
-            Format::Compact => compact.line(&stored.event, stored.origin, &mut line),
-            Format::Json => json.line(&stored.event, stored.origin, &mut line),
-            Format::None => return Ok(()),
-        }
-        Ok(out_write(&mut out, &line)?)
-    };
     loop {
         // Read before the log is: what was written before it was set is shown.
         let ending = follow.as_ref().is_none_or(|ended| ended.load(Ordering::Acquire));
-        while cursor.next(&mut each)? {}
-        flush(&mut each)?;
+        while cursor.next_batch(|event, origin| -> anyhow::Result<()> {
+            if origin.seq < from || !filter.admits(event, origin) {
+                return Ok(());
+            }
+            line.clear();
+            match format {
+                Format::Compact => compact::write(&mut line, event, origin, &style),
+                Format::Json => json::write(&mut line, event, origin),
+                Format::None => {}
+            }
+            Ok(out.write_all(&line)?)
+        })? {}
+        out.flush()?;
         if ending {
             return Ok(());
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// The local time zone's offset now, in seconds.
+fn utc_offset_s() -> i32 {
+    jiff::Zoned::now().offset().seconds()
 }

@@ -3,7 +3,7 @@
 use super::cgroups::Cgroups;
 use super::processes;
 use super::users::Users;
-use crate::correlate::{HostInfo, HostProcess};
+use crate::correlate::host::{HostInfo, HostProcess};
 use crate::event::Text;
 
 /// `/proc`, the user file and the cgroup file system of the running host.

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::correlate::HostProcess;
+use crate::correlate::host::HostProcess;
 use crate::event::control::Snapshot;
 use crate::event::{Process, Text};
 
