@@ -17,6 +17,9 @@ use crate::workspace::{is_root, root};
 /// Test files that begin so need root and look at a running kernel.
 const LIVE: &str = "live";
 
+/// Test files that begin so are about the lab's guests, and run only there.
+const LAB: &str = "lab";
+
 pub(super) fn fmt() -> Row {
     Row::new("fmt", run(cargo().args(["fmt", "--all", "--check"])))
 }
@@ -47,7 +50,7 @@ pub(super) fn doc() -> Row {
 }
 
 pub(super) fn program(report: &mut Report) -> Row {
-    let tests = match test_files(|name| !name.starts_with(LIVE)) {
+    let tests = match test_files(|name| !name.starts_with(LIVE) && !name.starts_with(LAB)) {
         Ok(tests) if tests.is_empty() => {
             return Row::new("program", Err(anyhow::anyhow!("there are no such tests")));
         }
