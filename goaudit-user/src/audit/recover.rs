@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::chain::{Chain, parse_batch_header};
 use super::checkpoint::Checkpoint;
@@ -22,6 +22,7 @@ use super::format::{
     SEGMENT_HEADER_LEN, SegmentEnd,
 };
 use super::frame::{BadFrame, Frame, FrameReader, Step};
+use super::merkle::leaf_hash;
 use super::note::VerifyKey;
 use super::segment::SegmentHeader;
 
@@ -117,13 +118,11 @@ pub(super) fn recover(
         frontier: header.frontier.clone(),
         next_seq: header.first_seq,
         prev_leaf: (header.first_batch_no() == 0).then_some([0; 32]),
+        sealed: (header.first_batch_no() == 0).then_some(0),
         instance: None,
     };
-    if let Some(last) = last_batch(before)? {
-        chain.prev_leaf = Some(super::merkle::leaf_hash(zerocopy::IntoBytes::as_bytes(&last)));
-        chain.instance = Some(last.agent_instance.get());
-    }
-    let walk = Walk { key, chain, sealed: header.first_batch_no(), ended: None, gap: false };
+    look_back(before, key, &mut chain)?;
+    let walk = Walk { key, chain, ended: None, gap: false };
     let (walk, end) = walk.run(&file, path, size).map_err(|problem| match problem {
         Problem::Io(source) => AuditError::Io { action: "read", path: path.clone(), source },
         Problem::Fault(fault) => refuse(format!("segment {number}: {fault}")),
@@ -151,7 +150,7 @@ pub(super) fn recover(
         clean: torn.is_none() && damage.is_none() && walk.ended == Some(EndReason::Stop),
         torn,
         damage,
-        adopted_batches: walk.chain.frontier.size() - walk.sealed,
+        adopted_batches: walk.chain.frontier.size() - walk.chain.sealed.unwrap_or(0),
         chain: walk.chain,
     })
 }
@@ -184,8 +183,7 @@ fn read_header(file: &File, size: u64) -> Result<SegmentHeader, Problem> {
 struct Walk<'a> {
     key: &'a VerifyKey,
     chain: Chain,
-    /// Batches covered by a checkpoint.
-    sealed: u64,
+
     ended: Option<EndReason>,
     /// Frames are missing right before the next one.
     gap: bool,
@@ -252,6 +250,10 @@ impl Walk<'_> {
         match frame.kind {
             FrameKind::Batch => {
                 let header = parse_batch_header(frame.header, frame.body.len())?;
+                if self.gap {
+                    // A checkpoint may be among what is gone.
+                    self.chain.sealed = Some(header.sealed_before.get());
+                }
                 if self.gap && header.batch_no.get() == self.chain.frontier.size() + 1 {
                     // One batch is gone, but the next one names its leaf: the tree is still known.
                     self.chain.frontier.push(header.prev_leaf);
@@ -266,17 +268,8 @@ impl Walk<'_> {
                 let checkpoint = Checkpoint::open(frame.body, self.key).map_err(|error| {
                     Fault::tampered(format!("checkpoint at byte {}: {error}", frame.offset))
                 })?;
-                if checkpoint.size != self.chain.frontier.size()
-                    || checkpoint.root != self.chain.frontier.root()
-                {
-                    return Err(Fault::tampered(format!(
-                        "the checkpoint at byte {} (size {}) does not fit the {} batches before it",
-                        frame.offset,
-                        checkpoint.size,
-                        self.chain.frontier.size()
-                    )));
-                }
-                self.sealed = checkpoint.size;
+                self.chain.check_head(checkpoint.size, &checkpoint.root)?;
+                self.chain.seal();
             }
             FrameKind::SegmentEnd => {
                 let end = SegmentEnd::read_from_bytes(frame.header)
@@ -292,21 +285,27 @@ impl Walk<'_> {
     }
 }
 
-/// The last batch header in these segments, looking from the newest.
-fn last_batch(segments: &[(u64, PathBuf)]) -> Result<Option<BatchHeader>, AuditError> {
+/// Takes from the segments before what the last one's header does not tell: the last batch and checkpoint. Looks
+/// from the newest, only as far as needed.
+fn look_back(segments: &[(u64, PathBuf)], key: &VerifyKey, chain: &mut Chain) -> Result<(), AuditError> {
+    let (mut batch_known, mut sealed_known) = (false, false);
     for (_, path) in segments.iter().rev() {
         let (file, size) = open_regular(path)?;
         let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
-        let mut last = None;
+        let (mut batch, mut sealed) = (None, None);
         loop {
             let step = frames.next_wanted(|kind, header| {
                 if kind == FrameKind::Batch {
-                    last = BatchHeader::read_from_bytes(header).ok();
+                    batch = BatchHeader::read_from_bytes(header).ok();
                 }
-                false
+                kind == FrameKind::Checkpoint
             });
             match step.map_err(AuditError::io("read", path))? {
-                Step::Frame(_) | Step::Skipped => {}
+                Step::Frame(frame) => {
+                    sealed =
+                        Checkpoint::open(frame.body, key).map_or(sealed, |checkpoint| Some(checkpoint.size));
+                }
+                Step::Skipped => {}
                 Step::End => break,
                 Step::Bad(bad) => {
                     if !frames.find_next(bad.offset + 8).map_err(AuditError::io("read", path))? {
@@ -315,11 +314,20 @@ fn last_batch(segments: &[(u64, PathBuf)]) -> Result<Option<BatchHeader>, AuditE
                 }
             }
         }
-        if last.is_some() {
-            return Ok(last);
+        if let (false, Some(last)) = (batch_known, batch) {
+            batch_known = true;
+            chain.prev_leaf = Some(leaf_hash(last.as_bytes()));
+            chain.instance = Some(last.agent_instance.get());
+        }
+        if let (false, Some(size)) = (sealed_known, sealed) {
+            sealed_known = true;
+            chain.sealed = Some(size);
+        }
+        if batch_known && sealed_known {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Refuses a log that ends before its own latest durable checkpoint.

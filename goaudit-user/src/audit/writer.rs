@@ -440,6 +440,7 @@ impl Writer {
         let mut bytes = Vec::new();
         frame::encode(FrameKind::Checkpoint, &[], note.as_bytes(), &mut bytes);
         self.write(bytes, FrameKind::Checkpoint, 0)?;
+        self.chain.seal();
         self.last_note = note;
         self.unsigned_batches = false;
         self.urgent = false;
