@@ -122,8 +122,8 @@ pub(super) fn recover(
         instance: None,
     };
     look_back(before, key, &mut chain)?;
-    let walk = Walk { key, chain, ended: None, gap: false };
-    let (walk, end) = walk.run(&file, path, size).map_err(|problem| match problem {
+    let walk = Walk { key, chain, ended: None, gap: false, guess: None, open_head: None };
+    let (walk, end) = walk.run(&file, size).map_err(|problem| match problem {
         Problem::Io(source) => AuditError::Io { action: "read", path: path.clone(), source },
         Problem::Fault(fault) => refuse(format!("segment {number}: {fault}")),
     })?;
@@ -185,8 +185,12 @@ struct Walk<'a> {
     chain: Chain,
 
     ended: Option<EndReason>,
-    /// Frames are missing right before the next one.
+    /// Frames are missing right before the next batch.
     gap: bool,
+    /// What may be the header of the batch that is missing there: believed only if a checkpoint proves it.
+    guess: Option<BatchHeader>,
+    /// A checkpoint that came while the tree before it was not known.
+    open_head: Option<Checkpoint>,
 }
 
 enum WalkEnd {
@@ -196,13 +200,12 @@ enum WalkEnd {
 }
 
 impl Walk<'_> {
-    fn run(mut self, file: &File, path: &Path, size: u64) -> Result<(Self, WalkEnd), Problem> {
-        let _ = path;
+    fn run(mut self, file: &File, size: u64) -> Result<(Self, WalkEnd), Problem> {
         let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
         let mut first_bad: Option<BadFrame> = None;
-        loop {
+        let end = loop {
             let bad = match frames.next_frame()? {
-                Step::End => break,
+                Step::End => break first_bad.map_or(WalkEnd::Whole, WalkEnd::Damaged),
                 Step::Skipped => continue,
                 Step::Frame(frame) => {
                     self.take(&frame)?;
@@ -210,37 +213,40 @@ impl Walk<'_> {
                 }
                 Step::Bad(bad) => bad,
             };
-            let torn = (bad.cut_short && self.is_next_batch(file, bad.offset)?)
-                || !frames.find_next(bad.offset + 8)?;
-            if torn {
-                let end = match first_bad {
-                    // After damage nothing of the file is touched, not even its tail.
-                    Some(damage) => WalkEnd::Damaged(damage),
-                    None => WalkEnd::Torn(bad.offset),
-                };
-                return Ok((self, end));
+            let next_batch = self.next_batch(file, bad.offset)?;
+            // The batch that belongs here, cut short, is torn, whatever its bytes look like: an event may hold
+            // bytes that look like a frame.
+            let torn = bad.cut_short && next_batch.is_some() && self.chain.prev_leaf.is_some();
+            if torn || !frames.find_next(bad.offset + 8)? {
+                // After damage nothing of the file is touched, not even its tail.
+                break first_bad.map_or(WalkEnd::Torn(bad.offset), WalkEnd::Damaged);
             }
             first_bad.get_or_insert(bad);
             self.gap = true;
+            self.guess = next_batch;
+        };
+        if let Some(head) = self.open_head.take() {
+            // The last batch is damaged, its checkpoint is not.
+            if let Some(header) = self.guess.take() {
+                self.chain.push(&header);
+            }
+            self.chain.check_head(head.size, &head.root)?;
+            self.chain.seal();
         }
-        let end = first_bad.map_or(WalkEnd::Whole, WalkEnd::Damaged);
         Ok((self, end))
     }
 
-    /// Whether the frame that does not fit into the file is the batch that belongs there. Then it is torn, whatever
-    /// its bytes look like: an event may hold bytes that look like a frame.
-    fn is_next_batch(&self, file: &File, offset: u64) -> io::Result<bool> {
+    /// The header of the next batch, if that is what seems to stand at `offset`. Its frame is not good.
+    fn next_batch(&self, file: &File, offset: u64) -> io::Result<Option<BatchHeader>> {
         let mut bytes = [0; FRAME_HEAD_LEN + BATCH_HEADER_LEN];
         match file.read_exact_at(&mut bytes, offset) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
         let (head, header) = bytes.split_at(FRAME_HEAD_LEN);
         let header = BatchHeader::read_from_bytes(header).ok();
-        Ok(head.starts_with(&FRAME_MAGIC)
-            && self.chain.prev_leaf.is_some()
-            && header.is_some_and(|header| self.chain.check(&header).is_ok()))
+        Ok(header.filter(|header| head.starts_with(&FRAME_MAGIC) && self.chain.check(header).is_ok()))
     }
 
     fn take(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
@@ -251,25 +257,21 @@ impl Walk<'_> {
             FrameKind::Batch => {
                 let header = parse_batch_header(frame.header, frame.body.len())?;
                 if self.gap {
-                    // A checkpoint may be among what is gone.
-                    self.chain.sealed = Some(header.sealed_before.get());
-                }
-                if self.gap && header.batch_no.get() == self.chain.frontier.size() + 1 {
-                    // One batch is gone, but the next one names its leaf: the tree is still known.
-                    self.chain.frontier.push(header.prev_leaf);
-                    self.chain.next_seq = header.first_seq.get();
-                    self.chain.prev_leaf = Some(header.prev_leaf);
-                    self.chain.instance = None;
+                    self.close_gap(&header)?;
                 }
                 self.chain.check(&header)?;
                 self.chain.push(&header);
             }
             FrameKind::Checkpoint => {
-                let checkpoint = Checkpoint::open(frame.body, self.key).map_err(|error| {
+                let head = Checkpoint::open(frame.body, self.key).map_err(|error| {
                     Fault::tampered(format!("checkpoint at byte {}: {error}", frame.offset))
                 })?;
-                self.chain.check_head(checkpoint.size, &checkpoint.root)?;
-                self.chain.seal();
+                if self.gap && head.size > self.chain.frontier.size() {
+                    self.open_head = Some(head);
+                } else {
+                    self.chain.check_head(head.size, &head.root)?;
+                    self.chain.seal();
+                }
             }
             FrameKind::SegmentEnd => {
                 let end = SegmentEnd::read_from_bytes(frame.header)
@@ -280,7 +282,25 @@ impl Walk<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Finds the tree again behind damage, from the batch that follows it.
+    fn close_gap(&mut self, header: &BatchHeader) -> Result<(), Fault> {
+        if header.batch_no.get() == self.chain.frontier.size() + 1 {
+            // One batch is gone, but the next one names its leaf: the tree is still known.
+            self.chain.frontier.push(header.prev_leaf);
+            self.chain.next_seq = header.first_seq.get();
+            self.chain.prev_leaf = Some(header.prev_leaf);
+            self.chain.instance = None;
+        }
+        if let Some(head) = self.open_head.take() {
+            self.chain.check_head(head.size, &head.root)?;
+        }
+        // A checkpoint may be among what is gone; the batch names the last one before it.
+        self.chain.sealed = Some(header.sealed_before.get());
         self.gap = false;
+        self.guess = None;
         Ok(())
     }
 }

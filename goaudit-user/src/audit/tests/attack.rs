@@ -16,7 +16,7 @@ struct Lab {
 
 impl Lab {
     fn new(segments: u64, batches: u64, events: u64) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = fast_dir();
         let events = sample(dir.path(), segments, batches, events).len() as u64;
         let files = directory::list_segments(dir.path()).unwrap();
         let files = files.into_iter().map(|(no, path)| (no, std::fs::read(path).unwrap())).collect();
@@ -273,7 +273,7 @@ fn an_edited_event_is_found_and_named_even_when_all_lengths_and_sums_fit() {
 
 #[test]
 fn a_log_sealed_anew_with_another_key_needs_the_right_key_to_be_seen() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     sample(dir.path(), 1, 2, 2);
     let key = keys::load_public(dir.path()).unwrap();
     std::fs::remove_dir_all(dir.path()).unwrap();
@@ -294,7 +294,7 @@ fn a_log_sealed_anew_with_another_key_needs_the_right_key_to_be_seen() {
 
 #[test]
 fn garbage_empty_and_foreign_files_are_named() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let error = verify(&[dir.path().to_owned()], &VerifyOptions::default(), None).unwrap_err();
     assert!(matches!(error, AuditError::Empty(_)), "{error}");
     assert!(matches!(Reader::open(dir.path(), ReadOptions::default()).err().unwrap(), AuditError::Empty(_)));
