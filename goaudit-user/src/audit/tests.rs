@@ -7,6 +7,9 @@ use super::*;
 
 mod attack;
 mod crash;
+mod layout;
+mod notes;
+mod trees;
 mod write_read;
 
 /// A clock that the test moves.
