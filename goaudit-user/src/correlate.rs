@@ -554,6 +554,3 @@ const fn single(header: &Header, fit: Fit) -> Source {
         repeats: None,
     }
 }
-
-#[cfg(test)]
-mod tests;

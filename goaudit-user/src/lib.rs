@@ -4,6 +4,7 @@
 pub mod correlate;
 pub mod decode;
 pub mod event;
+pub mod filter;
 pub mod hook;
 pub mod names;
 pub mod view;
