@@ -60,7 +60,9 @@ pub enum RecorderError {
     #[error("start a thread: {0}")]
     Thread(#[source] std::io::Error),
     /// A thread of the agent ended by a panic: a bug of goaudit.
-    #[error("the {0} thread panicked; what was sealed before is intact. This is a bug of goaudit, please report it")]
+    #[error(
+        "the {0} thread panicked; what was sealed before is intact. This is a bug of goaudit, please report it"
+    )]
     Panicked(&'static str),
 }
 

@@ -36,7 +36,14 @@ pub(crate) unsafe fn begin(scratch: *mut Scratch) {
 /// # Safety
 /// [`begin`] was called.
 #[inline(always)]
-pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, flags: u16, offset: u32, total: u32, len: u64) {
+pub(crate) unsafe fn send(
+    scratch: *mut Scratch,
+    section: Section,
+    flags: u16,
+    offset: u32,
+    total: u32,
+    len: u64,
+) {
     // SAFETY: by contract; the bound keeps head and bytes within the scratch buffer.
     unsafe {
         let len = read::bound::<{ TEXT_MAX as i32 }>(len);
@@ -82,8 +89,11 @@ pub(crate) unsafe fn send_kernel_string(scratch: *mut Scratch, section: Section,
 pub(crate) unsafe fn send_user_string(scratch: *mut Scratch, section: Section, address: u64) {
     // SAFETY: by contract.
     unsafe {
-        let read =
-            bpf_probe_read_user_str((&raw mut (*scratch).data).cast(), STRING_MAX as u32, address as *const _);
+        let read = bpf_probe_read_user_str(
+            (&raw mut (*scratch).data).cast(),
+            STRING_MAX as u32,
+            address as *const _,
+        );
         send_string(scratch, section, read);
     }
 }

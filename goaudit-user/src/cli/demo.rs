@@ -3,4 +3,6 @@ use super::Exit;
 /// Demo.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
-pub(super) fn run(_: &Args) -> anyhow::Result<Exit> { Ok(Exit::Ok) }
+pub(super) fn run(_: &Args) -> anyhow::Result<Exit> {
+    Ok(Exit::Ok)
+}

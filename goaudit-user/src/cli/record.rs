@@ -83,7 +83,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut recorder = Recorder::prepare(config(args, format)?).context("cannot record")?;
     let missing = report(recorder.reports());
     if missing > 0 && args.strict {
-        return Err(Exit::Incomplete.because(format!("{missing} probes are not attached, and --strict was asked for")));
+        return Err(Exit::Incomplete
+            .because(format!("{missing} probes are not attached, and --strict was asked for")));
     }
     let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
     note(&format!("recording into {}; Ctrl-C ends", args.directory.display()));
@@ -100,7 +101,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let summary = summary?;
     summarise(args, &summary, begun.elapsed());
     if let Some(Err(_)) = watched {
-        return Err(Exit::Error.because("the view panicked; the log itself is complete. This is a bug of goaudit"));
+        return Err(
+            Exit::Error.because("the view panicked; the log itself is complete. This is a bug of goaudit")
+        );
     }
     Ok(match status {
         Some(code) if code != 0 => {
@@ -120,9 +123,13 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
             )));
         }
     }
-    let ring_bytes = u32::try_from(args.ring).ok().filter(|bytes| bytes.is_power_of_two() && *bytes >= 1 << 16).ok_or_else(|| {
-        Exit::Usage.because(format!("--ring {}: the ring must be a power of two from 64KiB to 2GiB", args.ring))
-    })?;
+    let ring_bytes = u32::try_from(args.ring)
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && *bytes >= 1 << 16)
+        .ok_or_else(|| {
+            Exit::Usage
+                .because(format!("--ring {}: the ring must be a power of two from 64KiB to 2GiB", args.ring))
+        })?;
     let host = crate::host::identity::host();
     Ok(Config {
         directory: args.directory.clone(),
@@ -145,7 +152,8 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
 
 /// A host name as it may stand in a checkpoint's origin: no blanks, no plus sign.
 fn origin_part(host: &str) -> String {
-    let name: String = host.chars().map(|c| if c.is_whitespace() || c == '+' || c.is_control() { '-' } else { c }).collect();
+    let name: String =
+        host.chars().map(|c| if c.is_whitespace() || c == '+' || c.is_control() { '-' } else { c }).collect();
     if name.is_empty() { "host".to_owned() } else { name }
 }
 

@@ -37,7 +37,12 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let options = VerifyOptions {
         log_key: args.log_key.as_deref().map(log_key).transpose()?,
-        expect: args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?,
+        expect: args
+            .expect
+            .as_ref()
+            .map(std::fs::read_to_string)
+            .transpose()
+            .context("cannot read --expect")?,
         ..VerifyOptions::default()
     };
     let mut books = Conservation::default();
@@ -93,7 +98,12 @@ fn text(report: &Report) -> String {
     line(format_args!("{verdict}  {}", report.log));
     line(format_args!(
         "{} segments  {} batches  {} events ({} sealed, {} after the last checkpoint)  {} kernel records lost",
-        report.segments, report.batches, report.events, report.sealed_events, report.unsealed_events, report.lost
+        report.segments,
+        report.batches,
+        report.events,
+        report.sealed_events,
+        report.unsealed_events,
+        report.lost
     ));
     if let Some(root) = &report.root {
         line(format_args!("root {root}  size {}", report.size));
@@ -110,7 +120,12 @@ fn text(report: &Report) -> String {
         line(format_args!("first bad place: {place}{}", bad.what));
     }
     for check in &report.checks {
-        line(format_args!("{}  {:<22} {}", if check.ok { "proven    " } else { "NOT PROVEN" }, check.name, check.detail));
+        line(format_args!(
+            "{}  {:<22} {}",
+            if check.ok { "proven    " } else { "NOT PROVEN" },
+            check.name,
+            check.detail
+        ));
     }
     text
 }

@@ -40,7 +40,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(session: Session, config: Config, sender: SyncSender<Vec<Event>>, stop: Arc<Stop>) -> Self {
+    pub(super) fn new(
+        session: Session,
+        config: Config,
+        sender: SyncSender<Vec<Event>>,
+        stop: Arc<Stop>,
+    ) -> Self {
         let Config { correlate, filter, .. } = config;
         let correlator = Correlator::new(correlate, LiveHost::read());
         Self {
