@@ -138,6 +138,7 @@ pub struct Opened {
 }
 
 /// Writes a log.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state machine")]
 pub struct Writer {
     dir: PathBuf,
     config: WriterConfig,
