@@ -1,0 +1,265 @@
+//! `goaudit record`: the agent.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use super::Exit;
+use super::capture::{Select, View, duration, size};
+use super::output::{Format, note};
+use super::replay::{Show, show};
+use crate::correlate;
+use crate::correlate::env::EnvNames;
+use crate::event::Text;
+use crate::filter::Filter;
+use crate::kernel::{self, AttachReport};
+use crate::recorder::{Config, Recorder, Running, Summary};
+
+/// How long a batch may wait to be closed while somebody watches.
+const WATCHED_BATCH_AGE: Duration = Duration::from_millis(200);
+/// How long it may wait when nobody does.
+const UNWATCHED_BATCH_AGE: Duration = Duration::from_secs(1);
+
+/// Record this host, or one command, into a sealed log.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sudo goaudit record                                 everything on this host, until Ctrl-C\n  sudo goaudit record -w /tmp/log -- go test ./...    one command and its descendants\n  sudo goaudit record --only ptrace -o json | jq .    a live stream of ptrace calls"
+)]
+pub(super) struct Args {
+    /// Directory of the log; made if it is not there, continued if it is.
+    #[arg(short = 'w', long = "write", value_name = "DIR", default_value = "/var/lib/goaudit/audit")]
+    directory: PathBuf,
+
+    /// Stop after this long, such as `60s`.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+
+    #[command(flatten)]
+    select: Select,
+
+    #[command(flatten)]
+    view: View,
+
+    /// Show nothing while recording (same as `-o none`).
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Leave out what the agent's own descendants do. Its own process is never recorded.
+    #[arg(long)]
+    skip_descendants: bool,
+
+    /// Environment variables whose values are recorded at exec, or `*` for all [default: those that steer Go
+    /// and the dynamic loader].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    env: Option<Vec<String>>,
+
+    /// Size of the ring buffer between kernel and agent: a power of two.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "16MiB")]
+    ring: u64,
+
+    /// Name of the log in its checkpoints, for a new log [default: goaudit/HOST/audit].
+    #[arg(long)]
+    origin: Option<String>,
+
+    /// End with exit code 4 if a probe could not be attached.
+    #[arg(long)]
+    strict: bool,
+
+    /// Run this command and record it and its descendants, from its first instruction; nothing else.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let format = if args.quiet { Format::None } else { Format::or_default(args.view.output) };
+    let mut recorder = Recorder::prepare(config(args, format)?).context("cannot record")?;
+    let missing = report(recorder.reports());
+    if missing > 0 && args.strict {
+        return Err(Exit::Incomplete.because(format!("{missing} probes are not attached, and --strict was asked for")));
+    }
+    let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
+    note(&format!("recording into {}; Ctrl-C ends", args.directory.display()));
+    note(&format!("verification key {}", recorder.verification_key()));
+    let first_seq = recorder.first_seq();
+    let begun = Instant::now();
+    let running = recorder.run().context("cannot record")?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let watcher = watch(args, format, first_seq, &ended)?;
+    let (reason, status) = wait(args, child, &running)?;
+    let summary = running.stop(reason).context("recording ended early");
+    ended.store(true, Ordering::Release);
+    let watched = watcher.map(|thread| thread.join());
+    let summary = summary?;
+    summarise(args, &summary, begun.elapsed());
+    if let Some(Err(_)) = watched {
+        return Err(Exit::Error.because("the view panicked; the log itself is complete. This is a bug of goaudit"));
+    }
+    Ok(match status {
+        Some(code) if code != 0 => {
+            note(&format!("the command ended with status {code}"));
+            verdict(&summary)
+        }
+        _ => verdict(&summary),
+    })
+}
+
+fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
+    let filter = args.select.filter()?;
+    for later in ["seq", "ts"] {
+        if filter.names(later) {
+            return Err(Exit::Usage.because(format!(
+                "--where uses `{later}`, which an event gets only when it is stored; use it with `goaudit replay`"
+            )));
+        }
+    }
+    let ring_bytes = u32::try_from(args.ring).ok().filter(|bytes| bytes.is_power_of_two() && *bytes >= 1 << 16).ok_or_else(|| {
+        Exit::Usage.because(format!("--ring {}: the ring must be a power of two from 64KiB to 2GiB", args.ring))
+    })?;
+    let host = crate::host::identity::host();
+    Ok(Config {
+        directory: args.directory.clone(),
+        origin: args.origin.clone().unwrap_or_else(|| format!("goaudit/{}/audit", origin_part(&host.name))),
+        batch_age: if format == Format::None { UNWATCHED_BATCH_AGE } else { WATCHED_BATCH_AGE },
+        kernel: kernel::Config {
+            ring_bytes,
+            scoped: !args.command.is_empty(),
+            skip_descendants: args.skip_descendants,
+            ..kernel::Config::default()
+        },
+        correlate: args.env.as_ref().map_or_else(correlate::Config::default, |names| correlate::Config {
+            env: EnvNames::from_names(names.iter().map(String::as_str)),
+            ..correlate::Config::default()
+        }),
+        filter,
+        command: std::env::args_os().map(|arg| Text::from(arg.as_bytes())).collect(),
+    })
+}
+
+/// A host name as it may stand in a checkpoint's origin: no blanks, no plus sign.
+fn origin_part(host: &str) -> String {
+    let name: String = host.chars().map(|c| if c.is_whitespace() || c == '+' || c.is_control() { '-' } else { c }).collect();
+    if name.is_empty() { "host".to_owned() } else { name }
+}
+
+/// Tells what is not attached; returns how many probes that is.
+fn report(reports: &[AttachReport]) -> usize {
+    let attached = reports.iter().filter(|report| report.attached).count();
+    note(&format!("{attached} of {} probes attached", reports.len()));
+    for report in reports.iter().filter(|report| !report.attached) {
+        note(&format!(
+            "not attached: {} ({}): {}; not seen: {}",
+            report.program,
+            report.attach_point,
+            report.reason.as_deref().unwrap_or("unknown reason"),
+            report.not_seen.as_deref().unwrap_or("nothing else")
+        ));
+    }
+    reports.len() - attached
+}
+
+/// Starts the command stopped, puts it into scope, and lets it go.
+fn launch(command: &[OsString], recorder: &mut Recorder) -> anyhow::Result<Child> {
+    let own = std::env::current_exe().context("cannot find goaudit's own binary")?;
+    let child = Command::new(own)
+        .arg("__launch")
+        .arg("--")
+        .args(command)
+        .stdin(Stdio::inherit())
+        .spawn()
+        .context("cannot start the command")?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("process id out of range")?;
+    // Wait until it has stopped itself: from here to the continue it runs no instruction.
+    waitpid(Some(pid), WaitOptions::UNTRACED).context("cannot wait for the command")?;
+    recorder.scope_add(child.id()).context("cannot record")?;
+    kill_process(pid, Signal::CONT).context("cannot continue the command")?;
+    Ok(child)
+}
+
+/// Shows the log as it grows, in a thread of its own.
+fn watch(
+    args: &Args,
+    format: Format,
+    first_seq: u64,
+    ended: &Arc<AtomicBool>,
+) -> anyhow::Result<Option<std::thread::JoinHandle<()>>> {
+    if format == Format::None {
+        return Ok(None);
+    }
+    let shown = Show {
+        directory: args.directory.clone(),
+        from: first_seq,
+        format,
+        color: args.view.color.enabled(),
+        utc: args.view.utc,
+        filter: Filter::default(),
+        follow: Some(Arc::clone(ended)),
+    };
+    let thread = std::thread::Builder::new().name("view".to_owned()).spawn(move || {
+        if let Err(error) = show(shown)
+            && Exit::of(&error) != Exit::Ok
+        {
+            note(&format!("the live view ended, recording goes on: {error:#}"));
+        }
+    })?;
+    Ok(Some(thread))
+}
+
+/// Waits for the end: a signal, the time, the command, or a failure inside.
+fn wait(args: &Args, child: Option<Child>, running: &Running) -> anyhow::Result<(&'static str, Option<i32>)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut child = child;
+        let begun = Instant::now();
+        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return Ok(("interrupt", None)),
+                _ = terminate.recv() => return Ok(("terminated", None)),
+                _ = poll.tick() => {
+                    if running.failed() {
+                        return Ok(("failure", None));
+                    }
+                    if args.duration.is_some_and(|duration| begun.elapsed() >= duration) {
+                        return Ok(("duration", None));
+                    }
+                    if let Some(status) = child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                        return Ok(("command ended", Some(code(status))));
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// A status as shells tell it.
+fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+fn summarise(args: &Args, summary: &Summary, elapsed: Duration) {
+    let lost: u64 = summary.counters.lost.iter().map(|(_, count)| count).sum();
+    note(&format!("{:.1} s  {} events  {lost} lost", elapsed.as_secs_f64(), summary.events));
+    for (cause, count) in &summary.counters.lost {
+        note(&format!("LOST {count} ({cause})"));
+    }
+    if std::io::stderr().is_terminal() {
+        let directory = args.directory.display();
+        note(&format!("next: goaudit verify {directory}   goaudit replay {directory}"));
+    }
+}
+
+fn verdict(summary: &Summary) -> Exit {
+    if summary.counters.lost.iter().any(|(_, count)| *count > 0) { Exit::Incomplete } else { Exit::Ok }
+}

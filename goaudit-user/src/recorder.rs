@@ -1,0 +1,229 @@
+//! The agent: kernel programs, the ring reader's thread, the writer's thread.
+//!
+//! The reader turns records into events and never waits for anybody but the writer; the writer is the only one
+//! that touches the log. Who wants to see events follows the log on disk (`replay`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use goaudit_ebpf::units::Ktime;
+use thiserror::Error;
+
+use crate::audit::{self, AuditError};
+use crate::event::Event;
+use crate::event::control::{Counters, Genesis, Start};
+use crate::filter::Filter;
+use crate::host::{clock, identity};
+use crate::kernel::{self, AttachReport, KernelError};
+use crate::{correlate, event};
+
+mod reader;
+mod sealer;
+
+/// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
+/// place of loss, counted by the kernel side.
+const HAND_OFF: usize = 64;
+
+/// What to record and where to.
+#[derive(Debug)]
+pub struct Config {
+    /// Directory of the log.
+    pub directory: PathBuf,
+    /// Name of the log in its checkpoints; used when the log is made.
+    pub origin: String,
+    /// Oldest an event may get before its batch is closed.
+    pub batch_age: Duration,
+    /// Kernel side.
+    pub kernel: kernel::Config,
+    /// Correlation.
+    pub correlate: correlate::Config,
+    /// Which events are stored; the others are counted.
+    pub filter: Filter,
+    /// Command line of the agent, for the log.
+    pub command: Vec<event::Text>,
+}
+
+/// Why recording could not begin or go on.
+#[derive(Debug, Error)]
+pub enum RecorderError {
+    /// The kernel side.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// No thread could be started.
+    #[error("start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A thread of the agent ended by a panic: a bug of goaudit.
+    #[error("the {0} thread panicked; what was sealed before is intact. This is a bug of goaudit, please report it")]
+    Panicked(&'static str),
+}
+
+/// A recording that is prepared: programs are attached, the log is open, nothing is read yet.
+pub struct Recorder {
+    session: kernel::Session,
+    writer: audit::Writer,
+    opened: audit::Opened,
+    config: Config,
+}
+
+/// A recording that runs.
+pub struct Running {
+    stop: Arc<Stop>,
+    reader: JoinHandle<Result<(), KernelError>>,
+    sealer: JoinHandle<Result<Summary, AuditError>>,
+}
+
+/// What a recording came to.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Events stored, control events included.
+    pub events: u64,
+    /// Final counters.
+    pub counters: Counters,
+}
+
+/// How the threads are told to end.
+#[derive(Debug, Default)]
+struct Stop {
+    asked: AtomicBool,
+    reason: std::sync::Mutex<String>,
+}
+
+impl Recorder {
+    /// Attaches the programs and opens the log. Nothing is lost from here on: the ring holds what is seen.
+    pub fn prepare(config: Config) -> Result<Self, RecorderError> {
+        let session = kernel::Session::start(&config.kernel)?;
+        let mut log = audit::WriterConfig::new(&config.origin, identity::host_id(), identity::boot_id());
+        log.batch_age = config.batch_age;
+        log.opener = Some(segment_opener());
+        let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
+        Ok(Self { session, writer, opened, config })
+    }
+
+    /// What is attached, and what is not and why.
+    pub fn reports(&self) -> &[AttachReport] {
+        self.session.reports()
+    }
+
+    /// Number of the first event of this run.
+    pub fn first_seq(&self) -> u64 {
+        self.opened.next_seq
+    }
+
+    /// The log's verification key.
+    pub fn verification_key(&self) -> &str {
+        &self.opened.vkey
+    }
+
+    /// Puts a process and its future descendants into the scope of the recording.
+    pub fn scope_add(&mut self, tgid: u32) -> Result<(), RecorderError> {
+        Ok(self.session.scope_add(tgid)?)
+    }
+
+    /// Starts the threads.
+    pub fn run(self) -> Result<Running, RecorderError> {
+        let Self { session, writer, opened, config } = self;
+        let (sender, receiver): (SyncSender<Vec<Event>>, Receiver<Vec<Event>>) = sync_channel(HAND_OFF);
+        let opening = opening(&config, &opened, &session);
+        let stop = Arc::new(Stop::default());
+        let sealer = sealer::Sealer::new(writer);
+        let sealer = std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || sealer.run(&receiver))
+            .map_err(RecorderError::Thread)?;
+        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop));
+        let reader = std::thread::Builder::new()
+            .name("ring".to_owned())
+            .spawn(move || reader.run(opening))
+            .map_err(RecorderError::Thread)?;
+        Ok(Running { stop, reader, sealer })
+    }
+}
+
+impl Running {
+    /// Whether a thread ended by itself, that is, failed.
+    pub fn failed(&self) -> bool {
+        self.reader.is_finished() || self.sealer.is_finished()
+    }
+
+    /// Stops the programs, reads what is left on the ring, seals, and says what it came to.
+    pub fn stop(self, reason: &str) -> Result<Summary, RecorderError> {
+        self.stop.ask(reason);
+        // The reader first: its end closes the channel, which ends the writer.
+        let read = self.reader.join().map_err(|_| RecorderError::Panicked("ring"))?;
+        let summary = self.sealer.join().map_err(|_| RecorderError::Panicked("log"))??;
+        read?;
+        Ok(summary)
+    }
+}
+
+impl Stop {
+    fn ask(&self, reason: &str) {
+        reason.clone_into(&mut self.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.asked.store(true, Ordering::Release);
+    }
+
+    fn asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    fn reason(&self) -> String {
+        self.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// Makes the first event of every segment but a run's first: what a reader needs who has only that segment.
+fn segment_opener() -> audit::OpenerFn {
+    let host = identity::host();
+    Box::new(move |segment| {
+        let event = Event::control(Ktime(segment.now.boottime_ns), event::Control::Segment(host.clone()));
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        bytes
+    })
+}
+
+/// The first events of a run: identity of a new log, the start, what is attached.
+fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -> Vec<event::Control> {
+    use event::Control;
+    let host = identity::host();
+    let agent = env!("CARGO_PKG_VERSION").to_owned();
+    let mut controls = Vec::new();
+    if opened.new_log {
+        controls.push(Control::Genesis(Genesis {
+            origin: config.origin.clone(),
+            verification_key: opened.vkey.clone(),
+            agent: agent.clone(),
+            host: host.clone(),
+        }));
+    }
+    controls.push(Control::Start(Start {
+        host,
+        agent,
+        clean: opened.clean,
+        torn: opened.torn.as_ref().map(|torn| (torn.bytes, torn.sha256.clone())),
+        command: config.command.clone(),
+        cpus: u32::try_from(session.counters().map_or(0, |counters| counters.per_cpu.len())).unwrap_or(0),
+        object_sha256: session.object_sha256(),
+    }));
+    controls.extend(session.reports().iter().map(|report| Control::Probe(probe(report))));
+    controls
+}
+
+/// A line of the attach report, for the log.
+fn probe(report: &AttachReport) -> event::control::Probe {
+    event::control::Probe {
+        hook: report.hook.name().to_owned(),
+        program: report.program.to_owned(),
+        attach_point: report.attach_point.clone(),
+        attached: report.attached,
+        reason: report.reason.clone(),
+        not_seen: report.not_seen.map(str::to_owned),
+    }
+}

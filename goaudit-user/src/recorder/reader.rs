@@ -1,0 +1,164 @@
+//! The ring reader's thread: records to events, in order, with the books kept.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use goaudit_ebpf::units::Ktime;
+
+use super::{Config, Stop};
+use crate::correlate::Correlator;
+use crate::event::control::{Counters, Host, Stop as Stopped};
+use crate::event::{Control, Event};
+use crate::filter::Filter;
+use crate::host::live::LiveHost;
+use crate::host::{clock, identity, processes};
+use crate::kernel::{self, KernelError, Session};
+use crate::replay::uuid;
+use crate::view::Origin;
+
+/// Longest the ring is left alone: bounds the age of what nobody was woken for.
+const IDLE: Duration = Duration::from_millis(100);
+/// How often the books are written when nothing else asks for it, so that silence is provable.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// Events handed over at once.
+const HAND_OVER: usize = 1024;
+/// A change of the clock offset that is a step rather than a slew (NTP moves at most 0.5 ms a second).
+const CLOCK_STEP_NS: i64 = 100_000_000;
+
+/// Owns the kernel side.
+pub(super) struct Reader {
+    session: Session,
+    correlator: Correlator<LiveHost>,
+    filter: Filter,
+    events: Vec<Event>,
+    sender: SyncSender<Vec<Event>>,
+    stop: Arc<Stop>,
+    clock_offset: i64,
+    host: Host,
+    boot_id: String,
+}
+
+impl Reader {
+    pub(super) fn new(session: Session, config: Config, sender: SyncSender<Vec<Event>>, stop: Arc<Stop>) -> Self {
+        let Config { correlate, filter, .. } = config;
+        let correlator = Correlator::new(correlate, LiveHost::read());
+        Self {
+            session,
+            correlator,
+            filter,
+            events: Vec::new(),
+            sender,
+            stop,
+            clock_offset: clock_offset(),
+            host: identity::host(),
+            boot_id: uuid(identity::boot_id()),
+        }
+    }
+
+    /// Reads until asked to stop; then stops the programs, reads the rest, and closes the books.
+    pub(super) fn run(mut self, opening: Vec<Control>) -> Result<(), KernelError> {
+        for control in opening {
+            self.control(control);
+        }
+        // Before the snapshot: the first sealed events must not wait for a walk through /proc.
+        if !self.hand_over() {
+            return Ok(());
+        }
+        for found in processes::all() {
+            self.correlator.learn(found.snapshot.process.tgid, found.host_process());
+            self.control(Control::Snapshot(found.snapshot));
+        }
+        let mut heartbeat = Instant::now();
+        while !self.stop.asked() {
+            self.drain(IDLE)?;
+            self.flush()?;
+            if heartbeat.elapsed() >= HEARTBEAT {
+                heartbeat = Instant::now();
+                let kernel = self.session.counters()?;
+                let counters = self.books(&kernel);
+                self.control(Control::Heartbeat(counters));
+            }
+            self.watch_clock();
+            if !self.hand_over() {
+                return Ok(());
+            }
+        }
+        self.session.detach_producers();
+        while self.drain(Duration::ZERO)? > 0 {
+            if !self.hand_over() {
+                return Ok(());
+            }
+        }
+        let kernel = self.session.counters()?;
+        self.correlator.finish(now_ktime(), &kernel.per_cpu, &mut self.events);
+        // What the filter leaves out of the rest must be in the books before they are closed.
+        self.sift();
+        let counters = self.books(&kernel);
+        let reason = self.stop.reason();
+        self.control(Control::Stop(Stopped { reason, counters }));
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Turns what is on the ring into events; returns how many records there were.
+    fn drain(&mut self, timeout: Duration) -> Result<usize, KernelError> {
+        let Self { session, correlator, events, .. } = self;
+        session.drain_some(timeout, HAND_OVER, &mut |record| correlator.push(record, events))
+    }
+
+    /// Ends what waits in the correlator and tells of loss.
+    fn flush(&mut self) -> Result<(), KernelError> {
+        let counters = self.session.counters()?;
+        self.correlator.flush(now_ktime(), &counters.per_cpu, &mut self.events);
+        Ok(())
+    }
+
+    fn books(&self, kernel: &kernel::Counters) -> Counters {
+        Counters { not_run: kernel.not_run, ..self.correlator.counters() }
+    }
+
+    fn control(&mut self, control: Control) {
+        self.events.push(Event::control(now_ktime(), control));
+    }
+
+    fn watch_clock(&mut self) {
+        let offset = clock_offset();
+        let delta_ns = offset.saturating_sub(self.clock_offset);
+        self.clock_offset = offset;
+        if delta_ns.abs() >= CLOCK_STEP_NS {
+            self.control(Control::ClockStep(crate::event::control::ClockStep { delta_ns }));
+        }
+    }
+
+    /// Takes out what the filter does not admit; its records stay in the books.
+    fn sift(&mut self) {
+        let origin = Origin {
+            host: &self.host.name,
+            machine: &self.host.machine,
+            boot_id: &self.boot_id,
+            seq: 0,
+            realtime_minus_boottime_ns: self.clock_offset,
+        };
+        self.filter.retain(&mut self.events, &origin, &mut self.correlator);
+    }
+
+    /// Hands what the filter lets through to the writer; false when the writer is gone.
+    fn hand_over(&mut self) -> bool {
+        self.sift();
+        if self.events.is_empty() {
+            return true;
+        }
+        self.sender.send(std::mem::take(&mut self.events)).is_ok()
+    }
+}
+
+fn now_ktime() -> Ktime {
+    Ktime(clock::now().boottime_ns)
+}
+
+/// Wall time minus boot time.
+fn clock_offset() -> i64 {
+    let now = clock::now();
+    i64::try_from(i128::from(now.realtime_ns) - i128::from(now.boottime_ns)).unwrap_or(i64::MAX)
+}
