@@ -60,6 +60,7 @@ offsets! {
     cred_cap_ambient: "cred"."cap_ambient",
     cred_user_ns: "cred"."user_ns",
     signal_live: "signal_struct"."live",
+    signal_nr_threads: "signal_struct"."nr_threads",
     signal_flags: "signal_struct"."flags",
     signal_group_exit_code: "signal_struct"."group_exit_code",
     mm_arg_start: "mm_struct"."arg_start",
@@ -112,6 +113,48 @@ pub mod toggle {
     pub const SKIP_DESCENDANTS: u32 = 1 << 1;
 }
 
+/// Where the arguments of a system call are in `struct pt_regs` at its exit. The first one is apart because
+/// on aarch64 the result has overwritten it (`orig_x0` keeps it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Registers {
+    /// Offset of the first argument.
+    pub first: u32,
+    /// Offset of a window of [`REGISTER_WINDOW`] bytes that holds the other arguments.
+    pub window: u32,
+    /// Offset of the system call's number.
+    pub number: u32,
+    /// Arguments two to five: position in the window, in registers of eight bytes.
+    pub rest: [u32; 4],
+}
+
+/// Bytes of the window of [`Registers`].
+pub const REGISTER_WINDOW: usize = 64;
+
+/// A bit (or several) in kernel memory: a 32-bit word and a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Bit {
+    /// Offset of the word in its struct; [`ABSENT`] where there is none.
+    pub offset: u32,
+    /// The bits.
+    pub mask: u32,
+}
+
+/// Numbers of the native system calls, for programs on the tracepoint of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SyscallNumbers {
+    /// execve
+    pub execve: u32,
+    /// execveat
+    pub execveat: u32,
+    /// prctl
+    pub prctl: u32,
+    /// ptrace
+    pub ptrace: u32,
+}
+
 /// The read-only global `SETTINGS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -130,6 +173,48 @@ pub struct Settings {
     pub upid_size: u32,
     /// Bits by [`crate::hook::ptrace::Check`]: which check functions are observed.
     pub ptrace_checks: u32,
+    /// Whether this kernel takes atomic instructions that return the old value (since 5.12). Where it does
+    /// not, tracepoints run with preemption off and plain loads and stores do.
+    pub fetch_atomics: u32,
+    /// Whether `sched_process_exit` says itself that the last thread ends (argument `group_dead`, since 6.16).
+    pub exit_group_dead: u32,
+    /// Bits by [`crate::wire::Kind`]: which records are wanted.
+    pub kinds: u32,
+    /// Arguments of a system call.
+    pub registers: Registers,
+    /// In `task_struct`: the task is inside a 32-bit system call.
+    pub task_compat: Bit,
+    /// In `signal_struct`: `is_child_subreaper`.
+    pub signal_subreaper: Bit,
+    /// System call numbers.
+    pub numbers: SyscallNumbers,
     /// Kernel struct offsets.
     pub offsets: Offsets,
+}
+
+impl Bit {
+    /// No such bit.
+    pub const NONE: Self = Self { offset: ABSENT, mask: 0 };
+}
+
+impl Settings {
+    /// What the object holds before the loader writes: nothing known, nothing recorded by mistake (the ABI of
+    /// zero belongs to no loader).
+    pub const UNSET: Self = Self {
+        abi: 0,
+        own_tgid: u32::MAX,
+        toggles: 0,
+        ring_bytes: 0,
+        wake_every: 1,
+        upid_size: ABSENT,
+        ptrace_checks: 0,
+        fetch_atomics: 0,
+        exit_group_dead: 0,
+        kinds: u32::MAX,
+        registers: Registers { first: ABSENT, window: ABSENT, number: ABSENT, rest: [0; 4] },
+        task_compat: Bit::NONE,
+        signal_subreaper: Bit::NONE,
+        numbers: SyscallNumbers { execve: ABSENT, execveat: ABSENT, prctl: ABSENT, ptrace: ABSENT },
+        offsets: Offsets::NONE,
+    };
 }

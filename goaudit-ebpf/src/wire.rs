@@ -215,9 +215,12 @@ pub struct CpuState {
     pub seq: u64,
     /// Records seen but not sent, by [`Lost`].
     pub lost: [u64; LOST_CAUSES],
-    /// Non-zero while a program uses the scratch buffer of this CPU.
-    pub busy: u32,
-    /// Records sent since this CPU last woke the reader.
-    pub unwoken: u32,
+    /// What was seen at a system call's entry, or a process to follow, and could not be kept: its map was
+    /// full. No record is lost by that, but a later one knows less (or the process is not in scope).
+    pub unkept: u64,
+    /// Bit n is set while a program uses scratch buffer n of this CPU.
+    pub busy: u64,
+    /// Records sent since this CPU last looked whether the reader sleeps.
+    pub unwoken: u64,
 }
-const _: () = assert!(size_of::<CpuState>() == 48);
+const _: () = assert!(size_of::<CpuState>() == 64);

@@ -5,6 +5,8 @@
 //! hashes and seals; JSON and terminal lines are views of it, the same live and replayed. Unknown CBOR keys
 //! are skipped and new fields are optional, so that old logs and new readers understand each other.
 
+use std::borrow::Cow;
+
 use goaudit_ebpf::units::Ktime;
 use minicbor::{Decode, Encode};
 
@@ -45,7 +47,8 @@ pub struct Source {
     /// Number of the first record.
     #[n(1)]
     pub first: u64,
-    /// How many consecutive records of that CPU the event stands for: pieces of a long value, or repeats.
+    /// How many records of that CPU, from `first` on, the event stands for: pieces of a long value, or
+    /// repeats. Zero for a record that came so late that it had been counted as lost.
     #[n(2)]
     pub records: u64,
     /// Records of that CPU lost right before `first`.
@@ -74,10 +77,17 @@ pub struct Repeats {
 pub struct Missing {
     /// Its JSON path, such as `process.auid`.
     #[n(0)]
-    pub field: String,
+    pub field: Cow<'static, str>,
     /// Why, in a few words.
     #[n(1)]
-    pub reason: String,
+    pub reason: Cow<'static, str>,
+}
+
+impl Missing {
+    /// A field and the reason, both usually literals.
+    pub fn new(field: impl Into<Cow<'static, str>>, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
 }
 
 /// Who did it. Text fields are bytes: names and paths need not be UTF-8.
@@ -135,6 +145,9 @@ pub struct Process {
     /// Name of the real user on the recording host at that time.
     #[n(16)]
     pub user: Option<Text>,
+    /// When the running program was executed (boot time, ns); none when that was before recording began.
+    #[n(17)]
+    pub exec_ktime_ns: Option<u64>,
 }
 
 /// What happened.

@@ -5,5 +5,6 @@
 pub mod cgroups;
 pub mod clock;
 pub mod identity;
+pub mod live;
 pub mod processes;
 pub mod users;

@@ -1,4 +1,20 @@
 //! goaudit's user side: records become events, events are sealed, sealed events are shown.
+//!
+//! ARCHITECTURE.md is the way through the house.
 #![deny(unsafe_code)]
 
+pub mod audit;
+pub mod cli;
+pub mod conservation;
+pub mod correlate;
+pub mod decode;
 pub mod event;
+pub mod filter;
+pub mod golang;
+pub mod hook;
+pub mod host;
+pub mod kernel;
+pub mod names;
+pub mod recorder;
+pub mod replay;
+pub mod view;

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use goaudit_ebpf::units::Ktime;
 use thiserror::Error;
 
 use crate::audit::{self, AuditError};
@@ -85,8 +86,6 @@ pub struct Summary {
     pub events: u64,
     /// Final counters.
     pub counters: Counters,
-    /// Tree size and root of the last checkpoint.
-    pub root: Option<(u64, String)>,
 }
 
 /// How the threads are told to end.
@@ -100,20 +99,21 @@ impl Recorder {
     /// Attaches the programs and opens the log. Nothing is lost from here on: the ring holds what is seen.
     pub fn prepare(config: Config) -> Result<Self, RecorderError> {
         let session = kernel::Session::start(&config.kernel)?;
-        let writer_config = audit::WriterConfig {
-            origin: config.origin.clone(),
-            host_id: identity::host_id(),
-            boot_id: identity::boot_id(),
-            batch_age: config.batch_age,
-            ..audit::WriterConfig::default()
-        };
-        let (writer, opened) = audit::Writer::open(&config.directory, writer_config, clock::now())?;
+        let mut log = audit::WriterConfig::new(&config.origin, identity::host_id(), identity::boot_id());
+        log.batch_age = config.batch_age;
+        log.opener = Some(segment_opener());
+        let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
         Ok(Self { session, writer, opened, config })
     }
 
     /// What is attached, and what is not and why.
     pub fn reports(&self) -> &[AttachReport] {
         self.session.reports()
+    }
+
+    /// Number of the first event of this run.
+    pub fn first_seq(&self) -> u64 {
+        self.opened.next_seq
     }
 
     /// The log's verification key.
@@ -132,7 +132,7 @@ impl Recorder {
         let (sender, receiver): (SyncSender<Vec<Event>>, Receiver<Vec<Event>>) = sync_channel(HAND_OFF);
         let opening = opening(&config, &opened, &session);
         let stop = Arc::new(Stop::default());
-        let sealer = sealer::Sealer::new(writer, identity::host());
+        let sealer = sealer::Sealer::new(writer);
         let sealer = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))
@@ -178,6 +178,17 @@ impl Stop {
     }
 }
 
+/// Makes the first event of every segment but a run's first: what a reader needs who has only that segment.
+fn segment_opener() -> audit::OpenerFn {
+    let host = identity::host();
+    Box::new(move |segment| {
+        let event = Event::control(Ktime(segment.now.boottime_ns), event::Control::Segment(host.clone()));
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        bytes
+    })
+}
+
 /// The first events of a run: identity of a new log, the start, what is attached.
 fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -> Vec<event::Control> {
     use event::Control;
@@ -196,9 +207,9 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
         host,
         agent,
         clean: opened.clean,
-        torn: opened.torn.clone(),
+        torn: opened.torn.as_ref().map(|torn| (torn.bytes, torn.sha256.clone())),
         command: config.command.clone(),
-        cpus: session.cpus(),
+        cpus: u32::try_from(session.counters().map_or(0, |counters| counters.per_cpu.len())).unwrap_or(0),
         object_sha256: session.object_sha256(),
     }));
     controls.extend(session.reports().iter().map(|report| Control::Probe(report.into())));

@@ -3,6 +3,11 @@
 //!
 //! The pieces of long values ([`crate::wire::Text`]) come first, the [`Exec`] record that they belong to last.
 
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+pub(crate) use program::forget;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::wire::Header;

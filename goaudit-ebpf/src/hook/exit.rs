@@ -1,5 +1,8 @@
 //! The end of a process: `sched_process_exit` of its last thread.
 
+#[cfg(target_arch = "bpf")]
+mod program;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::wire::Header;

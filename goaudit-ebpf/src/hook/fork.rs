@@ -1,5 +1,8 @@
 //! fork, vfork, clone, clone3: seen at `sched_process_fork`, in the parent's context.
 
+#[cfg(target_arch = "bpf")]
+mod program;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::units::{Ktime, Tgid, Tid};

@@ -1,6 +1,11 @@
 //! prctl: arguments and result at the system call's exit; for options that set something also the value
 //! before and after, as the kernel keeps it.
 
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+pub(crate) use program::forget;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::wire::{COMM_LEN, Header};
@@ -40,3 +45,48 @@ pub struct Change {
     pub old_comm: [u8; COMM_LEN],
 }
 const _: () = assert!(size_of::<Change>() == 32);
+
+/// Options whose old and new value are told.
+pub mod option {
+    /// PR_SET_PDEATHSIG
+    pub const PDEATHSIG: u32 = 1;
+    /// PR_SET_DUMPABLE
+    pub const DUMPABLE: u32 = 4;
+    /// PR_SET_KEEPCAPS: a bit of the securebits
+    pub const KEEPCAPS: u32 = 8;
+    /// PR_SET_NAME: the value is the thread's name
+    pub const NAME: u32 = 15;
+    /// PR_SET_SECCOMP
+    pub const SECCOMP: u32 = 22;
+    /// PR_CAPBSET_DROP
+    pub const CAPBSET_DROP: u32 = 24;
+    /// PR_SET_SECUREBITS
+    pub const SECUREBITS: u32 = 28;
+    /// PR_SET_TIMERSLACK
+    pub const TIMERSLACK: u32 = 29;
+    /// PR_SET_CHILD_SUBREAPER
+    pub const CHILD_SUBREAPER: u32 = 36;
+    /// PR_SET_NO_NEW_PRIVS
+    pub const NO_NEW_PRIVS: u32 = 38;
+    /// PR_CAP_AMBIENT
+    pub const CAP_AMBIENT: u32 = 47;
+
+    /// All of them, as a bit set.
+    const SETS: u64 = 1 << PDEATHSIG
+        | 1 << DUMPABLE
+        | 1 << KEEPCAPS
+        | 1 << NAME
+        | 1 << SECCOMP
+        | 1 << CAPBSET_DROP
+        | 1 << SECUREBITS
+        | 1 << TIMERSLACK
+        | 1 << CHILD_SUBREAPER
+        | 1 << NO_NEW_PRIVS
+        | 1 << CAP_AMBIENT;
+
+    /// Whether the option sets something whose value is told. The kernel takes the option as an int.
+    pub const fn sets(option: u64) -> bool {
+        let option = option & 0xffff_ffff;
+        option < 64 && SETS & (1 << option) != 0
+    }
+}

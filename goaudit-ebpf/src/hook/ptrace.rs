@@ -4,6 +4,11 @@
 //! The checks are observed (their return values), never re-implemented: the kernel's rules change between
 //! versions.
 
+#[cfg(target_arch = "bpf")]
+mod program;
+#[cfg(target_arch = "bpf")]
+pub(crate) use program::forget;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::units::{Tgid, Tid};

@@ -17,7 +17,9 @@ use super::capture::{Select, View, duration, size};
 use super::output::{Format, note};
 use super::replay::{Show, show};
 use crate::correlate;
+use crate::correlate::env::EnvNames;
 use crate::event::Text;
+use crate::filter::Filter;
 use crate::kernel::{self, AttachReport};
 use crate::recorder::{Config, Recorder, Running, Summary};
 
@@ -86,10 +88,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
     note(&format!("recording into {}; Ctrl-C ends", args.directory.display()));
     note(&format!("verification key {}", recorder.verification_key()));
+    let first_seq = recorder.first_seq();
     let begun = Instant::now();
     let running = recorder.run().context("cannot record")?;
     let ended = Arc::new(AtomicBool::new(false));
-    let watcher = watch(args, format, &ended)?;
+    let watcher = watch(args, format, first_seq, &ended)?;
     let (reason, status) = wait(args, child, &running)?;
     let summary = running.stop(reason).context("recording ended early");
     ended.store(true, Ordering::Release);
@@ -125,7 +128,7 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
             ..kernel::Config::default()
         },
         correlate: args.env.as_ref().map_or_else(correlate::Config::default, |names| correlate::Config {
-            env: names.clone(),
+            env: EnvNames::from_names(names.iter().map(String::as_str)),
             ..correlate::Config::default()
         }),
         filter,
@@ -174,19 +177,26 @@ fn launch(command: &[OsString], recorder: &mut Recorder) -> anyhow::Result<Child
 }
 
 /// Shows the log as it grows, in a thread of its own.
-fn watch(args: &Args, format: Format, ended: &Arc<AtomicBool>) -> anyhow::Result<Option<std::thread::JoinHandle<()>>> {
+fn watch(
+    args: &Args,
+    format: Format,
+    first_seq: u64,
+    ended: &Arc<AtomicBool>,
+) -> anyhow::Result<Option<std::thread::JoinHandle<()>>> {
     if format == Format::None {
         return Ok(None);
     }
-    let show_args = Show {
+    let shown = Show {
         directory: args.directory.clone(),
+        from: first_seq,
         format,
         color: args.view.color.enabled(),
         utc: args.view.utc,
+        filter: Filter::all(),
         follow: Some(Arc::clone(ended)),
     };
     let thread = std::thread::Builder::new().name("view".to_owned()).spawn(move || {
-        if let Err(error) = show(&show_args)
+        if let Err(error) = show(shown)
             && Exit::of(&error) != Exit::Ok
         {
             note(&format!("the live view ended, recording goes on: {error:#}"));
@@ -233,8 +243,7 @@ fn code(status: std::process::ExitStatus) -> i32 {
 
 fn summarise(args: &Args, summary: &Summary, elapsed: Duration) {
     let lost: u64 = summary.counters.lost.iter().map(|(_, count)| count).sum();
-    let root = summary.root.as_ref().map_or_else(String::new, |(size, root)| format!("  size {size}  root {root}"));
-    note(&format!("{:.1} s  {} events  {lost} lost{root}", elapsed.as_secs_f64(), summary.events));
+    note(&format!("{:.1} s  {} events  {lost} lost", elapsed.as_secs_f64(), summary.events));
     for (cause, count) in &summary.counters.lost {
         note(&format!("LOST {count} ({cause})"));
     }

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::Exit;
-use crate::audit::{self, Verdict};
-use crate::conservation::Conservation;
+use crate::audit::note::VerifyKey;
+use crate::audit::{self, BatchInfo, Report, Verdict, VerifyOptions};
+use crate::conservation;
+use crate::correlate::conservation::Conservation;
+use crate::event::Event;
 
 /// Check that a log is complete and unchanged.
 #[derive(Debug, clap::Args)]
@@ -29,4 +32,85 @@ pub(super) struct Args {
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let options = VerifyOptions {
+        log_key: args.log_key.as_deref().map(log_key).transpose()?,
+        expect: args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?,
+        ..VerifyOptions::default()
+    };
+    let mut books = Conservation::default();
+    let mut undecodable = None;
+    let mut visit = |batch: &BatchInfo, index: usize, stored: &[u8]| match Event::decode(stored) {
+        Ok(event) => books.feed(&event),
+        Err(error) => {
+            undecodable.get_or_insert_with(|| (batch.first_seq + index as u64, error.to_string()));
+        }
+    };
+    let mut report = audit::verify(&[args.directory.clone()], &options, Some(&mut visit))
+        .with_context(|| format!("cannot verify {}", args.directory.display()))?;
+    conservation::judge(&mut report, books.finish(), undecodable);
+    if args.json {
+        let mut line = serde_json::to_vec(&report)?;
+        line.push(b'\n');
+        super::output::result(&line)?;
+    } else {
+        super::output::result(text(&report).as_bytes())?;
+    }
+    Ok(match report.verdict {
+        Verdict::Ok => Exit::Ok,
+        Verdict::Incomplete => Exit::Incomplete,
+        Verdict::Damaged | Verdict::Tampered => Exit::Tampered,
+    })
+}
+
+/// A verification key: the text itself, or a file with it.
+fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
+    let text = match std::fs::read_to_string(given) {
+        Ok(text) => text,
+        Err(_) => given.to_owned(),
+    };
+    VerifyKey::parse(text.trim()).map_err(|error| {
+        Exit::Usage.because(format!("--log-key {given}: neither a file nor a verification key ({error})"))
+    })
+}
+
+/// The report for people: verdict first, then what is proven and what is not.
+fn text(report: &Report) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    let verdict = match report.verdict {
+        Verdict::Ok => "OK",
+        Verdict::Incomplete => "INCOMPLETE",
+        Verdict::Damaged => "DAMAGED",
+        Verdict::Tampered => "TAMPERED",
+    };
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{line}");
+    };
+    line(format_args!("{verdict}  {}", report.log));
+    line(format_args!(
+        "{} segments  {} batches  {} events ({} sealed, {} after the last checkpoint)  {} kernel records lost",
+        report.segments, report.batches, report.events, report.sealed_events, report.unsealed_events, report.lost
+    ));
+    if let Some(root) = &report.root {
+        line(format_args!("root {root}  size {}", report.size));
+    }
+    if let Some(bad) = &report.first_bad {
+        let mut place = String::new();
+        for (name, value) in
+            [("segment", bad.segment), ("byte", bad.offset), ("batch", bad.batch), ("event", bad.event)]
+        {
+            if let Some(value) = value {
+                let _ = write!(place, "{name} {value}  ");
+            }
+        }
+        line(format_args!("first bad place: {place}{}", bad.what));
+    }
+    for check in &report.checks {
+        line(format_args!("{}  {:<22} {}", if check.ok { "proven    " } else { "NOT PROVEN" }, check.name, check.detail));
+    }
+    text
 }

@@ -108,29 +108,29 @@ pub struct Stop {
     pub counters: Counters,
 }
 
-/// The books of a run so far.
+/// The books of a run so far. For every CPU `seen = stored + lost + filtered`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Counters {
-    /// For each CPU: last kernel sequence number, that is, records seen.
+    /// For each CPU: kernel records accounted for. In [`Stop`] this is the kernel's own last sequence number.
     #[n(0)]
     pub seen: Vec<u64>,
-    /// Kernel records stored (pieces and repeats counted one by one).
+    /// For each CPU: kernel records stored (pieces and repeats counted one by one).
     #[n(1)]
-    pub stored: u64,
-    /// Kernel records lost, by cause.
+    pub stored: Vec<u64>,
+    /// Kernel records lost, all CPUs, by cause: the sum of the [`Loss`] events so far.
     #[n(2)]
     pub lost: Vec<(String, u64)>,
-    /// Kernel records left out by a filter the operator asked for.
+    /// For each CPU: kernel records left out by a filter the operator asked for.
     #[n(3)]
-    pub filtered: u64,
-    /// Records that could not be decoded (counted in `lost`, too).
+    pub filtered: Vec<u64>,
+    /// Records that could not be decoded (lost with cause `decode`, too).
     #[n(4)]
     pub undecodable: u64,
     /// Times the kernel skipped a program (recursion protection): calls nobody saw, outside `seen`.
     #[n(5)]
     pub not_run: u64,
-    /// Exec texts that arrived without their main record, forgotten processes, ... by name.
+    /// Texts that arrived without their main record, forgotten processes, ... by name.
     #[n(6)]
     pub oddities: Vec<(String, u64)>,
 }
@@ -142,13 +142,15 @@ pub struct Loss {
     /// CPU.
     #[n(0)]
     pub cpu: u32,
-    /// Cause: a name of [`goaudit_ebpf::wire::Lost`] in snake case, or `decode`, or `unknown`.
+    /// Cause: a name of [`goaudit_ebpf::wire::Lost`] in snake case, or `decode` (could not be decoded), or
+    /// `orphan` (pieces of a value whose main record was lost), or `unknown`.
     #[n(1)]
     pub cause: String,
     /// How many.
     #[n(2)]
     pub count: u64,
-    /// First and last missing kernel sequence number, when the gap is known.
+    /// First and last sequence number between which the lost records lie; all of them are lost when `count`
+    /// says so.
     #[n(3)]
     pub range: Option<(u64, u64)>,
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::correlate::host::HostProcess;
 use crate::event::control::Snapshot;
 use crate::event::{Process, Text};
 
@@ -16,8 +17,35 @@ const NS_PER_TICK: u64 = 10_000_000;
 /// An unset audit login or session id.
 const UNSET: u32 = u32::MAX;
 
+/// A process, with what only the correlator wants to know of it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// As the log tells it.
+    pub snapshot: Snapshot,
+    user_ns: Option<u32>,
+    ns_tgid: Option<u32>,
+}
+
+impl Found {
+    /// As the correlator keeps it.
+    pub fn host_process(&self) -> HostProcess {
+        let process = &self.snapshot.process;
+        HostProcess {
+            start_ktime_ns: process.start_ktime_ns,
+            exe: process.exe.clone(),
+            pid_ns: process.pid_ns,
+            user_ns: self.user_ns,
+            ns_tgid: self.ns_tgid,
+            session: process.session,
+            cgroup: process.cgroup.clone(),
+            comm: Some(process.comm.clone()),
+            uid: Some(process.uid),
+        }
+    }
+}
+
 /// Every process there is, in order of process id.
-pub fn all() -> Vec<Snapshot> {
+pub fn all() -> Vec<Found> {
     let mut tgids: Vec<u32> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -29,7 +57,7 @@ pub fn all() -> Vec<Snapshot> {
 }
 
 /// One process, if it still runs. Its start time is exact to a tick (10 ms) only.
-pub fn one(tgid: u32) -> Option<Snapshot> {
+pub fn one(tgid: u32) -> Option<Found> {
     let root = PathBuf::from(format!("/proc/{tgid}"));
     let stat = Stat::parse(&fs::read(root.join("stat")).ok()?)?;
     let status = fs::read_to_string(root.join("status")).ok()?;
@@ -48,14 +76,24 @@ pub fn one(tgid: u32) -> Option<Snapshot> {
         egid: Some(egid),
         auid: number(&root.join("loginuid")).filter(|&id| id != UNSET),
         session: number(&root.join("sessionid")).filter(|&id| id != UNSET),
-        cgroup_id: 0,
         cgroup: cgroup(&fs::read(root.join("cgroup")).unwrap_or_default()),
-        container_id: None,
-        pid_ns: fs::metadata(root.join("ns/pid")).ok().and_then(|ns| u32::try_from(ns.ino()).ok()),
-        user: None,
+        pid_ns: namespace(&root, "pid"),
+        ..Process::default()
     };
     let argv = fs::read(root.join("cmdline")).map(|bytes| split_nul(&bytes)).unwrap_or_default();
-    Some(Snapshot { process, argv })
+    let ns_tgid = innermost(&status, "NStgid:");
+    Some(Found { snapshot: Snapshot { process, argv }, user_ns: namespace(&root, "user"), ns_tgid })
+}
+
+/// Inode of a namespace.
+fn namespace(root: &Path, name: &str) -> Option<u32> {
+    let metadata = fs::metadata(root.join("ns").join(name)).ok()?;
+    u32::try_from(metadata.ino()).ok()
+}
+
+/// The last number of a line that lists one per pid namespace, from the outermost in.
+fn innermost(status: &str, name: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
 /// The fields of `/proc/PID/stat` that are wanted.
@@ -117,7 +155,7 @@ mod tests {
     #[test]
     fn this_process_is_in_the_snapshot_as_the_system_tells_it() {
         let own = std::process::id();
-        let snapshot = all().into_iter().find(|snapshot| snapshot.process.tgid == own).unwrap();
+        let snapshot = all().into_iter().map(|found| found.snapshot).find(|seen| seen.process.tgid == own).unwrap();
         assert_eq!(snapshot.process.uid, rustix::process::getuid().as_raw());
         assert_eq!(snapshot.process.ppid, rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned()));
         let argv: Vec<Vec<u8>> = std::env::args_os().map(|arg| arg.as_bytes().to_vec()).collect();

@@ -8,11 +8,12 @@ use goaudit_ebpf::units::Ktime;
 
 use super::{Config, Stop};
 use crate::correlate::Correlator;
+use crate::event::control::{Counters, Stop as Stopped};
 use crate::event::{Control, Event};
 use crate::filter::Filter;
 use crate::host::live::LiveHost;
 use crate::host::{clock, processes};
-use crate::kernel::{KernelError, Session};
+use crate::kernel::{self, KernelError, Session};
 
 /// Longest the ring is left alone: bounds the age of what nobody was woken for.
 const IDLE: Duration = Duration::from_millis(100);
@@ -50,9 +51,9 @@ impl Reader {
         if !self.hand_over() {
             return Ok(());
         }
-        for snapshot in processes::all() {
-            self.correlator.learn(&snapshot);
-            self.control(Control::Snapshot(snapshot));
+        for found in processes::all() {
+            self.correlator.learn(found.snapshot.process.tgid, found.host_process());
+            self.control(Control::Snapshot(found.snapshot));
         }
         let mut heartbeat = Instant::now();
         while !self.stop.asked() {
@@ -60,7 +61,8 @@ impl Reader {
             self.flush()?;
             if heartbeat.elapsed() >= HEARTBEAT {
                 heartbeat = Instant::now();
-                let counters = self.counters()?;
+                let kernel = self.session.counters()?;
+                let counters = self.books(&kernel);
                 self.control(Control::Heartbeat(counters));
             }
             self.watch_clock();
@@ -74,10 +76,13 @@ impl Reader {
                 return Ok(());
             }
         }
-        self.flush()?;
-        let counters = self.counters()?;
+        let kernel = self.session.counters()?;
+        self.correlator.finish(now_ktime(), &kernel.per_cpu, &mut self.events);
+        // What the filter leaves out of the rest must be in the books before they are closed.
+        self.sift();
+        let counters = self.books(&kernel);
         let reason = self.stop.reason();
-        self.control(Control::Stop(crate::event::control::Stop { reason, counters }));
+        self.control(Control::Stop(Stopped { reason, counters }));
         self.hand_over();
         Ok(())
     }
@@ -85,7 +90,7 @@ impl Reader {
     /// Turns what is on the ring into events; returns how many records there were.
     fn drain(&mut self, timeout: Duration) -> Result<usize, KernelError> {
         let Self { session, correlator, events, .. } = self;
-        session.drain(timeout, HAND_OVER, &mut |record| correlator.push(record, events))
+        session.drain_some(timeout, HAND_OVER, &mut |record| correlator.push(record, events))
     }
 
     /// Ends what waits in the correlator and tells of loss.
@@ -95,9 +100,8 @@ impl Reader {
         Ok(())
     }
 
-    fn counters(&mut self) -> Result<crate::event::control::Counters, KernelError> {
-        let counters = self.session.counters()?;
-        Ok(self.correlator.books(&counters.per_cpu, counters.not_run))
+    fn books(&self, kernel: &kernel::Counters) -> Counters {
+        Counters { not_run: kernel.not_run, ..self.correlator.counters() }
     }
 
     fn control(&mut self, control: Control) {
@@ -113,17 +117,28 @@ impl Reader {
         }
     }
 
+    /// Takes out what the filter does not admit; its records stay in the books.
+    fn sift(&mut self) {
+        let Self { filter, correlator, events, .. } = self;
+        if filter.is_all() {
+            return;
+        }
+        events.retain(|event| {
+            let stays = filter.admits(event);
+            if !stays {
+                correlator.filtered(event);
+            }
+            stays
+        });
+    }
+
     /// Hands what the filter lets through to the writer; false when the writer is gone.
     fn hand_over(&mut self) -> bool {
+        self.sift();
         if self.events.is_empty() {
             return true;
         }
-        let mut events = std::mem::take(&mut self.events);
-        if self.filter.is_active() {
-            let Self { filter, correlator, .. } = self;
-            events.retain(|event| filter.admits(event) || { correlator.filtered(event); false });
-        }
-        self.sender.send(events).is_ok()
+        self.sender.send(std::mem::take(&mut self.events)).is_ok()
     }
 }
 

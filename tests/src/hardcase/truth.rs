@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::call;
 
 /// Environment variable that says what an executed workload is: `report` or `quit`.
-pub(super) const ROLE: &str = "GOAUDIT_WORKLOAD_ROLE";
+pub(super) const ROLE: &str = "GOAUDIT_HARDCASE_ROLE";
 
 /// The truth file in every process of a workload.
 pub(super) const DESCRIPTOR: i32 = 200;
@@ -110,7 +110,7 @@ pub(super) fn ends(code: i32) -> anyhow::Result<()> {
 pub(super) fn broken(error: &anyhow::Error) {
     // Without a truth file there is nobody to tell.
     let _ = tell(&json!({"call": "broken", "why": format!("{error:#}")}));
-    let _ = call::write(2, format!("workload: {error:#}\n").as_bytes());
+    let _ = call::write(2, format!("hardcase: {error:#}\n").as_bytes());
 }
 
 /// Tells that this machine cannot do a case, and why: tests skip by that name.

@@ -1,6 +1,6 @@
 //! The workload: a program that does one hard thing and tells the exact truth about it.
 //!
-//! `workload --truth FILE CASE [ARGS]` runs one case of [`CASES`] and appends JSON lines to FILE: every
+//! `hardcase --truth FILE CASE [ARGS]` runs one case of [`CASES`] and appends JSON lines to FILE: every
 //! exec, prctl and ptrace that it or a process of its makes, with arguments and result as the caller saw
 //! them, and every process and thread it starts and sees ending. Tests compare goaudit's events with these lines
 //! and with strace, never with goaudit itself.
@@ -148,7 +148,7 @@ fn started(arguments: Vec<OsString>) -> anyhow::Result<i32> {
     let mut directory = std::env::temp_dir();
     let mut words = arguments.into_iter();
     let name = loop {
-        let word = words.next().context("usage: workload [--truth FILE] [--dir DIR] CASE [ARGS]")?;
+        let word = words.next().context("usage: hardcase [--truth FILE] [--dir DIR] CASE [ARGS]")?;
         match word.to_str() {
             Some("--truth") => truth::open(words.next().context("--truth needs a file")?.as_ref())?,
             Some("--dir") => directory = words.next().context("--dir needs a directory")?.into(),

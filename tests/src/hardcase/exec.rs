@@ -65,7 +65,7 @@ pub(super) fn ok(child: Child) -> anyhow::Result<()> {
 
 /// Plain arguments.
 pub(super) fn plain(_: &Case) -> anyhow::Result<i32> {
-    run(["workload", "one", "two words", "--flag=value", "äöü €", "tab\tquote\"backslash\\"], &reporting()?)?;
+    run(["hardcase", "one", "two words", "--flag=value", "äöü €", "tab\tquote\"backslash\\"], &reporting()?)?;
     Ok(0)
 }
 

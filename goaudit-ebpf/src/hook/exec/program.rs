@@ -1,0 +1,384 @@
+//! Programs of the exec hook.
+//!
+//! - `exec_enter`, `exec_at_enter`: `syscalls:sys_enter_execve{,at}`; keep the caller's view of the arguments.
+//! - `exec_commit`: raw tracepoint `sched_process_exec(task, old_pid, bprm)`; the new mm is in place, its
+//!   stack pages are resident.
+//! - `exec_exit`, `exec_at_exit`: `syscalls:sys_exit_execve{,at}`; failures. They need `bpf_task_pt_regs`
+//!   (since 5.15); `exec_exit_raw` does the same from raw tracepoint `sys_exit(regs, ret)` on older kernels.
+//!
+//! A successful execveat ends as an execve on x86-64; successes are not taken from the exit, so it is all one.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::{map, raw_tracepoint, tracepoint};
+use aya_ebpf::maps::HashMap;
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
+
+use super::{flags, missing};
+use crate::kernel::entry::{VIEW_MAX, View, ViewHead, read_args};
+use crate::kernel::scratch::{self, Scratch};
+use crate::kernel::{
+    Class, count_unkept, emit, lose_unbuilt, path, read, registers, scope, setting, task, text,
+};
+use crate::wire::{ARGS_ENV_MAX, Header, Kind, Lost, Section};
+
+/// What the threads that are inside an exec passed, by tid. Entries go with the commit, the failed exit or
+/// the thread's end.
+#[map]
+static EXEC_ENTRY: HashMap<u32, View> = HashMap::with_max_entries(512, 0);
+
+/// Forgets what a thread passed.
+#[inline(always)]
+pub(crate) fn forget(tid: u32) {
+    // Nothing kept: nothing to remove.
+    let _ = EXEC_ENTRY.remove(tid);
+}
+
+/// An argument of a system call at its entry tracepoint (`struct syscall_trace_enter`: 8 bytes of common
+/// fields, the number, then the arguments from byte 16 on).
+#[inline(always)]
+fn entry_argument(ctx: &TracePointContext, index: usize) -> u64 {
+    // SAFETY: the verifier checks context accesses.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(2 + index)) }
+}
+
+#[tracepoint]
+fn exec_enter(ctx: TracePointContext) -> u32 {
+    remember(entry_argument(&ctx, 1), 0);
+    0
+}
+
+#[tracepoint]
+fn exec_at_enter(ctx: TracePointContext) -> u32 {
+    remember(entry_argument(&ctx, 2), flags::EXECVEAT);
+    0
+}
+
+#[inline(always)]
+fn remember(argv: u64, call: u16) {
+    let (tgid, tid) = task::current_ids();
+    if !scope::contains(tgid) {
+        return;
+    }
+    let taken = scratch::with(|scratch| {
+        // SAFETY: the buffer is ours; a view and a string behind it fit into `data`.
+        unsafe {
+            let view = (&raw mut (*scratch).data).cast::<View>();
+            let head = read_args((&raw mut (*view).data).cast(), argv);
+            (*view).head = ViewHead { flags: head.flags | u32::from(call), ..head };
+            if EXEC_ENTRY.insert(tid, &*view, 0).is_err() {
+                count_unkept();
+            }
+        }
+    });
+    if !taken {
+        count_unkept();
+    }
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn exec_commit(ctx: RawTracePointContext) -> i32 {
+    let (tgid, _) = task::current_ids();
+    let old_tid: u32 = ctx.arg(1);
+    if !scope::contains(tgid) {
+        return 0;
+    }
+    let bprm: u64 = ctx.arg(2);
+    // SAFETY: `commit` gets a claimed buffer.
+    if !scratch::with(|scratch| unsafe { commit(scratch, bprm, old_tid) }) {
+        lose_unbuilt(Lost::Reentered);
+    }
+    0
+}
+
+/// # Safety
+/// `scratch` is claimed.
+#[inline(always)]
+unsafe fn commit(scratch: *mut Scratch, bprm: u64, old_tid: u32) {
+    // SAFETY: by contract.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        task::fill(&raw mut (*exec).header, Kind::Exec, 0);
+        text::begin(scratch);
+        (*exec).ret = 0;
+        (*exec).old_tid = old_tid;
+        let mut absent = 0;
+
+        names(scratch, bprm, &mut absent);
+        let current = task::current();
+        paths(scratch, current, &mut absent);
+        memory(scratch, current, &mut absent);
+        entry_view(scratch, old_tid);
+        credentials(scratch, current, &mut absent);
+
+        (*exec).header.missing |= absent;
+        emit(exec.cast::<Header>(), size_of::<super::Exec>() as u64, Class::Urgent);
+    }
+}
+
+/// File name, interpreter and counts of `bprm`.
+#[inline(always)]
+unsafe fn names(scratch: *mut Scratch, bprm: u64, absent: &mut u32) {
+    // SAFETY: `scratch` is claimed, by contract of `commit`.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        let argc = read::kernel::<u32>(bprm, setting!(offsets.bprm_argc));
+        let envc = read::kernel::<u32>(bprm, setting!(offsets.bprm_envc));
+        if argc.is_none() || envc.is_none() {
+            *absent |= missing::BPRM;
+        }
+        (*exec).argc = argc.unwrap_or(0);
+        (*exec).envc = envc.unwrap_or(0);
+        match read::pointer(bprm, setting!(offsets.bprm_filename)) {
+            Some(filename) => {
+                text::send_kernel_string(scratch, Section::Filename, filename);
+                // The same pointer unless an interpreter was put in.
+                match read::pointer(bprm, setting!(offsets.bprm_interp)) {
+                    Some(interp) if interp != filename => {
+                        text::send_kernel_string(scratch, Section::Interp, interp);
+                    }
+                    Some(_) => {}
+                    None => *absent |= missing::BPRM,
+                }
+            }
+            None => *absent |= missing::BPRM,
+        }
+    }
+}
+
+/// The executed file and the working directory.
+#[inline(always)]
+unsafe fn paths(scratch: *mut Scratch, current: u64, absent: &mut u32) {
+    // SAFETY: `scratch` is claimed, by contract of `commit`.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        (*exec).exe_inode = 0;
+        (*exec).exe_device = 0;
+        let file = read::pointer(current, setting!(offsets.task_mm))
+            .and_then(|mm| read::pointer(mm, setting!(offsets.mm_exe_file)));
+        let mut found = false;
+        if let Some(file) = file {
+            if let Some(inode) = read::pointer(file, setting!(offsets.file_inode)) {
+                let number = read::kernel::<u64>(inode, setting!(offsets.inode_ino));
+                let device = read::pointer(inode, setting!(offsets.inode_sb))
+                    .and_then(|sb| read::kernel::<u32>(sb, setting!(offsets.super_block_dev)));
+                if let (Some(number), Some(device)) = (number, device) {
+                    (*exec).exe_inode = number;
+                    (*exec).exe_device = device;
+                    found = true;
+                }
+            }
+            let offset = setting!(offsets.file_path);
+            let at = file + u64::from(offset);
+            found &= offset != crate::settings::ABSENT && path::send(scratch, Section::Exe, at);
+        }
+        if !found {
+            *absent |= missing::EXE;
+        }
+        if !working_directory(scratch, current) {
+            *absent |= missing::CWD;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn working_directory(scratch: *mut Scratch, current: u64) -> bool {
+    let offset = setting!(offsets.fs_pwd);
+    if offset == crate::settings::ABSENT {
+        return false;
+    }
+    match read::pointer(current, setting!(offsets.task_fs)) {
+        // SAFETY: `scratch` is claimed, by contract of the callers.
+        Some(fs) => unsafe { path::send(scratch, Section::Cwd, fs + u64::from(offset)) },
+        None => false,
+    }
+}
+
+/// Arguments and environment of the new mm. The kernel lays them out in a row.
+#[inline(always)]
+unsafe fn memory(scratch: *mut Scratch, current: u64, absent: &mut u32) {
+    // SAFETY: `scratch` is claimed, by contract of `commit`.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        (*exec).arg_bytes = 0;
+        (*exec).env_bytes = 0;
+        let Some(mm) = read::pointer(current, setting!(offsets.task_mm)) else {
+            *absent |= missing::MM;
+            return;
+        };
+        let (Some(arg_start), Some(arg_end), Some(env_start), Some(env_end)) = (
+            read::kernel::<u64>(mm, setting!(offsets.mm_arg_start)),
+            read::kernel::<u64>(mm, setting!(offsets.mm_arg_end)),
+            read::kernel::<u64>(mm, setting!(offsets.mm_env_start)),
+            read::kernel::<u64>(mm, setting!(offsets.mm_env_end)),
+        ) else {
+            *absent |= missing::MM;
+            return;
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "the kernel's limit is 6 MiB")]
+        {
+            (*exec).arg_bytes = arg_end.wrapping_sub(arg_start) as u32;
+            (*exec).env_bytes = env_end.wrapping_sub(env_start) as u32;
+        }
+        let total = env_end.wrapping_sub(arg_start);
+        // Not what execve makes: do not read what is something else.
+        if arg_end != env_start || total > ARGS_ENV_MAX as u64 * 4 {
+            *absent |= missing::MM;
+            return;
+        }
+        text::send_user_range(scratch, Section::ArgsEnv, arg_start, total);
+    }
+}
+
+/// What the caller passed, for user space to compare with what was committed.
+#[inline(always)]
+unsafe fn entry_view(scratch: *mut Scratch, tid: u32) {
+    // SAFETY: `scratch` is claimed, by contract of `commit`; the view is ours until it is removed.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        (*exec).user_argc = 0;
+        let Some(view) = EXEC_ENTRY.get_ptr(tid) else { return };
+        let head = (*view).head;
+        let len = read::bound::<{ VIEW_MAX as i32 }>(u64::from(head.bytes));
+        let copied = aya_ebpf::helpers::generated::bpf_probe_read_kernel(
+            (&raw mut (*scratch).data).cast(),
+            len as u32,
+            (&raw const (*view).data).cast(),
+        );
+        (*exec).user_argc = head.argc;
+        (*exec).header.flags |= flags::ENTRY_SEEN | head.flags as u16;
+        if copied == 0 {
+            text::send(scratch, Section::UserArgs, 0, 0, head.bytes, u64::from(head.bytes));
+        }
+        forget(tid);
+    }
+}
+
+/// Capabilities, namespaces, session, saved user id.
+#[inline(always)]
+unsafe fn credentials(scratch: *mut Scratch, current: u64, absent: &mut u32) {
+    // SAFETY: `scratch` is claimed, by contract of the callers.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        let cred = read::pointer(current, setting!(offsets.task_cred)).unwrap_or(0);
+        match task::capabilities(cred) {
+            Some(sets) => (*exec).capabilities = sets,
+            None => {
+                (*exec).capabilities = super::Capabilities {
+                    effective: 0,
+                    permitted: 0,
+                    inheritable: 0,
+                    bounding: 0,
+                    ambient: 0,
+                };
+                *absent |= missing::CAPS;
+            }
+        }
+        (*exec).suid = match read::kernel::<task::Ids>(cred, setting!(offsets.cred_uid)) {
+            Some(ids) => ids[2],
+            None => u32::MAX,
+        };
+        if !task::namespaces(current, cred, &raw mut (*exec).namespaces) {
+            *absent |= missing::NAMESPACES;
+        }
+        (*exec).session = match read::kernel::<u32>(current, setting!(offsets.task_sessionid)) {
+            Some(session) => session,
+            None => {
+                *absent |= missing::SESSION;
+                u32::MAX
+            }
+        };
+    }
+}
+
+/// Result of a system call at its exit tracepoint (`struct syscall_trace_exit`: byte 16).
+#[inline(always)]
+fn exit_result(ctx: &TracePointContext) -> i64 {
+    // SAFETY: the verifier checks context accesses.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
+}
+
+#[tracepoint]
+fn exec_exit(ctx: TracePointContext) -> u32 {
+    let ret = exit_result(&ctx);
+    if ret < 0 {
+        failed(ret, registers::current(), 0);
+    }
+    0
+}
+
+#[tracepoint]
+fn exec_at_exit(ctx: TracePointContext) -> u32 {
+    let ret = exit_result(&ctx);
+    if ret < 0 {
+        failed(ret, registers::current(), flags::EXECVEAT);
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn exec_exit_raw(ctx: RawTracePointContext) -> i32 {
+    let number = registers::number(&ctx);
+    let call = if number == setting!(numbers.execve) {
+        0
+    } else if number == setting!(numbers.execveat) {
+        flags::EXECVEAT
+    } else {
+        return 0;
+    };
+    let ret: i64 = ctx.arg(1);
+    if ret < 0 && !registers::is_compat() {
+        failed(ret, ctx.arg(0), call);
+    }
+    0
+}
+
+#[inline(always)]
+fn failed(ret: i64, regs: u64, call: u16) {
+    let (tgid, tid) = task::current_ids();
+    if !scope::contains(tgid) {
+        return;
+    }
+    forget(tid);
+    // SAFETY: `send_failed` gets a claimed buffer.
+    if !scratch::with(|scratch| unsafe { send_failed(scratch, ret, regs, call, tid) }) {
+        lose_unbuilt(Lost::Reentered);
+    }
+}
+
+/// # Safety
+/// `scratch` is claimed.
+#[inline(always)]
+unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, call: u16, tid: u32) {
+    // SAFETY: by contract.
+    unsafe {
+        let exec = &raw mut (*scratch).exec;
+        task::fill(&raw mut (*exec).header, Kind::Exec, flags::FAILED | call);
+        text::begin(scratch);
+        (*exec).ret = ret;
+        (*exec).old_tid = tid;
+        (*exec).argc = 0;
+        (*exec).envc = 0;
+        (*exec).arg_bytes = 0;
+        (*exec).env_bytes = 0;
+        (*exec).exe_inode = 0;
+        (*exec).exe_device = 0;
+        (*exec).user_argc = 0;
+        let mut absent = missing::BPRM | missing::MM | missing::EXE;
+        let current = task::current();
+        if !working_directory(scratch, current) {
+            absent |= missing::CWD;
+        }
+        if let Some(arguments) = registers::arguments(regs) {
+            let (filename, argv) =
+                if call == 0 { (arguments[0], arguments[1]) } else { (arguments[1], arguments[2]) };
+            text::send_user_string(scratch, Section::UserFilename, filename);
+            let head = read_args((&raw mut (*scratch).data).cast(), argv);
+            (*exec).user_argc = head.argc;
+            (*exec).header.flags |= head.flags as u16;
+            text::send(scratch, Section::UserArgs, 0, 0, head.bytes, u64::from(head.bytes));
+        }
+        credentials(scratch, current, &mut absent);
+        (*exec).header.missing |= absent;
+        emit(exec.cast::<Header>(), size_of::<super::Exec>() as u64, Class::Urgent);
+    }
+}

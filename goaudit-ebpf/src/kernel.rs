@@ -1,0 +1,215 @@
+//! The kernel side's machinery: maps, sequence numbers, the way onto the ring.
+//!
+//! The conservation law is kept here: [`emit`] numbers a record before anything can go wrong with it, and
+//! whatever goes wrong afterwards is counted by cause. Programs decide what is in a record, never whether it
+//! is counted.
+//!
+//! Two programs can be under way on one CPU at the same time: up to 6.x tracepoints run with preemption off,
+//! later kernels let a raw tracepoint program be preempted (but not migrated). So sequence numbers and
+//! scratch buffers are taken by atomic instructions where the kernel has them; where it has not (before
+//! 5.12), nothing preempts.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
+
+use crate::settings::Settings;
+use crate::wire::{CpuState, Header, Lost};
+
+mod atomic;
+pub(crate) mod entry;
+pub(crate) mod path;
+pub(crate) mod read;
+pub(crate) mod registers;
+pub(crate) mod scope;
+pub(crate) mod scratch;
+pub(crate) mod task;
+pub(crate) mod text;
+
+/// Written by the loader, then frozen: to the verifier every field is a known constant, so that code for
+/// what this kernel lacks is not even looked at.
+#[unsafe(no_mangle)]
+pub(crate) static SETTINGS: Settings = Settings::UNSET;
+
+/// Reads a field of [`SETTINGS`] in a way that the compiler does not fold.
+macro_rules! setting {
+    ($($field:tt)+) => {
+        $crate::kernel::volatile(&$crate::kernel::SETTINGS.$($field)+)
+    };
+}
+pub(crate) use setting;
+
+/// The value at `field`, read each time: the loader rewrites the section behind the compiler's back.
+#[inline(always)]
+pub(crate) fn volatile<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference is readable.
+    unsafe { read_volatile(field) }
+}
+
+/// Records on their way to user space. The loader sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// The books of each CPU.
+#[map]
+static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+
+/// One word: the reader sleeps and wants to be woken.
+#[map]
+static READER: Array<u32> = Array::with_max_entries(1, 0);
+
+/// How much a record matters now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The reader is woken for it, if it sleeps.
+    Urgent,
+    /// The reader is woken for every so many of them.
+    Normal,
+    /// As normal, but gives way when three quarters of the ring are in use.
+    Flood,
+}
+
+/// This CPU's books.
+#[inline(always)]
+pub(crate) fn state() -> Option<*mut CpuState> {
+    CPU_STATE.get_ptr_mut(0)
+}
+
+/// The next number of this CPU.
+#[inline(always)]
+fn next_seq(state: *mut CpuState) -> u64 {
+    // SAFETY: `state` is this CPU's map value; see the module's words on preemption.
+    unsafe {
+        if setting!(fetch_atomics) != 0 {
+            atomic::fetch_increment(&raw mut (*state).seq) + 1
+        } else {
+            let seq = read_volatile(&raw const (*state).seq) + 1;
+            write_volatile(&raw mut (*state).seq, seq);
+            seq
+        }
+    }
+}
+
+/// Counts a record as lost.
+#[inline(always)]
+fn lose(state: *mut CpuState, cause: Lost) {
+    // SAFETY: `state` is this CPU's map value. 
+    unsafe {
+        atomic::increment((&raw mut (*state).lost).cast::<u64>().add(cause as usize));
+    }
+}
+
+/// Counts something that a map had no room for.
+#[inline(always)]
+pub(crate) fn count_unkept() {
+    if let Some(state) = state() {
+        // SAFETY: as in `lose`.
+        unsafe {
+            atomic::increment(&raw mut (*state).unkept);
+        }
+    }
+}
+
+/// Gives a number to a record that cannot be built at all, and counts it as lost.
+#[inline(always)]
+pub(crate) fn lose_unbuilt(cause: Lost) {
+    if let Some(state) = state() {
+        next_seq(state);
+        lose(state, cause);
+    }
+}
+
+/// Takes one of this CPU's scratch buffers: its index, or none.
+#[inline(always)]
+pub(crate) fn claim(buffers: u32) -> Option<u32> {
+    let state = state()?;
+    let mut index = 0;
+    while index < buffers {
+        let bit = 1u64 << index;
+        // SAFETY: `state` is this CPU's map value.
+        let before = unsafe {
+            if setting!(fetch_atomics) != 0 {
+                atomic::fetch_or(&raw mut (*state).busy, bit)
+            } else {
+                let before = read_volatile(&raw const (*state).busy);
+                write_volatile(&raw mut (*state).busy, before | bit);
+                before
+            }
+        };
+        if before & bit == 0 {
+            return Some(index);
+        }
+        index += 1;
+    }
+    None
+}
+
+/// Gives a scratch buffer back.
+#[inline(always)]
+pub(crate) fn release(index: u32) {
+    let Some(state) = state() else { return };
+    let mask = !(1u64 << index);
+    // SAFETY: `state` is this CPU's map value.
+    unsafe {
+        if setting!(fetch_atomics) != 0 {
+            atomic::and(&raw mut (*state).busy, mask);
+        } else {
+            let before = read_volatile(&raw const (*state).busy);
+            write_volatile(&raw mut (*state).busy, before & mask);
+        }
+    }
+}
+
+/// Whether to wake the reader with the record that is about to be sent. A reader that is awake finds the
+/// record by itself; one that sleeps is woken once, because waking is dearer than all the rest.
+#[inline(always)]
+fn wake_flag(state: *mut CpuState, class: Class) -> u64 {
+    // SAFETY: `state` is this CPU's map value; `reader` is shared with user space, a stale value costs one
+    // wake-up more or less (the reader's sleep is bounded).
+    unsafe {
+        let unwoken = read_volatile(&raw const (*state).unwoken) + 1;
+        if class != Class::Urgent && unwoken < u64::from(setting!(wake_every)) {
+            write_volatile(&raw mut (*state).unwoken, unwoken);
+            return u64::from(BPF_RB_NO_WAKEUP);
+        }
+        write_volatile(&raw mut (*state).unwoken, 0);
+        let Some(reader) = READER.get_ptr_mut(0) else { return u64::from(BPF_RB_FORCE_WAKEUP) };
+        if read_volatile(reader) == 0 {
+            return u64::from(BPF_RB_NO_WAKEUP);
+        }
+        write_volatile(reader, 0);
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    }
+}
+
+/// Numbers the record at `record` and sends its `len` bytes, or counts why not.
+///
+/// # Safety
+/// `record` begins with a [`Header`], and the verifier can see that `len` bytes are readable there.
+#[inline(always)]
+pub(crate) unsafe fn emit(record: *mut Header, len: u64, class: Class) {
+    let Some(state) = state() else { return };
+    // SAFETY: by contract.
+    unsafe {
+        (*record).seq = next_seq(state);
+        #[expect(clippy::cast_possible_truncation, reason = "records are below 32 KiB")]
+        {
+            (*record).len = len as u32;
+        }
+        if class == Class::Flood {
+            let room = setting!(ring_bytes);
+            let used = bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), u64::from(BPF_RB_AVAIL_DATA));
+            if used > u64::from(room - (room >> 2)) {
+                lose(state, Lost::Yielded);
+                return;
+            }
+        }
+        let flags = wake_flag(state, class);
+        if bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast(), len, flags) != 0 {
+            lose(state, Lost::RingFull);
+        }
+    }
+}

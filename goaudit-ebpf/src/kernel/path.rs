@@ -1,0 +1,95 @@
+//! Paths, by walking directory entries from the leaf to the root of the mount tree, across mounts.
+//!
+//! No lock is held: a rename during the walk can mix old and new names, as it can in every tracer that may
+//! not call `d_path`. The names are sent leaf first; user space turns them round.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
+
+use super::scratch::Scratch;
+use super::{read, setting, text as pieces};
+use crate::settings::ABSENT;
+use crate::wire::{Section, TEXT_MAX, text};
+
+/// Most steps (names and mount crossings) of a walk.
+const STEPS: u32 = 128;
+/// NAME_MAX and a NUL.
+const NAME: u32 = 256;
+
+/// Sends the path at `path` (a `struct path`); false when it cannot be read at all.
+///
+/// # Safety
+/// [`pieces::begin`] was called.
+#[inline(always)]
+pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) -> bool {
+    let Some(mut mount) = read::pointer(path, setting!(offsets.path_mnt)) else { return false };
+    let Some(mut dentry) = read::pointer(path, setting!(offsets.path_dentry)) else { return false };
+    let mount_mnt = setting!(offsets.mount_mnt);
+    if mount_mnt == ABSENT {
+        return false;
+    }
+    let mut used = 0u64;
+    let mut flags = text::CUT;
+    let mut step = 0;
+    while step < STEPS {
+        step += 1;
+        let Some(root) = read::pointer(mount, setting!(offsets.vfsmount_root)) else {
+            flags = text::FAULT;
+            break;
+        };
+        if dentry == root {
+            // `struct mount` is around the `struct vfsmount` that a path points to.
+            let outer = mount - u64::from(mount_mnt);
+            let (Some(parent), Some(mountpoint)) = (
+                read::pointer(outer, setting!(offsets.mount_parent)),
+                read::pointer(outer, setting!(offsets.mount_mountpoint)),
+            ) else {
+                flags = text::FAULT;
+                break;
+            };
+            if parent == outer {
+                flags = 0;
+                break;
+            }
+            dentry = mountpoint;
+            mount = parent + u64::from(mount_mnt);
+            continue;
+        }
+        let (Some(parent), Some(name)) = (
+            read::pointer(dentry, setting!(offsets.dentry_parent)),
+            read::pointer(dentry, setting!(offsets.dentry_name)),
+        ) else {
+            flags = text::FAULT;
+            break;
+        };
+        if used >= TEXT_MAX as u64 {
+            break;
+        }
+        // SAFETY: `used` is bounded, and the buffer has room for a string behind it.
+        let got = unsafe {
+            let at = read::bound::<{ TEXT_MAX as i32 }>(used);
+            let to = (&raw mut (*scratch).data).cast::<u8>().add(at as usize);
+            bpf_probe_read_kernel_str(to.cast(), NAME, name as *const _)
+        };
+        if got <= 0 {
+            flags = text::FAULT;
+            break;
+        }
+        #[expect(clippy::cast_sign_loss, reason = "checked")]
+        {
+            used += got as u64;
+        }
+        if parent == dentry {
+            // Not below any mount: a pipe, a memfd. Its name is all there is.
+            flags = 0;
+            break;
+        }
+        dentry = parent;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "bounded")]
+    // SAFETY: by contract.
+    unsafe {
+        let total = if flags == 0 { used as u32 } else { 0 };
+        pieces::send(scratch, section, flags, 0, total, used);
+    }
+    true
+}

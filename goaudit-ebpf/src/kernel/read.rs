@@ -1,0 +1,63 @@
+//! Reading memory whose layout is known only at run time.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use zerocopy::FromBytes;
+
+use crate::settings::ABSENT;
+
+/// The `T` at `base + offset` in kernel memory; none when the offset is absent or memory is not there.
+#[inline(always)]
+pub(crate) fn kernel<T: FromBytes>(base: u64, offset: u32) -> Option<T> {
+    if offset == ABSENT {
+        return None;
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    let from = base.wrapping_add(u64::from(offset)) as *const _;
+    // SAFETY: the helper checks the address; the value is used only if it was written.
+    unsafe {
+        #[expect(clippy::cast_possible_truncation, reason = "small fixed-size types")]
+        let size = size_of::<T>() as u32;
+        (bpf_probe_read_kernel(value.as_mut_ptr().cast(), size, from) == 0).then(|| value.assume_init())
+    }
+}
+
+/// The pointer at `base + offset` in kernel memory; none when it is null, too.
+#[inline(always)]
+pub(crate) fn pointer(base: u64, offset: u32) -> Option<u64> {
+    match kernel::<u64>(base, offset) {
+        Some(0) | None => None,
+        pointer => pointer,
+    }
+}
+
+/// The `T` at `address` in the current task's memory.
+#[inline(always)]
+pub(crate) fn user<T: FromBytes>(address: u64) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: as in `kernel`.
+    unsafe {
+        #[expect(clippy::cast_possible_truncation, reason = "small fixed-size types")]
+        let size = size_of::<T>() as u32;
+        (bpf_probe_read_user(value.as_mut_ptr().cast(), size, address as *const _) == 0)
+            .then(|| value.assume_init())
+    }
+}
+
+/// `n`, at most `MAX`, in a way that the verifier sees and the compiler cannot fold away or move: clamped,
+/// not masked, so that a value of `MAX + 1` does not become 0.
+#[inline(always)]
+pub(crate) fn bound<const MAX: i32>(mut n: u64) -> u64 {
+    // SAFETY: pure arithmetic on one register.
+    unsafe {
+        core::arch::asm!(
+            "if {n} <= {max} goto +1",
+            "{n} = {max}",
+            n = inout(reg) n,
+            max = const MAX,
+            options(pure, nomem, nostack)
+        );
+    }
+    n
+}

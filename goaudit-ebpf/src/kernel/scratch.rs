@@ -1,0 +1,44 @@
+//! Per-CPU memory for what does not fit the stack of 512 bytes.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+
+use super::{claim, release};
+use crate::hook::exec::Exec;
+use crate::wire::{TEXT_MAX, Text};
+
+/// Longest string that is read in one go behind a position within [`TEXT_MAX`].
+pub(crate) const STRING_MAX: usize = 4096;
+
+/// Buffers of a CPU: one in use, others for programs that preempt it. The loader makes it one where nothing
+/// preempts.
+const BUFFERS: u32 = 4;
+
+/// One buffer; below the 32 KiB that a per-CPU value may have.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The record under construction.
+    pub(crate) exec: Exec,
+    /// Head of a piece; its bytes follow in `data`.
+    pub(crate) text: Text,
+    /// Bytes of the piece, and room to read a whole string behind any position in it.
+    pub(crate) data: [u8; TEXT_MAX + STRING_MAX],
+}
+
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(BUFFERS, 0);
+
+/// Runs `with` with a scratch buffer; false when all are in use.
+#[inline(always)]
+pub(crate) fn with(run: impl FnOnce(*mut Scratch)) -> bool {
+    let Some(index) = claim(BUFFERS) else { return false };
+    let taken = match SCRATCH.get_ptr_mut(index) {
+        Some(scratch) => {
+            run(scratch);
+            true
+        }
+        None => false,
+    };
+    release(index);
+    taken
+}

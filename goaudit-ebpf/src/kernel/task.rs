@@ -1,0 +1,176 @@
+//! Who: the part of a record that is about the current process.
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
+    bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+};
+
+use super::{read, setting};
+use crate::hook::exec::{Capabilities, Namespaces};
+use crate::settings::ABSENT;
+use crate::units::{Ktime, Tgid, Tid};
+use crate::wire::{COMM_LEN, Header, Kind, missing};
+
+/// Process and thread of the current task.
+#[inline(always)]
+pub(crate) fn current_ids() -> (u32, u32) {
+    // SAFETY: helper without preconditions.
+    let both = unsafe { bpf_get_current_pid_tgid() };
+    #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+    ((both >> 32) as u32, both as u32)
+}
+
+/// The current `task_struct`.
+#[inline(always)]
+pub(crate) fn current() -> u64 {
+    // SAFETY: helper without preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// The eight ids of `struct cred` in their order: uid, gid, suid, sgid, euid, egid, fsuid, fsgid. The loader
+/// has checked that they lie in a row.
+pub(crate) type Ids = [u32; 8];
+
+/// The ids of `task` (a `task_struct`).
+#[inline(always)]
+pub(crate) fn ids(task: u64) -> Option<Ids> {
+    let cred = read::pointer(task, setting!(offsets.task_cred))?;
+    read::kernel::<Ids>(cred, setting!(offsets.cred_uid))
+}
+
+/// When the process of `task` started.
+#[inline(always)]
+pub(crate) fn process_start(task: u64) -> Option<u64> {
+    let leader = read::pointer(task, setting!(offsets.task_group_leader))?;
+    read::kernel::<u64>(leader, setting!(offsets.task_start_boottime))
+}
+
+/// Writes the head of a record of `kind` about the current task.
+///
+/// # Safety
+/// `header` is writable.
+#[inline(always)]
+pub(crate) unsafe fn fill(header: *mut Header, kind: Kind, flags: u16) {
+    let task = current();
+    let (tgid, tid) = current_ids();
+    let mut absent = 0;
+    let start = process_start(task).unwrap_or_else(|| {
+        absent |= missing::START;
+        0
+    });
+    let parent = read::pointer(task, setting!(offsets.task_real_parent))
+        .and_then(|parent| read::kernel::<u32>(parent, setting!(offsets.task_tgid)));
+    let ppid = parent.unwrap_or_else(|| {
+        absent |= missing::PPID;
+        0
+    });
+    let auid = read::kernel::<u32>(task, setting!(offsets.task_loginuid)).unwrap_or_else(|| {
+        absent |= missing::AUID;
+        u32::MAX
+    });
+    // SAFETY: `header` is writable by contract; the helpers have no preconditions.
+    unsafe {
+        (*header).kind = kind as u16;
+        (*header).flags = flags;
+        (*header).ktime = Ktime(bpf_ktime_get_boot_ns());
+        (*header).start = Ktime(start);
+        (*header).cgroup = bpf_get_current_cgroup_id();
+        (*header).cpu = bpf_get_smp_processor_id();
+        (*header).tgid = Tgid(tgid);
+        (*header).tid = Tid(tid);
+        (*header).ppid = Tgid(ppid);
+        (*header).auid = auid;
+        match ids(task) {
+            Some([uid, gid, _, _, euid, egid, _, _]) => {
+                (*header).uid = uid;
+                (*header).gid = gid;
+                (*header).euid = euid;
+                (*header).egid = egid;
+            }
+            None => {
+                let both = aya_ebpf::helpers::generated::bpf_get_current_uid_gid();
+                #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+                {
+                    (*header).uid = both as u32;
+                    (*header).gid = (both >> 32) as u32;
+                }
+                (*header).euid = 0;
+                (*header).egid = 0;
+                absent |= missing::CRED;
+            }
+        }
+        (*header).missing = absent;
+        #[expect(clippy::cast_possible_truncation, reason = "16")]
+        bpf_get_current_comm((&raw mut (*header).comm).cast(), COMM_LEN as u32);
+    }
+}
+
+/// Capability sets of the credentials at `cred`.
+#[inline(always)]
+pub(crate) fn capabilities(cred: u64) -> Option<Capabilities> {
+    Some(Capabilities {
+        effective: read::kernel(cred, setting!(offsets.cred_cap_effective))?,
+        permitted: read::kernel(cred, setting!(offsets.cred_cap_permitted))?,
+        inheritable: read::kernel(cred, setting!(offsets.cred_cap_inheritable))?,
+        bounding: read::kernel(cred, setting!(offsets.cred_cap_bset))?,
+        ambient: read::kernel(cred, setting!(offsets.cred_cap_ambient))?,
+    })
+}
+
+/// Id of `task` in its own pid namespace, and that namespace's inode: the last of `thread_pid->numbers`.
+#[inline(always)]
+pub(crate) fn namespace_id(task: u64) -> Option<(u32, u32)> {
+    let pid = read::pointer(task, setting!(offsets.task_thread_pid))?;
+    let level = read::kernel::<u32>(pid, setting!(offsets.pid_level))?;
+    let size = setting!(upid_size);
+    let numbers = setting!(offsets.pid_numbers);
+    if size == ABSENT || numbers == ABSENT {
+        return None;
+    }
+    let upid = pid + u64::from(numbers) + u64::from(level) * u64::from(size);
+    let number = read::kernel::<u32>(upid, setting!(offsets.upid_nr))?;
+    let namespace = read::pointer(upid, setting!(offsets.upid_ns))?;
+    Some((number, read::kernel::<u32>(namespace, setting!(offsets.pid_ns_inum))?))
+}
+
+/// Inode of the namespace behind the pointer at `from + pointer`.
+#[inline(always)]
+fn inum(from: u64, pointer: u32, offset: u32) -> Option<u32> {
+    read::kernel::<u32>(read::pointer(from, pointer)?, offset)
+}
+
+/// Namespaces of the current task, and whether all could be read.
+///
+/// # Safety
+/// `out` is writable.
+#[inline(always)]
+pub(crate) unsafe fn namespaces(task: u64, cred: u64, out: *mut Namespaces) -> bool {
+    let Some(proxy) = read::pointer(task, setting!(offsets.task_nsproxy)) else { return false };
+    let mut complete = true;
+    let mut or_zero = |found: Option<u32>| {
+        complete &= found.is_some();
+        found.unwrap_or(0)
+    };
+    // SAFETY: by contract.
+    unsafe {
+        (*out).user = or_zero(inum(cred, setting!(offsets.cred_user_ns), setting!(offsets.user_ns_inum)));
+        (*out).mnt = or_zero(inum(proxy, setting!(offsets.nsproxy_mnt), setting!(offsets.mnt_ns_inum)));
+        (*out).net = or_zero(inum(proxy, setting!(offsets.nsproxy_net), setting!(offsets.net_ns_inum)));
+        (*out).uts = or_zero(inum(proxy, setting!(offsets.nsproxy_uts), setting!(offsets.uts_ns_inum)));
+        (*out).ipc = or_zero(inum(proxy, setting!(offsets.nsproxy_ipc), setting!(offsets.ipc_ns_inum)));
+        (*out).cgroup =
+            or_zero(inum(proxy, setting!(offsets.nsproxy_cgroup), setting!(offsets.cgroup_ns_inum)));
+        match namespace_id(task) {
+            Some((tgid, pid)) => {
+                (*out).tgid = tgid;
+                (*out).pid = pid;
+            }
+            None => {
+                (*out).tgid = 0;
+                (*out).pid = 0;
+                complete = false;
+            }
+        }
+    }
+    complete
+}

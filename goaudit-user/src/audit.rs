@@ -1,0 +1,40 @@
+//! The sealed log: events go in as bytes, come out as bytes, and cannot be changed in between unseen.
+//!
+//! `docs/audit-format.md` is the specification. This layer knows nothing of what an event means; it must not
+//! print, and takes time, randomness and keys from its caller. Only the writer's, the recovery's, the reader's and
+//! the verifier's own file modules touch the file system.
+//!
+//! From the inside out: [`format`] byte layouts, [`merkle`] trees, [`note`] signatures, [`checkpoint`] tree heads,
+//! [`batch`] payloads and leaves, [`chain`] the rules between batches, [`frame`] and [`segment`] files;
+//! [`Writer`], [`Reader`] and [`verify()`] on top.
+
+pub mod batch;
+pub mod chain;
+pub mod checkpoint;
+mod directory;
+mod error;
+pub mod fault;
+pub mod format;
+pub mod frame;
+pub mod keys;
+pub mod merkle;
+pub mod note;
+mod reader;
+mod recover;
+mod report;
+pub mod salt;
+pub mod segment;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writer;
+
+pub use error::AuditError;
+pub use fault::{Fault, FaultKind};
+pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
+pub use recover::{MiddleDamage, Torn};
+pub use report::{BadPlace, Check, Freshness, Report, Verdict};
+pub use sync::SyncFn;
+pub use verify::{VerifyOptions, Visitor, verify};
+pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};

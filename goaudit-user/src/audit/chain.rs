@@ -1,0 +1,115 @@
+//! The chain of batch headers: what the next batch of a log must say about the ones before it.
+//!
+//! The writer, the recovery and the verifier use the same rules, so that none can accept what another refuses.
+
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::fault::Fault;
+use super::format::{
+    BATCH_KIND_EVENTS, BATCH_MAGIC, BatchHeader, EVENT_LEN_LEN, HASH_SHA256, Hash, MAX_BATCH_EVENTS,
+    MAX_RAW_LEN, SEED_LEN, flag,
+};
+use super::merkle::{Frontier, leaf_hash};
+
+/// The log so far, as far as the next batch depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Which log.
+    pub log_id: [u8; 16],
+    /// The tree over all batches.
+    pub frontier: Frontier,
+    /// Number of the next event.
+    pub next_seq: u64,
+    /// Leaf hash of the last batch; none if it is not at hand (a log read from its middle).
+    pub prev_leaf: Option<Hash>,
+    /// Run of the writer that made the last batch; none as above, or in an empty log.
+    pub instance: Option<u32>,
+}
+
+impl Chain {
+    /// An empty log.
+    pub fn new(log_id: [u8; 16]) -> Self {
+        Self { log_id, frontier: Frontier::default(), next_seq: 0, prev_leaf: Some([0; 32]), instance: None }
+    }
+
+    /// Checks that `header` is the next batch, without taking it in.
+    pub fn check(&self, header: &BatchHeader) -> Result<(), Fault> {
+        if header.log_id != self.log_id {
+            return Err(Fault::tampered("a batch of another log"));
+        }
+        let expected = self.frontier.size();
+        if header.batch_no.get() != expected {
+            let found = header.batch_no.get();
+            return Err(Fault::tampered(format!("batch {found} where batch {expected} belongs")));
+        }
+        if header.first_seq.get() != self.next_seq {
+            let (found, expected) = (header.first_seq.get(), self.next_seq);
+            return Err(Fault::tampered(format!("event {found} where event {expected} belongs")));
+        }
+        if self.prev_leaf.is_some_and(|leaf| leaf != header.prev_leaf) {
+            return Err(Fault::tampered("the batch does not name the batch before it"));
+        }
+        let restarted = header.flags.get() & flag::AFTER_RESTART != 0;
+        let follows = self.instance.is_none_or(|last| {
+            header.agent_instance.get() == if restarted { last.wrapping_add(1) } else { last }
+        });
+        if !follows {
+            return Err(Fault::tampered("the batch names a wrong run of the agent"));
+        }
+        Ok(())
+    }
+
+    /// Takes a batch in; returns its leaf.
+    pub fn push(&mut self, header: &BatchHeader) -> Hash {
+        let leaf = leaf_hash(header.as_bytes());
+        self.frontier.push(leaf);
+        self.next_seq = self.next_seq.saturating_add(u64::from(header.n_events.get()));
+        self.prev_leaf = Some(leaf);
+        self.instance = Some(header.agent_instance.get());
+        leaf
+    }
+}
+
+/// Reads a batch header and checks all that can be checked without the batches before it.
+pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, Fault> {
+    let header =
+        BatchHeader::read_from_bytes(bytes).map_err(|_| Fault::damaged("batch header of a wrong length"))?;
+    if header.magic != BATCH_MAGIC {
+        return Err(Fault::tampered("magic of a batch header is wrong"));
+    }
+    if header.hash_alg != HASH_SHA256 {
+        return Err(Fault::unsupported(format!("batch with hash algorithm {}", header.hash_alg)));
+    }
+    if header.kind != BATCH_KIND_EVENTS {
+        return Err(Fault::unsupported(format!("batch of kind {}", header.kind)));
+    }
+    let flags = header.flags.get();
+    if flags & !flag::KNOWN != 0 || flags & flag::ZSTD == 0 {
+        return Err(Fault::unsupported(format!(
+            "batch with flags {flags:#x} (encryption and HMAC are not known yet)"
+        )));
+    }
+    if header.epoch_no.get() != 0 || header.dek_id.get() != 0 || header.hmac_tail != [0; 32] {
+        return Err(Fault::unsupported("batch with epochs, content keys or HMAC, which are not known yet"));
+    }
+    if header.reserved.get() != 0 {
+        return Err(Fault::unsupported("reserved field of a batch header is not zero"));
+    }
+    let n = header.n_events.get();
+    if n == 0 || n > MAX_BATCH_EVENTS {
+        return Err(Fault::tampered(format!("batch of {n} events")));
+    }
+    let raw = header.raw_len.get() as usize;
+    if raw > MAX_RAW_LEN || raw < SEED_LEN + n as usize * EVENT_LEN_LEN {
+        return Err(Fault::tampered(format!("batch of {raw} bytes for {n} events")));
+    }
+    if header.stored_len.get() as usize != body_len {
+        return Err(Fault::tampered("stored length of a batch does not match its frame"));
+    }
+    let boot = header.boottime_last_ns.get().checked_sub(header.boottime_first_ns.get());
+    let real = header.realtime_last_ns.get().checked_sub(header.realtime_first_ns.get());
+    if boot.is_none() || boot != real {
+        return Err(Fault::tampered("the times of a batch do not fit each other"));
+    }
+    Ok(header)
+}

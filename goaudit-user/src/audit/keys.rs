@@ -1,0 +1,76 @@
+//! The log's own key on disk: `keys/log.key` (secret, 0600) and `keys/log.vkey` (to be carried off the host).
+//!
+//! Both are in the text form of Go's note package, so that stock tools can use them.
+
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::directory::{make_dir, open_regular, replace_file, sync_dir};
+use super::error::AuditError;
+use super::note::{SignKey, VerifyKey};
+
+/// More than any key file has.
+const MAX_KEY_FILE: u64 = 4096;
+
+/// Identity of a log: first half of SHA-256 over its name, a newline and its verification key's text.
+pub fn log_id(key: &VerifyKey) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    hasher.update(key.name());
+    hasher.update(b"\n");
+    hasher.update(key.text());
+    let hash: [u8; 32] = hasher.finalize().into();
+    let (half, _) = hash.split_at(16);
+    half.try_into().unwrap_or_default()
+}
+
+/// The key of the log in `dir`; none if there is none yet.
+pub fn load(dir: &Path) -> Result<Option<SignKey>, AuditError> {
+    let path = dir.join("keys/log.key");
+    if !path.try_exists().map_err(AuditError::io("look at", &path))? {
+        return Ok(None);
+    }
+    let bad = |what: String| AuditError::Key { path: path.clone(), what };
+    let (file, _) = open_regular(&path)?;
+    let mode = file.metadata().map_err(AuditError::io("look at", &path))?.mode();
+    if mode & 0o077 != 0 {
+        return Err(bad(format!("others may read it (mode {:o}): chmod 600", mode & 0o777)));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(MAX_KEY_FILE).read_to_string(&mut text).map_err(AuditError::io("read", &path))?;
+    let key = SignKey::parse(text.trim_end_matches('\n')).map_err(|error| {
+        bad(format!("{error}; restore it from a backup, or keep the directory and record into a new one"))
+    })?;
+    Ok(Some(key))
+}
+
+/// Makes the key of a new log in `dir` from 32 random bytes, and stores it durably.
+pub fn create(dir: &Path, origin: &str, seed: &[u8; 32]) -> Result<SignKey, AuditError> {
+    let key = SignKey::from_seed(origin, seed)?;
+    let keys = dir.join("keys");
+    make_dir(&keys)?;
+    let secret = Zeroizing::new(format!("{}\n", key.text().as_str()));
+    for (name, bytes, mode) in [
+        ("log.vkey", format!("{}\n", key.public().text()).as_bytes(), 0o644),
+        ("log.key", secret.as_bytes(), 0o600),
+    ] {
+        let path = keys.join(name);
+        replace_file(&path, bytes, mode).map_err(AuditError::io("write", &path))?;
+    }
+    sync_dir(&keys)?;
+    sync_dir(dir)?;
+    Ok(key)
+}
+
+/// The verification key that lies in the log's own directory: whoever can change the log can change it, too.
+pub fn load_public(dir: &Path) -> Result<VerifyKey, AuditError> {
+    let path = dir.join("keys/log.vkey");
+    let (file, _) = open_regular(&path)?;
+    let mut text = String::new();
+    file.take(MAX_KEY_FILE).read_to_string(&mut text).map_err(AuditError::io("read", &path))?;
+    VerifyKey::parse(text.trim_end_matches('\n'))
+        .map_err(|error| AuditError::Key { path: path.clone(), what: error.to_string() })
+}

@@ -1,0 +1,159 @@
+//! The thread that makes data durable, so that appending does not wait for the disk.
+//!
+//! It takes one request at a time; a newer one replaces an older one that has not begun, because syncing a file
+//! covers everything written to it before. After an error it does nothing more: asking again would not tell
+//! whether the data is on the disk (the kernel may have dropped it and report success).
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::directory::replace_file;
+
+/// How a file's data is made durable; replaced in tests that need it to fail.
+pub type SyncFn = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+
+/// What is to be made durable.
+struct Request {
+    file: Arc<File>,
+    /// Number of the request.
+    mark: u64,
+    /// Content of the `checkpoint` file once the data is durable.
+    note: String,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Option<Request>,
+    busy: bool,
+    done: u64,
+    error: Option<io::Error>,
+    failed: bool,
+    stop: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain values: a panic elsewhere cannot have left it half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Handle of the thread.
+pub(super) struct Syncer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    /// Starts the thread. `checkpoint` is the file that gets the notes.
+    pub(super) fn start(sync: SyncFn, checkpoint: PathBuf) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("goaudit-sync".into()).spawn(move || {
+            while let Some(request) = next(&theirs) {
+                let result = sync(&request.file);
+                let synced = result.is_ok();
+                let mut state = theirs.lock();
+                match result {
+                    Ok(()) => state.done = request.mark,
+                    Err(error) => {
+                        state.error = Some(error);
+                        state.failed = true;
+                        state.waiting = None;
+                    }
+                }
+                theirs.changed.notify_all();
+                drop(state);
+                if synced && !request.note.is_empty() {
+                    // A copy for humans and for pinning; the segment holds the same note, so failing here (disk
+                    // full) loses nothing and the next checkpoint tries again.
+                    let _ = replace_file(&checkpoint, request.note.as_bytes(), 0o644);
+                }
+                theirs.lock().busy = false;
+                theirs.changed.notify_all();
+            }
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Asks for a sync of `file`; `mark` grows with each request.
+    pub(super) fn request(&self, file: Arc<File>, mark: u64, note: String) {
+        let mut state = self.shared.lock();
+        if !state.failed {
+            state.waiting = Some(Request { file, mark, note });
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// The newest durable mark, or the error that ended syncing (told once).
+    pub(super) fn poll(&self) -> Result<u64, io::Error> {
+        let mut state = self.shared.lock();
+        match state.error.take() {
+            Some(error) => Err(error),
+            None => Ok(state.done),
+        }
+    }
+
+    /// Waits until `mark` is durable or syncing has failed; then [`Self::poll`] tells.
+    pub(super) fn wait_for(&self, mark: u64) {
+        let mut state = self.shared.lock();
+        while state.done < mark && !state.failed {
+            state = self.shared.wait(state);
+        }
+    }
+
+    /// Waits until nothing is under way, the `checkpoint` file included.
+    pub(super) fn wait_idle(&self) {
+        let mut state = self.shared.lock();
+        while state.busy || state.waiting.is_some() {
+            state = self.shared.wait(state);
+        }
+    }
+
+    /// Goes on after a failure, with another file.
+    pub(super) fn reset(&self) {
+        self.wait_idle();
+        let mut state = self.shared.lock();
+        state.failed = false;
+        state.error = None;
+    }
+}
+
+/// The next request; none when the writer has gone and everything asked for is done.
+fn next(shared: &Shared) -> Option<Request> {
+    let mut state = shared.lock();
+    loop {
+        if let Some(request) = state.waiting.take() {
+            state.busy = true;
+            return Some(request);
+        }
+        if state.stop {
+            return None;
+        }
+        state = shared.wait(state);
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // The thread does not panic; if it did there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}

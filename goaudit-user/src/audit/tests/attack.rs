@@ -1,0 +1,3 @@
+//! Whatever is changed is found.
+
+use super::*;

@@ -1,0 +1,3 @@
+//! What a crash leaves behind.
+
+use super::*;

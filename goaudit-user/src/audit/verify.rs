@@ -1,0 +1,333 @@
+//! The verifier: reads every byte of a log and says what is proven and what is not.
+//!
+//! One thread walks frames, checksums and the chain; others open and hash payloads; their results come back in
+//! order, so that a visitor sees the events of the log in order on the same pass. Fails closed: what is unknown is
+//! not ok. Works on a live log: it looks at what was there when it began.
+
+mod books;
+mod segment;
+mod workers;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::chain::Chain;
+use super::checkpoint::Checkpoint;
+use super::directory::{DirLock, checkpoint_path, list_segments, open_regular, segment_no};
+use super::error::AuditError;
+use super::fault::Fault;
+use super::format::Hash;
+use super::keys;
+use super::note::VerifyKey;
+use super::reader::BatchInfo;
+use super::report::{Freshness, Report};
+use books::{Books, Property};
+use workers::Workers;
+
+/// Sees each event: its batch, its index in the batch, its bytes.
+pub type Visitor<'a> = dyn FnMut(&BatchInfo, usize, &[u8]) + 'a;
+
+/// How to verify.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// The log's verification key, from outside the log. Without it the one in the log's directory is used, and
+    /// the report says that it is not pinned.
+    pub log_key: Option<VerifyKey>,
+    /// A checkpoint (signed note) that the log must contain: proves that the log is at least that fresh.
+    pub expect: Option<String>,
+    /// Check bytes, chain and signatures only, without opening payloads. The visitor then sees nothing.
+    pub bytes_only: bool,
+    /// Threads that open payloads; none: as many as there are CPUs.
+    pub threads: Option<usize>,
+}
+
+/// Verifies a log's directory, or the segment files given, which must follow each other.
+///
+/// An error means that nothing could be verified; everything that is wrong with the log itself is in the report.
+pub fn verify(
+    paths: &[PathBuf],
+    options: &VerifyOptions,
+    visitor: Option<&mut Visitor<'_>>,
+) -> Result<Report, AuditError> {
+    let input = Input::pin(paths)?;
+    let (key, key_trouble) = find_key(&input, options);
+    let threads = options
+        .threads
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+        .max(1);
+    std::thread::scope(|scope| {
+        let mut verifier = Verifier {
+            id: key.as_ref().map(keys::log_id),
+            key,
+            chain: None,
+            intact: false,
+            prev_hash: None,
+            watches: Vec::new(),
+            books: Books::default(),
+            workers: Workers::start(scope, threads, options.bytes_only, visitor.map(|visitor| visitor as _))?,
+            end: SegmentEnding::Open,
+            restarts: 0,
+        };
+        verifier.check_key(options, key_trouble);
+        verifier.watch_latest(&input);
+        let expected = verifier.watch_expected(options);
+        verifier.walk(&input)?;
+        verifier.workers.finish(&mut verifier.books);
+        verifier.check_watches();
+        verifier.check_end(&input);
+        let fresh = expected && verifier.watches.iter().any(|watch| watch.outside && watch.seen);
+        let freshness = if fresh { Freshness::Proven } else { Freshness::NotProven };
+        let opened = !options.bytes_only;
+        Ok(verifier.books.report(input.name, freshness, opened, verifier.restarts))
+    })
+}
+
+/// The files of a log as they were when verification began.
+struct Input {
+    name: String,
+    dir: Option<PathBuf>,
+    /// A writer holds the directory.
+    live: bool,
+    /// The `checkpoint` file, read before the segments' sizes: a live log can only have grown since.
+    latest: Option<Vec<u8>>,
+    /// Whole directory: segments must begin with 0.
+    whole: bool,
+    segments: Vec<PinnedSegment>,
+}
+
+struct PinnedSegment {
+    number: u64,
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Input {
+    fn pin(paths: &[PathBuf]) -> Result<Self, AuditError> {
+        let name = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
+        let dir = paths.first().filter(|path| path.is_dir()).cloned();
+        let live = dir.as_deref().is_some_and(DirLock::is_taken);
+        let latest = dir.as_deref().and_then(|dir| std::fs::read(checkpoint_path(dir)).ok());
+        let listed = match &dir {
+            Some(dir) => list_segments(dir)?,
+            None => paths.iter().map(|path| (segment_no(path).unwrap_or(0), path.clone())).collect(),
+        };
+        if listed.is_empty() {
+            return Err(AuditError::Empty(PathBuf::from(name)));
+        }
+        let mut segments = Vec::new();
+        for (number, path) in listed {
+            let (file, size) = open_regular(&path)?;
+            segments.push(PinnedSegment { number, path, file, size });
+        }
+        Ok(Self { name, whole: dir.is_some(), dir, live, latest, segments })
+    }
+}
+
+/// The key to verify with, and why there is none.
+fn find_key(input: &Input, options: &VerifyOptions) -> (Option<VerifyKey>, Option<String>) {
+    if let Some(key) = &options.log_key {
+        return (Some(key.clone()), None);
+    }
+    let beside = input.segments.first().and_then(|segment| segment.path.parent()).map(Path::to_owned);
+    match input.dir.clone().or(beside).map(|dir| keys::load_public(&dir)) {
+        Some(Ok(key)) => (Some(key), None),
+        Some(Err(error)) => (None, Some(error.to_string())),
+        None => (None, Some("no directory to look in".to_owned())),
+    }
+}
+
+/// A tree head from elsewhere that the log must pass through.
+struct Watch {
+    size: u64,
+    root: Hash,
+    name: &'static str,
+    property: Property,
+    /// From outside the log's directory.
+    outside: bool,
+    seen: bool,
+}
+
+/// How the segment walked last ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SegmentEnding {
+    /// Without an end.
+    Open,
+    /// Another one follows.
+    Rolled,
+    /// The writer stopped in order.
+    Stopped,
+}
+
+struct Verifier<'scope, 'v> {
+    key: Option<VerifyKey>,
+    id: Option<[u8; 16]>,
+    chain: Option<Chain>,
+    /// The chain holds from the first segment to here.
+    intact: bool,
+    /// Hash of the file of the segment before, if all of it was good.
+    prev_hash: Option<Hash>,
+    watches: Vec<Watch>,
+    books: Books,
+    workers: Workers<'scope, 'v>,
+    end: SegmentEnding,
+    restarts: u64,
+}
+
+impl Verifier<'_, '_> {
+    fn check_key(&mut self, options: &VerifyOptions, trouble: Option<String>) {
+        match (&self.key, trouble) {
+            (None, trouble) => {
+                let why = trouble.unwrap_or_default();
+                self.books.lack(
+                    Property::Signatures,
+                    format!("no verification key: give --log-key (from the log's directory: {why})"),
+                );
+            }
+            (Some(key), _) if options.log_key.is_some() => {
+                self.books.note(Property::KeyPinned, format!("key {} was given", key.text()));
+            }
+            (Some(key), _) => self.books.unproven(
+                Property::KeyPinned,
+                format!(
+                    "key {} lies beside the log: whoever replaced the log replaced it, too; give --log-key",
+                    key.text()
+                ),
+            ),
+        }
+    }
+
+    /// The `checkpoint` file: the last state that was durable.
+    fn watch_latest(&mut self, input: &Input) {
+        let (Some(note), Some(key)) = (&input.latest, &self.key) else {
+            self.books.unproven(Property::LatestCheckpoint, "no checkpoint file to compare with".to_owned());
+            return;
+        };
+        match Checkpoint::open(note, key) {
+            Ok(latest) => self.watches.push(Watch {
+                size: latest.size,
+                root: latest.root,
+                name: "the checkpoint file",
+                property: Property::LatestCheckpoint,
+                outside: false,
+                seen: false,
+            }),
+            Err(error) => {
+                let fault = Fault::damaged(format!("the checkpoint file: {error}"));
+                self.books.fault(Property::LatestCheckpoint, None, None, &fault);
+            }
+        }
+    }
+
+    /// The checkpoint from outside; whether there is a good one.
+    fn watch_expected(&mut self, options: &VerifyOptions) -> bool {
+        let Some(note) = &options.expect else {
+            self.books.unproven(
+                Property::Freshness,
+                "not proven: an older copy of the whole directory would look the same; give --expect a checkpoint \
+                 kept elsewhere"
+                    .to_owned(),
+            );
+            return false;
+        };
+        let opened = self.key.as_ref().map(|key| Checkpoint::open(note.as_bytes(), key));
+        match opened {
+            Some(Ok(expected)) => {
+                self.watches.push(Watch {
+                    size: expected.size,
+                    root: expected.root,
+                    name: "the expected checkpoint",
+                    property: Property::Freshness,
+                    outside: true,
+                    seen: false,
+                });
+                true
+            }
+            Some(Err(error)) => {
+                self.books.lack(
+                    Property::Freshness,
+                    format!("the expected checkpoint is not one of this log: {error}"),
+                );
+                false
+            }
+            None => {
+                self.books.lack(Property::Freshness, "without a key no checkpoint can be checked".to_owned());
+                false
+            }
+        }
+    }
+
+    fn walk(&mut self, input: &Input) -> Result<(), AuditError> {
+        let mut expected = if input.whole { Some(0) } else { None };
+        let last = input.segments.len().saturating_sub(1);
+        for (index, segment) in input.segments.iter().enumerate() {
+            if let Some(missing) = expected.filter(|expected| *expected != segment.number) {
+                let what = format!("segments {missing} to {} are missing", segment.number.saturating_sub(1));
+                let fault = Fault::tampered(what);
+                self.books.fault(Property::Segments, Some((missing, 0)), None, &fault);
+                self.prev_hash = None;
+                self.intact = false;
+                self.chain = None;
+            }
+            expected = Some(segment.number.saturating_add(1));
+            self.segment(segment, input.live && index == last, index == last)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the tree, as it stands now, with the heads that it must pass through.
+    fn pass_watches(&mut self, segment: u64, offset: u64) {
+        let Some(chain) = &self.chain else { return };
+        for watch in &mut self.watches {
+            if watch.size != chain.frontier.size() || watch.seen {
+                continue;
+            }
+            watch.seen = true;
+            if watch.root != chain.frontier.root() {
+                let fault = Fault::tampered(format!(
+                    "the first {} batches are not those of {}: history was replaced",
+                    watch.size, watch.name
+                ));
+                self.books.fault(watch.property, Some((segment, offset)), None, &fault);
+            }
+        }
+    }
+
+    fn check_watches(&mut self) {
+        let size = self.chain.as_ref().map_or(0, |chain| chain.frontier.size());
+        for watch in &self.watches {
+            if watch.seen {
+                let detail = format!("the log contains {} (size {})", watch.name, watch.size);
+                self.books.note(watch.property, detail);
+            } else if watch.size > size && self.intact {
+                let fault = Fault::tampered(format!(
+                    "sealed batches are missing at the end: {size} are there, {} has {}",
+                    watch.name, watch.size
+                ));
+                self.books.fault(watch.property, None, None, &fault);
+            } else {
+                self.books.lack(watch.property, format!("{} could not be compared", watch.name));
+            }
+        }
+    }
+
+    fn check_end(&mut self, input: &Input) {
+        match self.end {
+            SegmentEnding::Stopped => {
+                self.books.note(Property::CleanEnd, "the last writer ended in order".to_owned());
+            }
+            SegmentEnding::Rolled | SegmentEnding::Open if input.live => {
+                self.books.note(Property::CleanEnd, "the log is being written".to_owned());
+            }
+            SegmentEnding::Rolled => self.books.lack(
+                Property::CleanEnd,
+                "the last segment says that another one follows: it is missing, or the writer was killed"
+                    .to_owned(),
+            ),
+            SegmentEnding::Open => self.books.lack(
+                Property::CleanEnd,
+                "no orderly end: the writer was killed, or the end was cut off".to_owned(),
+            ),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Verifying one segment: its header against the log before it, then frame by frame.
+
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+
+use sha2::{Digest as _, Sha256};
+use zerocopy::FromBytes as _;
+
+use super::books::Property;
+use super::{PinnedSegment, SegmentEnding, Verifier};
+use crate::audit::chain::{Chain, parse_batch_header};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::error::AuditError;
+use crate::audit::fault::{Fault, FaultKind};
+use crate::audit::format::{EndReason, FrameKind, SEGMENT_END_MAGIC, SEGMENT_HEADER_LEN, SegmentEnd};
+use crate::audit::frame::{BadFrame, Frame, FrameReader, Step};
+use crate::audit::reader::BatchInfo;
+use crate::audit::segment::SegmentHeader;
+
+/// Bytes read from a segment at once.
+const READ_AHEAD: usize = 256 << 10;
+
+/// What is known of the segment that is walked.
+struct Here {
+    segment_no: u64,
+    boot_id: [u8; 16],
+    batches: u64,
+    events: u64,
+    last_note: Vec<u8>,
+    ending: SegmentEnding,
+}
+
+impl Verifier<'_, '_> {
+    /// Verifies a segment; `live`: a writer may be at work at its end.
+    pub(super) fn segment(
+        &mut self,
+        segment: &PinnedSegment,
+        live: bool,
+        last: bool,
+    ) -> Result<(), AuditError> {
+        let io = || AuditError::io("read", &segment.path);
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER_LEN);
+        let header_size = segment.size.min(SEGMENT_HEADER_LEN as u64);
+        (&segment.file).take(header_size).read_to_end(&mut bytes).map_err(io())?;
+        if live && bytes.len() < SEGMENT_HEADER_LEN {
+            // It is being made.
+            return Ok(());
+        }
+        self.books.segments += 1;
+        let begun = SegmentHeader::parse(&bytes).and_then(|header| self.begin(segment, header));
+        let header = match begun {
+            Ok(header) => header,
+            Err(fault) => {
+                let property =
+                    if fault.kind == FaultKind::Damaged { Property::Structure } else { Property::Segments };
+                self.books.fault(property, Some((segment.number, 0)), None, &fault);
+                self.leave(SegmentEnding::Open);
+                return Ok(());
+            }
+        };
+        let mut here = Here {
+            segment_no: segment.number,
+            boot_id: header.boot_id,
+            batches: 0,
+            events: 0,
+            last_note: Vec::new(),
+            ending: SegmentEnding::Open,
+        };
+        let source = BufReader::with_capacity(READ_AHEAD, &segment.file);
+        let mut hasher = Sha256::new();
+        hasher.update(&bytes);
+        let mut frames =
+            FrameReader::new(source, SEGMENT_HEADER_LEN as u64, segment.size).with_hasher(hasher);
+        self.pass_watches(segment.number, 0);
+        loop {
+            match frames.next_frame().map_err(io())? {
+                Step::Frame(frame) => {
+                    if let Err((property, fault)) = self.frame(&mut here, &frame) {
+                        let batch = self.chain.as_ref().map(|chain| (chain.frontier.size(), chain.next_seq));
+                        let place = Some((segment.number, frame.offset));
+                        self.books.fault(property, place, batch, &fault);
+                        self.leave(here.ending);
+                        return Ok(());
+                    }
+                    self.pass_watches(segment.number, frame.offset);
+                }
+                Step::Skipped => {}
+                Step::End => break,
+                Step::Bad(bad) => {
+                    if !self.is_live_tail(live, bad, &mut frames).map_err(io())? {
+                        self.bad(segment, last, bad);
+                        return Ok(());
+                    }
+                    break;
+                }
+            }
+        }
+        if here.ending == SegmentEnding::Open && !last {
+            self.restarts += 1;
+        }
+        self.end = here.ending;
+        self.prev_hash = frames.hash();
+        Ok(())
+    }
+
+    /// A frame that is being written: cut short at the end of a live log, and nothing follows it.
+    fn is_live_tail(
+        &self,
+        live: bool,
+        bad: BadFrame,
+        frames: &mut FrameReader<BufReader<&File>>,
+    ) -> std::io::Result<bool> {
+        Ok(live && bad.cut_short && !frames.find_next(bad.offset + 8)?)
+    }
+
+    fn bad(&mut self, segment: &PinnedSegment, last: bool, bad: BadFrame) {
+        let left = segment.size - bad.offset;
+        let what = if bad.cut_short && last {
+            format!("torn tail of {left} bytes: {}", bad.what)
+        } else {
+            bad.what.to_owned()
+        };
+        let batch = self.chain.as_ref().map(|chain| (chain.frontier.size(), chain.next_seq));
+        self.books.fault(
+            Property::Structure,
+            Some((segment.number, bad.offset)),
+            batch,
+            &Fault::damaged(what),
+        );
+        self.leave(SegmentEnding::Open);
+    }
+
+    /// Gives the rest of a segment up; the next one begins from its own header.
+    fn leave(&mut self, ending: SegmentEnding) {
+        self.end = ending;
+        self.prev_hash = None;
+        self.intact = false;
+        self.chain = None;
+    }
+
+    /// Compares a segment's header with the log before it, and begins the segment.
+    fn begin(&mut self, segment: &PinnedSegment, header: SegmentHeader) -> Result<SegmentHeader, Fault> {
+        if header.segment_no != segment.number {
+            let (name, found) = (segment.number, header.segment_no);
+            return Err(Fault::tampered(format!(
+                "the file is named segment {name} and holds segment {found}"
+            )));
+        }
+        let id = *self.id.get_or_insert(header.log_id);
+        if header.log_id != id {
+            return Err(Fault::tampered("the segment is of another log, or the key is of another log"));
+        }
+        if header.segment_no == 0 {
+            if header.prev_seg_hash != [0; 32] || header.first_batch_no() != 0 || header.first_seq != 0 {
+                return Err(Fault::tampered("segment 0 does not begin a log"));
+            }
+            self.chain = Some(Chain::new(id));
+            self.intact = true;
+        }
+        if let Some(hash) = self.prev_hash
+            && hash != header.prev_seg_hash
+        {
+            return Err(Fault::tampered("the segment before is not the one that this segment continues"));
+        }
+        let chain = self.chain.get_or_insert_with(|| Chain {
+            log_id: id,
+            frontier: header.frontier.clone(),
+            next_seq: header.first_seq,
+            prev_leaf: None,
+            instance: None,
+        });
+        if chain.frontier != header.frontier || chain.next_seq != header.first_seq {
+            return Err(Fault::tampered(
+                "the segment begins with another tree than the log before it ends with",
+            ));
+        }
+        Ok(header)
+    }
+
+    fn frame(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
+        if here.ending != SegmentEnding::Open {
+            return Err((Property::Structure, Fault::tampered("frames follow the segment's end")));
+        }
+        match frame.kind {
+            FrameKind::Batch => self.batch(here, frame).map_err(|fault| (Property::Chain, fault)),
+            FrameKind::Checkpoint => {
+                self.checkpoint(here, frame).map_err(|fault| (Property::Signatures, fault))
+            }
+            FrameKind::SegmentEnd => {
+                self.segment_end(here, frame).map_err(|fault| (Property::Structure, fault))
+            }
+        }
+    }
+
+    fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+        let header = parse_batch_header(frame.header, frame.body.len())?;
+        let Some(chain) = &mut self.chain else {
+            return Err(Fault::tampered("a batch without a chain"));
+        };
+        chain.check(&header)?;
+        if header.boot_id != here.boot_id {
+            return Err(Fault::tampered("the batch is of another boot than its segment"));
+        }
+        chain.push(&header);
+        here.batches += 1;
+        here.events += u64::from(header.n_events.get());
+        self.books.batches += 1;
+        self.books.events += u64::from(header.n_events.get());
+        self.books.lost += u64::from(header.lost_events.get());
+        let info = BatchInfo::new(here.segment_no, frame.offset, &header);
+        self.workers.check(info, header, frame.body, &mut self.books);
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+        here.last_note = frame.body.to_vec();
+        self.books.checkpoints += 1;
+        let (Some(key), Some(chain)) = (&self.key, &self.chain) else {
+            return Ok(());
+        };
+        let checkpoint =
+            Checkpoint::open(frame.body, key).map_err(|error| Fault::tampered(error.to_string()))?;
+        let size = chain.frontier.size();
+        if checkpoint.size != size {
+            return Err(Fault::tampered(format!(
+                "a checkpoint of size {} after {size} batches",
+                checkpoint.size
+            )));
+        }
+        if checkpoint.root != chain.frontier.root() {
+            return Err(Fault::tampered("the batches do not hash to the checkpoint's root"));
+        }
+        self.books.head = Some((size, checkpoint.root));
+        self.books.sealed_events = self.books.events;
+        Ok(())
+    }
+
+    fn segment_end(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+        let end = SegmentEnd::read_from_bytes(frame.header)
+            .map_err(|_| Fault::damaged("segment end of a wrong length"))?;
+        let reason = EndReason::from_code(end.reason.get());
+        if end.magic != SEGMENT_END_MAGIC || end.reserved != [0; 16] {
+            return Err(Fault::unsupported("segment end with unknown contents"));
+        }
+        let tree = self.chain.as_ref().map(|chain| (chain.frontier.size(), chain.next_seq));
+        let said = (end.next_batch_no.get(), end.next_seq.get());
+        if end.segment_no.get() != here.segment_no
+            || end.batches.get() != here.batches
+            || end.events.get() != here.events
+            || tree != Some(said)
+        {
+            return Err(Fault::tampered("the counts in the segment's end are not those of the segment"));
+        }
+        if frame.body != here.last_note {
+            return Err(Fault::tampered("the segment's end does not repeat its last checkpoint"));
+        }
+        if here.batches > 0 && self.key.is_some() && self.books.sealed_events != self.books.events {
+            return Err(Fault::tampered("the segment ends in order, but its last batches are not sealed"));
+        }
+        here.ending = match reason {
+            Some(EndReason::Roll) => SegmentEnding::Rolled,
+            Some(EndReason::Stop) => SegmentEnding::Stopped,
+            None => return Err(Fault::unsupported("segment end with an unknown reason")),
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,548 @@
+//! The writer: events in, sealed segments out. One a directory.
+//!
+//! Events gather in a batch; a full, old or urgent batch becomes a frame; a checkpoint signs the tree; a thread of
+//! its own makes that durable. Appending waits for the disk only when too much is not yet durable. The caller
+//! passes time in and calls [`Writer::tick`] no later than [`Writer::deadline`].
+
+mod failover;
+mod file;
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use zerocopy::IntoBytes as _;
+
+use super::batch::{BatchBuilder, BatchContext};
+use super::chain::Chain;
+use super::checkpoint::Checkpoint;
+use super::directory::{DirLock, checkpoint_path, list_segments, make_dir};
+use super::error::AuditError;
+use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
+use super::frame;
+use super::keys;
+use super::note::SignKey;
+use super::recover::{MiddleDamage, Torn, recover};
+use super::segment::SegmentHeader;
+use super::sync::{SyncFn, Syncer};
+use failover::{Mark, Pending};
+use file::SegmentFile;
+
+/// How long a writer that found no room waits before it tries again.
+const STALL: Duration = Duration::from_millis(250);
+
+/// Number of an event in its log, from 0, dense.
+pub type Seq = u64;
+
+/// The two clocks, read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock, nanoseconds since 1970.
+    pub realtime_ns: u64,
+    /// Boot time (CLOCK_BOOTTIME), nanoseconds.
+    pub boottime_ns: u64,
+}
+
+impl Now {
+    /// Wall clock minus boot time. Not negative: a host whose clock says less than its uptime is in 1970.
+    fn offset_ns(self) -> i64 {
+        i64::try_from(self.realtime_ns.saturating_sub(self.boottime_ns)).unwrap_or(i64::MAX)
+    }
+}
+
+/// Source of the random seeds.
+pub type SeedFn = Box<dyn FnMut(&mut [u8; SEED_LEN]) -> io::Result<()> + Send>;
+/// Makes the first event of a segment that begins while the writer runs.
+pub type OpenerFn = Box<dyn FnMut(NewSegment) -> Vec<u8> + Send>;
+
+/// A segment that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewSegment {
+    /// Its number.
+    pub segment_no: u64,
+    /// When: the boot time of its first event.
+    pub now: Now,
+}
+
+/// How a writer works.
+pub struct WriterConfig {
+    /// Name of the log, as in its checkpoints: no spaces, no `+`. An existing log keeps its name.
+    pub origin: String,
+    /// Which machine: a keyed hash, or zero.
+    pub host_id: [u8; 16],
+    /// This boot.
+    pub boot_id: [u8; 16],
+    /// How long an event may wait for its checkpoint.
+    pub batch_age: Duration,
+    /// Shortest time between two checkpoints that urgent events ask for.
+    pub urgent_gap: Duration,
+    /// A segment of that many bytes is followed by another.
+    pub segment_bytes: u64,
+    /// A segment that old is followed by another.
+    pub segment_age: Duration,
+    /// A smaller jump of the wall clock is not told as a step.
+    pub clock_step: Duration,
+    /// Most bytes that may be written and not yet durable.
+    pub max_unsynced: usize,
+    /// Random seeds: for the log's key and for each batch.
+    pub seeds: SeedFn,
+    /// First event of every segment but the one that [`Writer::open`] makes.
+    pub opener: Option<OpenerFn>,
+    /// How data is made durable.
+    pub sync: SyncFn,
+}
+
+impl WriterConfig {
+    /// The defaults: 1 s, 256 MiB, 1 h, seeds from the kernel, fdatasync.
+    pub fn new(origin: impl Into<String>, host_id: [u8; 16], boot_id: [u8; 16]) -> Self {
+        Self {
+            origin: origin.into(),
+            host_id,
+            boot_id,
+            batch_age: Duration::from_secs(1),
+            urgent_gap: Duration::from_millis(2),
+            segment_bytes: 256 << 20,
+            segment_age: Duration::from_hours(1),
+            clock_step: Duration::from_millis(10),
+            max_unsynced: 64 << 20,
+            seeds: Box::new(|seed| getrandom::fill(seed).map_err(io::Error::other)),
+            opener: None,
+            sync: Arc::new(std::fs::File::sync_data),
+        }
+    }
+}
+
+/// What [`Writer::open`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The log begins now.
+    pub new_log: bool,
+    /// The last writer ended in order (true for a new log).
+    pub clean: bool,
+    /// A torn tail that was set aside.
+    pub torn: Option<Torn>,
+    /// Damage in the middle of the last segment, left as it is.
+    pub damage: Option<MiddleDamage>,
+    /// Batches of the last run that no checkpoint covered.
+    pub adopted_batches: u64,
+    /// Name of the log: that of its key.
+    pub origin: String,
+    /// Verification key.
+    pub vkey: String,
+    /// Number of the segment that begins.
+    pub segment_no: u64,
+    /// Number of the next event.
+    pub next_seq: Seq,
+}
+
+/// Writes a log.
+pub struct Writer {
+    dir: PathBuf,
+    config: WriterConfig,
+    key: SignKey,
+    segment: SegmentFile,
+    /// All written batches.
+    chain: Chain,
+    builder: BatchBuilder,
+    instance: u32,
+    /// The next batch is the first of this run, in a log that existed before.
+    after_restart: bool,
+    lost: (u32, u32),
+    /// Since when there has been an event that no checkpoint covers (boot time).
+    unsealed_since: Option<u64>,
+    /// Written batches that no checkpoint covers.
+    unsigned_batches: bool,
+    urgent: bool,
+    last_urgent: Option<u64>,
+    last_note: String,
+    clock_offset: i64,
+    /// The segment is full or old; the next event goes to another.
+    roll_due: bool,
+    /// Not before that boot time is writing tried again, and the error that is told until then.
+    stall: Option<(u64, AuditError)>,
+    syncer: Syncer,
+    next_mark: u64,
+    /// Frames that may not be durable, oldest first.
+    pending: VecDeque<Pending>,
+    pending_bytes: usize,
+    /// The log as it stood at each sync under way, oldest first; the first one is durable.
+    marks: VecDeque<Mark>,
+    closed: bool,
+    /// Holds the directory; dropped last.
+    _lock: DirLock,
+}
+
+impl Writer {
+    /// Opens the log in `dir`, or begins one; always with a new segment. The caller puts the first event into it.
+    pub fn open(dir: &Path, mut config: WriterConfig, now: Now) -> Result<(Self, Opened), AuditError> {
+        make_dir(dir)?;
+        let lock = DirLock::take(dir)?;
+        let segments = list_segments(dir)?;
+        let key = match keys::load(dir)? {
+            Some(key) => key,
+            None if segments.is_empty() => {
+                let mut seed = zeroize::Zeroizing::new([0; SEED_LEN]);
+                (config.seeds)(&mut seed).map_err(AuditError::Random)?;
+                keys::create(dir, &config.origin, &seed)?
+            }
+            None => {
+                let what = "segments are there, but their key (keys/log.key) is not".to_owned();
+                return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
+            }
+        };
+        let recovered = recover(dir, &segments, key.public(), keys::log_id(key.public()))?;
+        let segment = create_segment(
+            dir,
+            &config,
+            &recovered.chain,
+            recovered.next_segment_no,
+            recovered.prev_seg_hash,
+            now,
+        )?;
+        let opened = Opened {
+            new_log: segments.is_empty(),
+            clean: recovered.clean,
+            torn: recovered.torn,
+            damage: recovered.damage,
+            adopted_batches: recovered.adopted_batches,
+            origin: key.public().name().to_owned(),
+            vkey: key.public().text(),
+            segment_no: recovered.next_segment_no,
+            next_seq: recovered.chain.next_seq,
+        };
+        let syncer = Syncer::start(Arc::clone(&config.sync), checkpoint_path(dir))
+            .map_err(AuditError::io("start the sync thread for", dir))?;
+        let mark = Mark::new(0, &segment, &recovered.chain);
+        let writer = Self {
+            dir: dir.to_owned(),
+            key,
+            segment,
+            builder: BatchBuilder::new().map_err(AuditError::Compress)?,
+            instance: recovered.chain.instance.map_or(0, |last| last.wrapping_add(1)),
+            after_restart: !opened.new_log,
+            chain: recovered.chain,
+            lost: (0, 0),
+            unsealed_since: None,
+            // Batches that a crash left without a checkpoint get one with the first batch of this run.
+            unsigned_batches: false,
+            urgent: false,
+            last_urgent: None,
+            last_note: String::new(),
+            clock_offset: now.offset_ns(),
+            roll_due: false,
+            stall: None,
+            syncer,
+            next_mark: 1,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            marks: VecDeque::from([mark]),
+            closed: false,
+            config,
+            _lock: lock,
+        };
+        Ok((writer, opened))
+    }
+
+    /// Adds an event; returns its number. An error means: this event is not in the log, count it as lost.
+    ///
+    /// `urgent` closes the batch at once. What could not be written yet stays in memory and is tried again by the
+    /// next call; errors of that kind are told by [`Self::tick`] and, when there is no more room, here.
+    pub fn append(
+        &mut self,
+        event: &[u8],
+        boottime_ns: u64,
+        urgent: bool,
+        now: Now,
+    ) -> Result<Seq, AuditError> {
+        if self.closed {
+            return Err(AuditError::Closed);
+        }
+        if event.len() > MAX_EVENT_LEN {
+            return Err(AuditError::EventTooLarge(event.len()));
+        }
+        self.collect_syncs(now)?;
+        if !self.builder.fits(event.len()) {
+            self.close_batch(now)?;
+        }
+        if self.roll_due && self.builder.is_empty() {
+            self.ready(now)?;
+            if let Err(error) = self.roll(now) {
+                self.stall(again(&error), now);
+                return Err(error);
+            }
+        }
+        let seq = self.add(event, boottime_ns, now)?;
+        self.urgent |= urgent;
+        if self.is_due(now) || !self.builder.fits(0) {
+            // The event is in memory and in order: what fails here is tried again, and told then.
+            if let Err(error) = self.on_time(now) {
+                self.stall(error, now);
+            }
+        }
+        Ok(seq)
+    }
+
+    /// Does what is due: call it no later than [`Self::deadline`]. Tells errors of work behind earlier appends.
+    pub fn tick(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.closed {
+            return Err(AuditError::Closed);
+        }
+        self.collect_syncs(now)?;
+        if self.segment.age_ns(now) >= nanos(self.config.segment_age) && self.segment.batches() > 0 {
+            self.roll_due = true;
+        }
+        self.on_time(now)
+    }
+
+    /// The boot time at which [`Self::tick`] has something to do; none while all is sealed.
+    pub fn deadline(&self) -> Option<u64> {
+        let sealed_by = self.unsealed_since?.saturating_add(nanos(self.config.batch_age));
+        let due = if self.urgent { self.urgent_from() } else { sealed_by };
+        Some(self.stall.as_ref().map_or(due, |(until, _)| due.max(*until)))
+    }
+
+    /// Looks at the clocks. A jump of the wall clock closes the batch, so that each has one offset; returns how
+    /// far it jumped, in nanoseconds. Slow drift is taken up by each new batch and not told.
+    pub fn clock(&mut self, now: Now) -> Result<Option<i64>, AuditError> {
+        let delta = now.offset_ns() - self.clock_offset;
+        self.clock_offset = now.offset_ns();
+        if delta.unsigned_abs() < nanos(self.config.clock_step) {
+            return Ok(None);
+        }
+        self.close_batch(now)?;
+        Ok(Some(delta))
+    }
+
+    /// Notes that `n` events are lost, for the header of the next batch; `cause` is bits of [`super::format::lost`].
+    pub fn add_lost(&mut self, n: u32, cause: u32) {
+        self.lost = (self.lost.0.saturating_add(n), self.lost.1 | cause);
+    }
+
+    /// Number of the next event.
+    pub fn next_seq(&self) -> Seq {
+        self.chain.next_seq + u64::from(self.builder.len())
+    }
+
+    /// The next event begins a new segment.
+    pub fn force_roll(&mut self) {
+        self.roll_due = true;
+    }
+
+    /// Number of the segment that is written.
+    pub fn segment_no(&self) -> u64 {
+        self.segment.number()
+    }
+
+    /// Closes the batch, signs the tree and waits until that is durable.
+    pub fn seal(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.closed {
+            return Err(AuditError::Closed);
+        }
+        self.stall = None;
+        self.close_batch(now)?;
+        self.sign()?;
+        self.wait_durable(now)
+    }
+
+    /// Seals everything and ends the segment in order.
+    pub fn close(mut self, now: Now) -> Result<(), AuditError> {
+        self.seal(now)?;
+        self.end_segment(EndReason::Stop, now)?;
+        if !self.segment.is_ended() {
+            // The end could not be made durable; a new segment began, which has to end, too.
+            self.seal(now)?;
+            self.end_segment(EndReason::Stop, now)?;
+        }
+        self.syncer.wait_idle();
+        Ok(())
+    }
+
+    /// Adds an event to the batch, which it fits, or begins one.
+    fn add(&mut self, event: &[u8], boottime_ns: u64, now: Now) -> Result<Seq, AuditError> {
+        if self.builder.is_empty() {
+            let mut seed = [0; SEED_LEN];
+            (self.config.seeds)(&mut seed).map_err(AuditError::Random)?;
+            self.builder.begin(&seed, now.offset_ns());
+        }
+        let seq = self.next_seq();
+        self.builder.push(event, boottime_ns);
+        self.unsealed_since.get_or_insert(now.boottime_ns);
+        Ok(seq)
+    }
+
+    fn urgent_from(&self) -> u64 {
+        self.last_urgent.map_or(0, |last| last.saturating_add(nanos(self.config.urgent_gap)))
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        self.deadline().is_some_and(|due| now.boottime_ns >= due)
+    }
+
+    /// Seals if it is time to, or closes a batch that takes no more events.
+    fn on_time(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.is_due(now) {
+            if self.urgent {
+                self.last_urgent = Some(now.boottime_ns);
+            }
+            self.close_batch(now)?;
+            return self.sign();
+        }
+        if self.builder.fits(0) { Ok(()) } else { self.close_batch(now) }
+    }
+
+    /// Makes a frame of the batch and writes it. On error the batch stays, to be tried again.
+    fn close_batch(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.builder.is_empty() {
+            return Ok(());
+        }
+        self.ready(now)?;
+        self.make_room(now)?;
+        let context = BatchContext {
+            boot_id: self.config.boot_id,
+            instance: self.instance,
+            urgent: self.urgent,
+            after_restart: self.after_restart,
+            lost_events: self.lost.0,
+            lost_cause: self.lost.1,
+        };
+        let events = self.builder.len();
+        let (header, stored) = self.builder.seal(&context, &self.chain).map_err(AuditError::Compress)?;
+        let mut bytes = Vec::new();
+        frame::encode(FrameKind::Batch, header.as_bytes(), stored, &mut bytes);
+        if let Err(error) = self.write(bytes, FrameKind::Batch, events) {
+            self.stall(again(&error), now);
+            return Err(error);
+        }
+        self.chain.push(&header);
+        self.builder.clear();
+        self.after_restart = false;
+        self.lost = (0, 0);
+        self.unsigned_batches = true;
+        if self.segment.len() >= self.config.segment_bytes {
+            self.roll_due = true;
+        }
+        Ok(())
+    }
+
+    /// Signs the tree over all written batches and asks for durability.
+    fn sign(&mut self) -> Result<(), AuditError> {
+        if !self.unsigned_batches {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint {
+            origin: self.key.public().name().to_owned(),
+            size: self.chain.frontier.size(),
+            root: self.chain.frontier.root(),
+        };
+        let note = checkpoint.sign(&self.key);
+        let mut bytes = Vec::new();
+        frame::encode(FrameKind::Checkpoint, &[], note.as_bytes(), &mut bytes);
+        self.write(bytes, FrameKind::Checkpoint, 0)?;
+        self.last_note = note;
+        self.unsigned_batches = false;
+        self.urgent = false;
+        if self.builder.is_empty() {
+            self.unsealed_since = None;
+        }
+        self.request_sync();
+        Ok(())
+    }
+
+    /// Ends the segment and begins the next one. The batch is empty.
+    fn roll(&mut self, now: Now) -> Result<(), AuditError> {
+        if !self.segment.is_ended() {
+            self.sign()?;
+            self.end_segment(EndReason::Roll, now)?;
+        }
+        let hash = self.segment.hash();
+        self.segment =
+            create_segment(&self.dir, &self.config, &self.chain, self.segment.number() + 1, hash, now)?;
+        self.begin_marks();
+        self.roll_due = false;
+        self.open_segment(now)
+    }
+
+    /// Puts the caller's first event into a segment that has just begun.
+    fn open_segment(&mut self, now: Now) -> Result<(), AuditError> {
+        let new = NewSegment { segment_no: self.segment.number(), now };
+        let Some(opener) = &mut self.config.opener else {
+            return Ok(());
+        };
+        let event = opener(new);
+        self.add(&event, now.boottime_ns, now).map(|_| ())
+    }
+
+    /// Writes the frame that ends the segment, durably.
+    fn end_segment(&mut self, reason: EndReason, now: Now) -> Result<(), AuditError> {
+        let end = self.segment.end(reason, &self.chain);
+        let mut bytes = Vec::new();
+        frame::encode(FrameKind::SegmentEnd, end.as_bytes(), self.last_note.as_bytes(), &mut bytes);
+        self.write(bytes, FrameKind::SegmentEnd, 0)?;
+        self.request_sync();
+        self.wait_durable(now)
+    }
+
+    /// After an error: nothing is tried before some time has passed.
+    fn stall(&mut self, error: AuditError, now: Now) {
+        if self.ready(now).is_ok() {
+            self.stall = Some((now.boottime_ns.saturating_add(nanos(STALL)), error));
+        }
+    }
+
+    /// Whether it makes sense to write: tells the last error while it does not.
+    fn ready(&mut self, now: Now) -> Result<(), AuditError> {
+        match &self.stall {
+            Some((until, error)) if now.boottime_ns < *until => Err(again(error)),
+            Some(_) | None => {
+                self.stall = None;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Makes the file of a new segment, durably.
+fn create_segment(
+    dir: &Path,
+    config: &WriterConfig,
+    chain: &Chain,
+    segment_no: u64,
+    prev_seg_hash: Hash,
+    now: Now,
+) -> Result<SegmentFile, AuditError> {
+    let header = SegmentHeader {
+        log_id: chain.log_id,
+        segment_no,
+        first_seq: chain.next_seq,
+        host_id: config.host_id,
+        boot_id: config.boot_id,
+        created_realtime_ns: now.realtime_ns,
+        prev_seg_hash,
+        frontier: chain.frontier.clone(),
+    };
+    SegmentFile::create(dir, &header, now)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The same error once more: io errors cannot be cloned.
+fn again(error: &AuditError) -> AuditError {
+    match error {
+        AuditError::Io { action, path, source } => {
+            let source = source.raw_os_error().map_or_else(
+                || io::Error::new(source.kind(), source.to_string()),
+                io::Error::from_raw_os_error,
+            );
+            AuditError::Io { action, path: path.clone(), source }
+        }
+        other => AuditError::Io {
+            action: "write",
+            path: PathBuf::new(),
+            source: io::Error::other(other.to_string()),
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! What is written and not yet durable, and what happens when it cannot be made durable.
+//!
+//! A failed fsync is never tried again on the same file: the kernel may have dropped the data and would report
+//! success. The segment is cut back to what is known to be durable, and the frames since then, which are still in
+//! memory, are written to a new one, byte for byte: batches keep their numbers, so nothing is signed twice.
+
+use sha2::{Digest as _, Sha256};
+use std::io;
+
+use super::file::SegmentFile;
+use super::{Now, Writer, create_segment};
+use crate::audit::chain::Chain;
+use crate::audit::error::AuditError;
+use crate::audit::format::FrameKind;
+
+/// A frame that may not be durable.
+pub(super) struct Pending {
+    kind: FrameKind,
+    events: u32,
+    bytes: Vec<u8>,
+    /// Where it ends in its segment.
+    end: u64,
+}
+
+/// The log as it stood when a sync was asked for.
+pub(super) struct Mark {
+    number: u64,
+    len: u64,
+    hasher: Sha256,
+    chain: Chain,
+}
+
+impl Mark {
+    pub(super) fn new(number: u64, segment: &SegmentFile, chain: &Chain) -> Self {
+        Self { number, len: segment.len(), hasher: segment.hasher(), chain: chain.clone() }
+    }
+}
+
+impl Writer {
+    /// Writes a frame and keeps it until it is durable.
+    pub(super) fn write(&mut self, bytes: Vec<u8>, kind: FrameKind, events: u32) -> Result<(), AuditError> {
+        self.segment.append(&bytes)?;
+        match kind {
+            FrameKind::Batch => self.segment.count_batch(events),
+            FrameKind::SegmentEnd => self.segment.set_ended(),
+            FrameKind::Checkpoint => {}
+        }
+        self.pending_bytes += bytes.len();
+        self.pending.push_back(Pending { kind, events, bytes, end: self.segment.len() });
+        Ok(())
+    }
+
+    /// Asks the sync thread for everything written so far. The tree up to here is signed.
+    pub(super) fn request_sync(&mut self) {
+        let number = self.next_mark;
+        self.next_mark += 1;
+        self.marks.push_back(Mark::new(number, &self.segment, &self.chain));
+        self.syncer.request(self.segment.file(), number, self.last_note.clone());
+    }
+
+    /// Forgets what has become durable meanwhile; goes over to a new segment if syncing failed.
+    pub(super) fn collect_syncs(&mut self, now: Now) -> Result<(), AuditError> {
+        match self.syncer.poll() {
+            Ok(done) => {
+                self.forget_durable(done);
+                if self.segment.is_broken() { self.fail_over(now) } else { Ok(()) }
+            }
+            Err(source) => {
+                let error = AuditError::Sync { path: self.segment.path().to_owned(), source };
+                // The batches are safe in the new segment, or this is the error that tells they are not.
+                self.fail_over(now).map_err(|_| error)
+            }
+        }
+    }
+
+    /// Waits until the last request is durable.
+    pub(super) fn wait_durable(&mut self, now: Now) -> Result<(), AuditError> {
+        self.syncer.wait_for(self.next_mark - 1);
+        self.collect_syncs(now)
+    }
+
+    /// Waits until there is room for a batch among the bytes that are not durable.
+    pub(super) fn make_room(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.pending_bytes < self.config.max_unsynced / 2 {
+            return Ok(());
+        }
+        // Half full: ask early. Full: wait.
+        if self.marks.len() <= 1 {
+            self.sign()?;
+        }
+        if self.pending_bytes >= self.config.max_unsynced {
+            self.sign()?;
+            self.wait_durable(now)?;
+        }
+        Ok(())
+    }
+
+    /// A new segment: everything before is durable.
+    pub(super) fn begin_marks(&mut self) {
+        self.marks.clear();
+        self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &self.chain));
+        self.pending.clear();
+        self.pending_bytes = 0;
+    }
+
+    fn forget_durable(&mut self, done: u64) {
+        while self.marks.get(1).is_some_and(|mark| mark.number <= done) {
+            self.marks.pop_front();
+        }
+        let durable = self.marks.front().map_or(0, |mark| mark.len);
+        while self.pending.front().is_some_and(|frame| frame.end <= durable) {
+            if let Some(frame) = self.pending.pop_front() {
+                self.pending_bytes -= frame.bytes.len();
+            }
+        }
+    }
+
+    /// Leaves the segment behind, cut back to what is durable, and writes the rest to a new one.
+    fn fail_over(&mut self, now: Now) -> Result<(), AuditError> {
+        self.closed = true;
+        self.syncer.reset();
+        let Some(durable) = self.marks.pop_front() else {
+            return Err(AuditError::Closed);
+        };
+        // Whether this reaches the disk cannot be known; `verify` tells if it did not.
+        let _ = self.segment.file().set_len(durable.len);
+        let hash = durable.hasher.finalize().into();
+        let number = self.segment.number() + 1;
+        self.segment = create_segment(&self.dir, &self.config, &durable.chain, number, hash, now)?;
+        self.marks.clear();
+        self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &durable.chain));
+        let frames = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        for Pending { kind, events, bytes, end: _ } in frames {
+            match kind {
+                FrameKind::Batch | FrameKind::Checkpoint => self.write(bytes, kind, events)?,
+                // The end of the segment that failed.
+                FrameKind::SegmentEnd => {}
+            }
+        }
+        let file = self.segment.file();
+        (self.config.sync)(&file)
+            .map_err(|source: io::Error| AuditError::Sync { path: self.segment.path().to_owned(), source })?;
+        self.begin_marks();
+        self.closed = false;
+        self.roll_due = false;
+        if self.builder.is_empty() { self.open_segment(now) } else { Ok(()) }
+    }
+}

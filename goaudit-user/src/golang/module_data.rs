@@ -1,0 +1,87 @@
+//! `runtime.firstmoduledata`: where Go's text really begins, and where function data lie.
+//!
+//! Found without symbols: it begins with a pointer to the function table. A candidate is accepted only if its
+//! text bounds agree with the function table and with the executable segments; so a word that looks alike by
+//! chance, or a damaged table, is not believed. Layout: `type moduledata` in runtime/symtab.go.
+
+use thiserror::Error;
+
+use super::image::Image;
+use super::pclntab::{Format, Pclntab};
+
+/// There is no module data that agrees with the rest of the file.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error(
+    "the Go function table and the segments of this program contradict each other (no moduledata agrees with both): it was changed after linking, or comes from a linker that goaudit does not know"
+)]
+pub struct ModuleDataError;
+
+/// What is used of the module data. Addresses are those of the file, without load bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleData {
+    /// Where it lies.
+    pub address: u64,
+    /// Base of all code offsets.
+    pub text: u64,
+    /// End of Go's code.
+    pub etext: u64,
+    /// Base of function data offsets; 0 before Go 1.18 (function data were pointers).
+    pub gofunc: u64,
+}
+
+/// Sections that have held it: 1.26+, 1.16 to 1.25, position-independent builds.
+const SECTIONS: [&str; 4] = [".go.module", ".noptrdata", ".data", ".data.rel.ro"];
+
+/// Offsets of `gofunc` since Go 1.18: 1.18 and 1.19; 1.20 to 1.26; 1.27.
+const GOFUNC: [u64; 3] = [304, 320, 344];
+
+impl ModuleData {
+    /// Finds the module data that owns `table`.
+    pub fn find(image: &Image<'_>, table: &Pclntab<'_>) -> Result<Self, ModuleDataError> {
+        let sections = SECTIONS.iter().filter_map(|name| image.section(name));
+        let segments = image.data_segments(true).chain(image.data_segments(false));
+        for (address, bytes) in sections.chain(segments) {
+            let mut at = address.next_multiple_of(8) - address;
+            while let Some(word) = bytes.u64(at) {
+                if word == table.address()
+                    && let Some(found) = Self::check(image, table, address + at)
+                {
+                    return Ok(found);
+                }
+                at += 8;
+            }
+        }
+        // Linked by another linker, position independent: the pointer is in the relocations only.
+        let mut relocated = image.relocations().iter().filter(|(_, value)| *value == table.address());
+        relocated.find_map(|(address, _)| Self::check(image, table, *address)).ok_or(ModuleDataError)
+    }
+
+    fn check(image: &Image<'_>, table: &Pclntab<'_>, address: u64) -> Option<Self> {
+        // minpc, maxpc, text and etext follow each other; 1.16 put four slices before them.
+        let bounds = match table.format() {
+            Format::Go1_2 => 80,
+            Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => 160,
+        };
+        let word = |offset: u64| image.pointer(address.checked_add(offset)?);
+        let (low, high) = (word(bounds)?, word(bounds + 8)?);
+        let (text, etext) = (word(bounds + 16)?, word(bounds + 24)?);
+        let ordered = text <= low && low < high && high <= etext;
+        let mapped = image.is_code(text) && image.is_code(etext.checked_sub(1)?);
+        let first = table.entry(image, text, 0)?;
+        let last = table.entry(image, text, table.len())?;
+        (ordered && mapped && first == low && last == high).then_some(())?;
+        Some(Self { address, text, etext, gofunc: Self::gofunc(image, table, address, text).unwrap_or(0) })
+    }
+
+    /// The offset moved with versions, and a version may lie: take the place at which inline trees make sense.
+    fn gofunc(image: &Image<'_>, table: &Pclntab<'_>, address: u64, text: u64) -> Option<u64> {
+        if table.format() < Format::Go1_18 {
+            return None;
+        }
+        let unknown = (296..=424).step_by(8).filter(|offset| !GOFUNC.contains(offset));
+        GOFUNC.into_iter().chain(unknown).find_map(|offset| {
+            let gofunc = image.pointer(address + offset)?;
+            super::inline::is_plausible_base(image, table, text, gofunc).then_some(gofunc)
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! The kernel side as user space sees it: the only module that names aya.
+//!
+//! [`Session::start`] resolves struct offsets, loads the object, attaches every program by itself and says
+//! of each whether and why not; [`Session::drain`] hands out ring records as bytes. What records mean is not
+//! known here.
+#![expect(unsafe_code, reason = "system calls and map values; each block says why it is sound")]
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use aya::EbpfError;
+use aya::maps::{HashMap, MapData, MapError};
+use thiserror::Error;
+
+mod counters;
+pub mod features;
+pub mod hooks;
+mod load;
+pub mod object;
+pub mod offsets;
+mod ring;
+mod sys;
+pub mod tracefs;
+
+pub use counters::Counters;
+pub use hooks::Hook;
+pub use ring::REST;
+
+use load::{Attached, Loaded};
+use ring::Ring;
+
+/// What to record and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Size of the ring in bytes; made a power of two.
+    pub ring_bytes: u32,
+    /// Records of one CPU after which a sleeping reader is woken though none was urgent.
+    pub wake_every: u32,
+    /// Record only processes given to [`Session::scope_add`], and what descends from them.
+    pub scoped: bool,
+    /// Leave out what descends from this process.
+    pub skip_descendants: bool,
+    /// Only these hooks; none means all.
+    pub only_hooks: Option<Vec<Hook>>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ring_bytes: 16 << 20,
+            wake_every: 1024,
+            scoped: false,
+            skip_descendants: false,
+            only_hooks: None,
+        }
+    }
+}
+
+/// Whether a program runs, and if not, why and what that means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachReport {
+    /// The hook that it serves.
+    pub hook: Hook,
+    /// Program name.
+    pub program: &'static str,
+    /// Where it hangs.
+    pub attach_point: String,
+    /// Whether it does.
+    pub attached: bool,
+    /// If not: why.
+    pub reason: Option<String>,
+    /// If not, and nothing stands in for it: what is not seen.
+    pub not_seen: Option<&'static str>,
+}
+
+/// What keeps recording from starting.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// Not allowed to load programs.
+    #[error(
+        "load eBPF programs: {source}; missing {missing} (run as root, or `setcap \
+         cap_bpf,cap_perfmon,cap_sys_admin=ep` on the binary; in a container --privileged or --cap-add)"
+    )]
+    NoPrivilege {
+        /// The capabilities that are not there.
+        missing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No or unreadable BTF.
+    #[error(transparent)]
+    Offsets(#[from] offsets::OffsetsError),
+    /// No ring buffer map.
+    #[error("create a ring buffer: {0} (the kernel must be 5.8 or later)")]
+    NoRingBuffer(#[source] io::Error),
+    /// The object was refused.
+    #[error("load the eBPF object: {0}")]
+    Load(#[from] EbpfError),
+    /// A map operation failed.
+    #[error("use an eBPF map: {0}")]
+    Map(#[from] MapError),
+    /// Nothing could be attached.
+    #[error("attach any program; the first refusal: {0}")]
+    NothingAttached(String),
+}
+
+/// A running recording.
+pub struct Session {
+    attached: Attached,
+    ring: Ring,
+    scope: Option<HashMap<MapData, u32, u8>>,
+}
+
+impl Session {
+    /// Loads and attaches.
+    pub fn start(config: &Config) -> Result<Self, KernelError> {
+        let mut attached = Loaded::load(config)?.attach();
+        if !attached.reports.iter().any(|report| report.attached) {
+            let reason = attached.reports.iter().find_map(|report| report.reason.clone());
+            return Err(KernelError::NothingAttached(reason.unwrap_or_else(|| "none".into())));
+        }
+        let ring = Ring::take(&mut attached.ebpf)?;
+        let scope = attached.ebpf.take_map("SCOPE").map(HashMap::try_from).transpose()?;
+        Ok(Self { attached, ring, scope })
+    }
+
+    /// What runs and what does not.
+    pub fn reports(&self) -> &[AttachReport] {
+        &self.attached.reports
+    }
+
+    /// Hands the records that are there to `f`, in ring order; waits up to `timeout` for the first. Returns
+    /// how many there were.
+    pub fn drain(&mut self, timeout: Duration, f: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
+        Ok(self.ring.drain(timeout, usize::MAX, f)?)
+    }
+
+    /// As [`Self::drain`], but at most `budget` records.
+    pub fn drain_some(
+        &mut self,
+        timeout: Duration,
+        budget: usize,
+        f: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, KernelError> {
+        Ok(self.ring.drain(timeout, budget, f)?)
+    }
+
+    /// The books of the kernel side. Final once [`Self::detach_producers`] was called and the ring is empty.
+    pub fn counters(&self) -> Result<Counters, KernelError> {
+        Ok(counters::read(&self.attached.ebpf)?)
+    }
+
+    /// Records (or, with `skip_descendants`, leaves out) this process and what will descend from it.
+    pub fn scope_add(&mut self, tgid: u32) -> Result<(), KernelError> {
+        if let Some(scope) = &mut self.scope {
+            scope.insert(tgid, 1, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Detaches every program, so that what is on the ring is the rest.
+    pub fn detach_producers(&mut self) {
+        self.attached.links.clear();
+        // A program that is under way on another CPU ends within microseconds; the kernel's own grace
+        // period for detached tracepoints is shorter than this.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    /// SHA-256 of the object, in hex.
+    pub fn object_sha256(&self) -> String {
+        object::sha256()
+    }
+}
+
+/// Names what is missing of the capabilities that loading needs.
+fn no_privilege(source: io::Error) -> KernelError {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let effective = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let wanted = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ];
+    let missing: BTreeSet<&str> =
+        wanted.iter().filter(|(set, _)| !effective.contains(*set)).map(|(_, name)| *name).collect();
+    let missing = if missing.is_empty() {
+        "the privilege in the initial user namespace, or lockdown or seccomp forbids bpf".to_owned()
+    } else {
+        missing.into_iter().collect::<Vec<_>>().join(", ")
+    };
+    KernelError::NoPrivilege { missing, source }
+}
+
+/// Loads every program that needs no BTF and attaches none; name and the verifier's log of those refused.
+/// For the kernel lab.
+pub fn verify_programs(config: &Config) -> Result<Vec<(&'static str, Result<(), String>)>, KernelError> {
+    Loaded::load(config).map(Loaded::verify)
+}

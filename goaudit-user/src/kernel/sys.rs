@@ -1,0 +1,131 @@
+//! The few raw system calls: bpf(2) for probes, `perf_event_open` for tracepoints. Neither is in rustix, and
+//! aya's tracepoint attach needs tracefs mounted where it expects it.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `BPF_PROG_TYPE_*`
+pub(super) const RAW_TRACEPOINT: u32 = 17;
+pub(super) const TRACEPOINT: u32 = 5;
+pub(super) const TRACING: u32 = 26;
+/// `BPF_TRACE_FEXIT`
+pub(super) const TRACE_FEXIT: u32 = 25;
+/// `BPF_MAP_TYPE_RINGBUF`
+pub(super) const RINGBUF: u32 = 27;
+
+const MAP_CREATE: libc::c_int = 0;
+const PROG_LOAD: libc::c_int = 5;
+const PROG_GET_INFO: libc::c_int = 15;
+const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+
+/// `PERF_EVENT_IOC_SET_BPF`, `_ENABLE`, `_DISABLE`.
+const IOC_SET_BPF: u64 = 0x4004_2408;
+const IOC_ENABLE: u64 = 0x2400;
+
+/// The head of `union bpf_attr`; the kernel takes zeros for the rest.
+#[repr(C, align(8))]
+struct Attr([u8; 144]);
+
+impl Attr {
+    fn new() -> Self {
+        Self([0; 144])
+    }
+
+    fn put<const N: usize>(mut self, at: usize, bytes: [u8; N]) -> Self {
+        if let Some(to) = self.0.get_mut(at..at + N) {
+            to.copy_from_slice(&bytes);
+        }
+        self
+    }
+
+    fn call(&mut self, command: libc::c_int) -> io::Result<libc::c_int> {
+        // SAFETY: the attributes are as long as stated; pointers in them outlive the call (see the callers).
+        let result =
+            unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+    }
+}
+
+/// Takes a descriptor that a system call has just returned.
+fn owned(fd: libc::c_int) -> OwnedFd {
+    // SAFETY: nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Loads a program of a few instructions; only for probes.
+pub(super) fn load_program(kind: u32, attach: u32, btf_id: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
+    let license = c"Dual MIT/GPL";
+    let count = u32::try_from(instructions.len()).unwrap_or(0);
+    let fd = Attr::new()
+        .put(0, kind.to_ne_bytes())
+        .put(4, count.to_ne_bytes())
+        .put(8, (instructions.as_ptr() as u64).to_ne_bytes())
+        .put(16, (license.as_ptr() as u64).to_ne_bytes())
+        .put(68, attach.to_ne_bytes())
+        .put(108, btf_id.to_ne_bytes())
+        .call(PROG_LOAD)?;
+    Ok(owned(fd))
+}
+
+/// Creates a map; only for probes.
+pub(super) fn create_map(kind: u32, max_entries: u32) -> io::Result<OwnedFd> {
+    let fd = Attr::new()
+        .put(0, kind.to_ne_bytes())
+        .put(12, max_entries.to_ne_bytes())
+        .call(MAP_CREATE)?;
+    Ok(owned(fd))
+}
+
+/// Attaches a raw tracepoint program (or, without a name, a tracing program).
+pub(super) fn open_raw_tracepoint(name: Option<&std::ffi::CStr>, program: &OwnedFd) -> io::Result<OwnedFd> {
+    let fd = Attr::new()
+        .put(0, name.map_or(0, |name| name.as_ptr() as u64).to_ne_bytes())
+        .put(8, program.as_raw_fd().to_ne_bytes())
+        .call(RAW_TRACEPOINT_OPEN)?;
+    Ok(owned(fd))
+}
+
+/// `bpf_prog_info.recursion_misses` (since 5.12): times the kernel skipped the program because it, or
+/// another one, was under way on that CPU.
+pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> Option<u64> {
+    const AT: usize = 208;
+    let mut info = [0u8; 232];
+    let mut attr = Attr::new()
+        .put(0, program.as_raw_fd().to_ne_bytes())
+        .put(4, 232u32.to_ne_bytes())
+        .put(8, (info.as_mut_ptr() as u64).to_ne_bytes());
+    attr.call(PROG_GET_INFO).ok()?;
+    let known = attr.0.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)?;
+    let misses = info.get(AT..AT + 8)?.try_into().ok().map(u64::from_ne_bytes)?;
+    (known as usize >= AT + 8).then_some(misses)
+}
+
+/// Opens the tracepoint with this id on all CPUs and lets `program` run at it.
+pub(super) fn attach_tracepoint(id: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // `struct perf_event_attr`, first published size: type 2 is a tracepoint, config its id, one sample each.
+    #[repr(C)]
+    struct PerfEventAttr {
+        kind: u32,
+        size: u32,
+        config: u64,
+        sample_period: u64,
+        rest: [u64; 5],
+    }
+    let attr = PerfEventAttr { kind: 2, size: 64, config: id, sample_period: 1, rest: [0; 5] };
+    const CLOEXEC: libc::c_ulong = 8;
+    // SAFETY: the attributes are as long as `size` says; the program runs on every CPU whatever CPU the event
+    // is opened on.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, 0, -1, CLOEXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let event = owned(fd as libc::c_int);
+    // SAFETY: both descriptors are open; the commands take an integer.
+    let attached = unsafe {
+        libc::ioctl(event.as_raw_fd(), IOC_SET_BPF as _, program.as_raw_fd()) == 0
+            && libc::ioctl(event.as_raw_fd(), IOC_ENABLE as _, 0) == 0
+    };
+    if attached { Ok(event) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,119 @@
+//! A cursor over a sealed log: stored events again, in order, with what a view needs to show them.
+//!
+//! Live output is this cursor in follow mode, so live and replayed output cannot differ.
+
+use std::path::Path;
+
+use thiserror::Error;
+
+use crate::audit::{AuditError, BatchInfo, ReadOptions, Reader};
+use crate::event::control::Host;
+use crate::event::{Control, Event, Payload};
+use crate::view::Origin;
+
+/// Why stored events cannot be shown.
+#[derive(Debug, Error)]
+pub enum ReplayError {
+    /// The log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// An event's bytes are not an event of this version.
+    #[error("read event {seq} of the log: {source}; `goaudit verify` tells whether it was changed")]
+    Event {
+        /// Its number in the log.
+        seq: u64,
+        /// What is wrong with its bytes.
+        source: minicbor::decode::Error,
+    },
+}
+
+/// A cursor over a log.
+pub struct Cursor {
+    reader: Reader,
+    host: Host,
+    boot_id: String,
+}
+
+impl Cursor {
+    /// Opens a log where `options` say.
+    pub fn open(directory: &Path, options: ReadOptions) -> Result<Self, ReplayError> {
+        let reader = Reader::open(directory, options)?;
+        Ok(Self { reader, host: Host::default(), boot_id: String::new() })
+    }
+
+    /// Hands the next batch's events to `each`; false at the (present) end of the log.
+    pub fn next_batch<E: From<ReplayError>>(
+        &mut self,
+        mut each: impl FnMut(&Event, &Origin<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let Some(batch) = self.reader.next_batch().map_err(ReplayError::from)? else { return Ok(false) };
+        let info = batch.meta();
+        self.boot_id = uuid(info.boot_id);
+        for (seq, stored) in (info.first_seq..).zip(batch.events()) {
+            let event = Event::decode(stored).map_err(|source| ReplayError::Event { seq, source })?;
+            if let Some(host) = host_of(&event) {
+                self.host.clone_from(host);
+            }
+            let origin = Origin {
+                seq,
+                boot_id: &self.boot_id,
+                host: &self.host.name,
+                machine: &self.host.machine,
+                realtime_minus_boottime_ns: clock_offset(info),
+            };
+            each(&event, &origin)?;
+        }
+        Ok(true)
+    }
+
+    /// Where a torn or half-written tail begins, if reading ended at one.
+    pub fn tail(&self) -> Option<crate::audit::Tail> {
+        self.reader.tail()
+    }
+}
+
+/// The host that a control event tells about.
+fn host_of(event: &Event) -> Option<&Host> {
+    let Payload::Control(control) = &event.payload else { return None };
+    match control.as_ref() {
+        Control::Genesis(genesis) => Some(&genesis.host),
+        Control::Start(start) => Some(&start.host),
+        Control::Segment(host) => Some(host),
+        Control::Stop(_)
+        | Control::Heartbeat(_)
+        | Control::Loss(_)
+        | Control::ClockStep(_)
+        | Control::Probe(_)
+        | Control::Snapshot(_) => None,
+    }
+}
+
+/// Wall time minus boot time, the same for all events of a batch.
+fn clock_offset(info: &BatchInfo) -> i64 {
+    let offset = i128::from(info.realtime_first_ns) - i128::from(info.boottime_first_ns);
+    i64::try_from(offset).unwrap_or(0)
+}
+
+/// The usual form of a boot id.
+fn uuid(id: [u8; 16]) -> String {
+    let digits = format!("{:032x}", u128::from_be_bytes(id));
+    let mut text = String::with_capacity(36);
+    for (position, digit) in digits.char_indices() {
+        if matches!(position, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uuid;
+
+    #[test]
+    fn a_boot_id_reads_as_the_kernel_writes_it() {
+        let id = 0x6ba7_b810_9dad_11d1_80b4_00c0_4fd4_30c8_u128.to_be_bytes();
+        assert_eq!(uuid(id), "6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+    }
+}

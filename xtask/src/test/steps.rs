@@ -1,0 +1,143 @@
+//! The steps of a test run, but for fuzzing.
+//!
+//! All cargo commands select from the whole workspace: a package alone would be built with other features of
+//! its dependencies, and so everything twice.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::report::{Report, Row, SKIPS_FILE};
+use crate::command::{cargo, run};
+use crate::setup::{self, Group};
+use crate::vm;
+use crate::workspace::{is_root, root};
+
+/// Test files that begin so need root and look at a running kernel.
+const LIVE: &str = "live";
+
+/// Test files that begin so are about the lab's guests, and run only there.
+const LAB: &str = "lab";
+
+pub(super) fn fmt() -> Row {
+    Row::new("fmt", run(cargo().args(["fmt", "--all", "--check"])))
+}
+
+pub(super) fn tidy() -> Row {
+    Row::new("tidy", crate::tidy::run())
+}
+
+pub(super) fn ebpf() -> Row {
+    match setup::ensure(Group::Ebpf) {
+        Ok(()) => Row::new("ebpf", crate::build_ebpf::check()),
+        Err(error) => Row::skipped("ebpf", "bpf-toolchain", &format!("{error:#}")),
+    }
+}
+
+pub(super) fn clippy() -> Row {
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
+    Row::new("clippy", run(&mut clippy))
+}
+
+pub(super) fn unit() -> Row {
+    Row::new("unit", run(cargo().args(["test", "--workspace", "--lib", "--bins"])))
+}
+
+pub(super) fn doc() -> Row {
+    Row::new("doc", run(cargo().args(["test", "--workspace", "--doc"])))
+}
+
+pub(super) fn program(report: &mut Report) -> Row {
+    let tests = match test_files(|name| !name.starts_with(LIVE) && !name.starts_with(LAB)) {
+        Ok(tests) if tests.is_empty() => {
+            return Row::new("program", Err(anyhow::anyhow!("there are no such tests")));
+        }
+        Ok(tests) => tests,
+        Err(error) => return Row::new("program", Err(error)),
+    };
+    let skips = Report::skips_file("program");
+    let result = programs().and_then(|()| run(integration(&tests).env(SKIPS_FILE, &skips)));
+    report.read_skips("program", &skips);
+    Row::new("program", result)
+}
+
+pub(super) fn live(report: &mut Report) -> Row {
+    if !is_root() {
+        return Row::skipped("live", "root", "the effective uid is not 0");
+    }
+    if let Err(error) = setup::ensure(Group::Live) {
+        // The tests run without it, and those that want it say so.
+        println!("live: {error:#}");
+    }
+    let tests = match test_files(|name| name.starts_with(LIVE)) {
+        Ok(tests) => tests,
+        Err(error) => return Row::new("live", Err(error)),
+    };
+    let skips = Report::skips_file("live");
+    let result = programs().and_then(|()| {
+        // One at a time: each looks at everything that happens on the host.
+        run(integration(&tests).args(["--", "--test-threads=1"]).env(SKIPS_FILE, &skips))
+    });
+    report.read_skips("live", &skips);
+    Row::new("live", result)
+}
+
+pub(super) fn lab(report: &mut Report) -> Vec<Row> {
+    if let Err(error) = setup::ensure(Group::Lab) {
+        return vec![Row::skipped("lab", "qemu", &format!("{error:#}"))];
+    }
+    let mut plan = vm::Plan::full();
+    let mut rows = Vec::new();
+    plan.kernels.retain(|kernel| match setup::ensure_kernel(kernel) {
+        Ok(()) => true,
+        Err(error) => {
+            rows.push(Row::skipped(&format!("lab {}", kernel.version), "lab-kernel", &format!("{error:#}")));
+            false
+        }
+    });
+    if plan.kernels.is_empty() {
+        return rows;
+    }
+    match vm::run_plan(&plan) {
+        Ok(outcomes) => {
+            for outcome in outcomes {
+                outcome.print();
+                let name = format!("lab {}", outcome.version);
+                report.add_skips(&name, outcome.skips.iter().cloned());
+                let result =
+                    if outcome.passed() { Ok(()) } else { Err(anyhow::anyhow!("{}", outcome.summary())) };
+                rows.push(Row::new(&name, result).took(outcome.took));
+            }
+        }
+        Err(error) => rows.push(Row::new("lab", Err(error))),
+    }
+    rows
+}
+
+/// Builds the programs that the end-to-end tests run. Their harness would do it too, but inside of a test.
+fn programs() -> Result<()> {
+    run(cargo().args(["build", "--quiet", "--workspace", "--bins"]))
+}
+
+fn integration(tests: &[String]) -> Command {
+    let mut command = cargo();
+    command.args(["test", "--workspace"]);
+    for test in tests {
+        command.args(["--test", test]);
+    }
+    command
+}
+
+/// Names of the end-to-end test files, sorted.
+fn test_files(wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let dir = root().join("tests/tests");
+    let entries = fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
+        .filter(|name| wanted(name))
+        .collect();
+    names.sort();
+    Ok(names)
+}
