@@ -18,7 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let kernel_log = env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some();
 
-    for changed in ["goaudit-ebpf/src", "goaudit-ebpf/Cargo.toml", "goaudit-ebpf/build_object.rs", "Cargo.lock"] {
+    for changed in
+        ["goaudit-ebpf/src", "goaudit-ebpf/Cargo.toml", "goaudit-ebpf/build_object.rs", "Cargo.lock"]
+    {
         println!("cargo:rerun-if-changed={}", workspace.join(changed).display());
     }
     println!("cargo:rerun-if-env-changed=GOAUDIT_EBPF");

@@ -425,11 +425,12 @@ impl<H: HostInfo> Correlator<H> {
             ("ptrace.target.comm", target.comm.is_none()),
             ("ptrace.target.exe", target.exe.is_none()),
             ("ptrace.target.uid", target.uid.is_none()),
+            ("ptrace.target.start_ktime_ns", target.start_ktime_ns.is_none()),
         ] {
             if absent {
                 gone.push(Missing::new(
                     field,
-                    "no record told about the target, and the host no longer knows it",
+                    "no record told it of the target, and the host does not know it (exactly)",
                 ));
             }
         }
@@ -554,6 +555,3 @@ const fn single(header: &Header, fit: Fit) -> Source {
         repeats: None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -442,6 +442,21 @@ pub struct Target {
 }
 
 impl Event {
+    /// An event that the agent makes.
+    pub fn control(ktime: Ktime, control: Control) -> Self {
+        Self { ktime, source: None, process: None, payload: Payload::Control(Box::new(control)), missing: Vec::new() }
+    }
+
+    /// Whether it must not wait to be sealed: what an attacker would want to take back before it is on disk.
+    pub fn is_urgent(&self) -> bool {
+        match &self.payload {
+            Payload::Ptrace(_) => true,
+            Payload::Exec(exec) => exec.args_changed == Some(true),
+            Payload::Control(control) => matches!(control.as_ref(), Control::Genesis(_) | Control::Loss(_)),
+            Payload::Fork(_) | Payload::Exit(_) | Payload::Prctl(_) => false,
+        }
+    }
+
     /// The stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if let Err(error) = minicbor::encode(self, out) {

@@ -212,6 +212,18 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
         cpus: u32::try_from(session.counters().map_or(0, |counters| counters.per_cpu.len())).unwrap_or(0),
         object_sha256: session.object_sha256(),
     }));
-    controls.extend(session.reports().iter().map(|report| Control::Probe(report.into())));
+    controls.extend(session.reports().iter().map(|report| Control::Probe(probe(report))));
     controls
+}
+
+/// A line of the attach report, for the log.
+fn probe(report: &AttachReport) -> event::control::Probe {
+    event::control::Probe {
+        hook: report.hook.name().to_owned(),
+        program: report.program.to_owned(),
+        attach_point: report.attach_point.clone(),
+        attached: report.attached,
+        reason: report.reason.clone(),
+        not_seen: report.not_seen.map(str::to_owned),
+    }
 }

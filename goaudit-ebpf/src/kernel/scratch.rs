@@ -19,6 +19,9 @@ const BUFFERS: u32 = 4;
 pub(crate) struct Scratch {
     /// The record under construction.
     pub(crate) exec: Exec,
+    /// How far a loop has come. Kept in memory, not in a register: the verifier forgets what it knew of the
+    /// value, so that every round of a loop looks alike to it and is verified once.
+    cursor: u64,
     /// Head of a piece; its bytes follow in `data`.
     pub(crate) text: Text,
     /// Bytes of the piece, and room to read a whole string behind any position in it.
@@ -41,4 +44,24 @@ pub(crate) fn with(run: impl FnOnce(*mut Scratch)) -> bool {
     };
     release(index);
     taken
+}
+
+/// Reads the cursor.
+///
+/// # Safety
+/// `scratch` is claimed.
+#[inline(always)]
+pub(crate) unsafe fn cursor(scratch: *mut Scratch) -> u64 {
+    // SAFETY: by contract.
+    unsafe { core::ptr::read_volatile(&raw const (*scratch).cursor) }
+}
+
+/// Moves the cursor.
+///
+/// # Safety
+/// `scratch` is claimed.
+#[inline(always)]
+pub(crate) unsafe fn set_cursor(scratch: *mut Scratch, cursor: u64) {
+    // SAFETY: by contract.
+    unsafe { core::ptr::write_volatile(&raw mut (*scratch).cursor, cursor) }
 }

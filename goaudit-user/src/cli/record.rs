@@ -113,6 +113,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
     let filter = args.select.filter()?;
+    for later in ["seq", "ts"] {
+        if filter.names(later) {
+            return Err(Exit::Usage.because(format!(
+                "--where uses `{later}`, which an event gets only when it is stored; use it with `goaudit replay`"
+            )));
+        }
+    }
     let ring_bytes = u32::try_from(args.ring).ok().filter(|bytes| bytes.is_power_of_two() && *bytes >= 1 << 16).ok_or_else(|| {
         Exit::Usage.because(format!("--ring {}: the ring must be a power of two from 64KiB to 2GiB", args.ring))
     })?;
@@ -192,7 +199,7 @@ fn watch(
         format,
         color: args.view.color.enabled(),
         utc: args.view.utc,
-        filter: Filter::all(),
+        filter: Filter::default(),
         follow: Some(Arc::clone(ended)),
     };
     let thread = std::thread::Builder::new().name("view".to_owned()).spawn(move || {

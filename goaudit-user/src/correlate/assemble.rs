@@ -49,6 +49,8 @@ pub struct Pieces {
     link: u64,
     /// Number of records that count in the books.
     pub records: u64,
+    /// Number of records that came.
+    pub arrived: u64,
     /// Sequence number of the first and of the last.
     pub range: (u64, u64),
     /// Records lost right before the first.
@@ -127,6 +129,7 @@ impl Assembly {
             ..Pieces::default()
         });
         pieces.records = pieces.records.saturating_add(fit.records);
+        pieces.arrived = pieces.arrived.saturating_add(1);
         pieces.range = (pieces.range.0.min(seq), pieces.range.1.max(seq));
         pieces.add(head, section, piece);
         orphan

@@ -123,7 +123,12 @@ use AttachPoint::{RawTracepoint, Tracepoint};
 /// Every program, in the order in which they are attached: first what keeps maps tidy, then what fills them.
 pub const PROGRAMS: &[Program] = &[
     program(Hook::Exit, "exit", RawTracepoint("sched_process_exit"), "ends of processes"),
-    program(Hook::Fork, "fork", RawTracepoint("sched_process_fork"), "new processes and threads; who is in scope"),
+    program(
+        Hook::Fork,
+        "fork",
+        RawTracepoint("sched_process_fork"),
+        "new processes and threads; who is in scope",
+    ),
     program(Hook::Exec, "exec_commit", RawTracepoint("sched_process_exec"), "successful execs"),
     program(
         Hook::Exec,

@@ -228,7 +228,8 @@ fn settings(
         .filter(|_| fexit)
         .filter_map(|program| match program.point {
             AttachPoint::Fexit(function, arguments) => {
-                let matches = resolved.types().function(function).is_some_and(|(_, count)| count == arguments);
+                let matches =
+                    resolved.types().function(function).is_some_and(|(_, count)| count == arguments);
                 program.check.filter(|_| matches)
             }
             AttachPoint::RawTracepoint(_) | AttachPoint::Tracepoint(..) => None,
@@ -289,7 +290,10 @@ fn verdict(text: &str) -> String {
     let last = lines
         .map(str::trim)
         .rfind(|line| {
-            !line.is_empty() && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
+            !line.is_empty()
+                && !["processed ", "verification time", "stack depth"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
         })
         .unwrap_or_default();
     if last.is_empty() { first } else { format!("{first} {last}") }

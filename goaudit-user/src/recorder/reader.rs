@@ -8,12 +8,14 @@ use goaudit_ebpf::units::Ktime;
 
 use super::{Config, Stop};
 use crate::correlate::Correlator;
-use crate::event::control::{Counters, Stop as Stopped};
+use crate::event::control::{Counters, Host, Stop as Stopped};
 use crate::event::{Control, Event};
 use crate::filter::Filter;
 use crate::host::live::LiveHost;
-use crate::host::{clock, processes};
+use crate::host::{clock, identity, processes};
 use crate::kernel::{self, KernelError, Session};
+use crate::replay::uuid;
+use crate::view::Origin;
 
 /// Longest the ring is left alone: bounds the age of what nobody was woken for.
 const IDLE: Duration = Duration::from_millis(100);
@@ -33,13 +35,25 @@ pub(super) struct Reader {
     sender: SyncSender<Vec<Event>>,
     stop: Arc<Stop>,
     clock_offset: i64,
+    host: Host,
+    boot_id: String,
 }
 
 impl Reader {
     pub(super) fn new(session: Session, config: Config, sender: SyncSender<Vec<Event>>, stop: Arc<Stop>) -> Self {
         let Config { correlate, filter, .. } = config;
         let correlator = Correlator::new(correlate, LiveHost::read());
-        Self { session, correlator, filter, events: Vec::new(), sender, stop, clock_offset: clock_offset() }
+        Self {
+            session,
+            correlator,
+            filter,
+            events: Vec::new(),
+            sender,
+            stop,
+            clock_offset: clock_offset(),
+            host: identity::host(),
+            boot_id: uuid(identity::boot_id()),
+        }
     }
 
     /// Reads until asked to stop; then stops the programs, reads the rest, and closes the books.
@@ -119,17 +133,14 @@ impl Reader {
 
     /// Takes out what the filter does not admit; its records stay in the books.
     fn sift(&mut self) {
-        let Self { filter, correlator, events, .. } = self;
-        if filter.is_all() {
-            return;
-        }
-        events.retain(|event| {
-            let stays = filter.admits(event);
-            if !stays {
-                correlator.filtered(event);
-            }
-            stays
-        });
+        let origin = Origin {
+            host: &self.host.name,
+            machine: &self.host.machine,
+            boot_id: &self.boot_id,
+            seq: 0,
+            realtime_minus_boottime_ns: self.clock_offset,
+        };
+        self.filter.retain(&mut self.events, &origin, &mut self.correlator);
     }
 
     /// Hands what the filter lets through to the writer; false when the writer is gone.

@@ -63,7 +63,7 @@ fn remember(argv: u64, call: u16) {
         // SAFETY: the buffer is ours; a view and a string behind it fit into `data`.
         unsafe {
             let view = (&raw mut (*scratch).data).cast::<View>();
-            let head = read_args((&raw mut (*view).data).cast(), argv);
+            let head = read_args(scratch, (&raw mut (*view).data).cast(), argv);
             (*view).head = ViewHead { flags: head.flags | u32::from(call), ..head };
             if EXEC_ENTRY.insert(tid, &*view, 0).is_err() {
                 count_unkept();
@@ -372,7 +372,7 @@ unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, call: u16, tid
             let (filename, argv) =
                 if call == 0 { (arguments[0], arguments[1]) } else { (arguments[1], arguments[2]) };
             text::send_user_string(scratch, Section::UserFilename, filename);
-            let head = read_args((&raw mut (*scratch).data).cast(), argv);
+            let head = read_args(scratch, (&raw mut (*scratch).data).cast(), argv);
             (*exec).user_argc = head.argc;
             (*exec).header.flags |= head.flags as u16;
             text::send(scratch, Section::UserArgs, 0, 0, head.bytes, u64::from(head.bytes));
