@@ -456,7 +456,7 @@ impl Event {
     /// Whether it must not wait to be sealed: what an attacker would want to take back before it is on disk.
     pub fn is_urgent(&self) -> bool {
         match &self.payload {
-            Payload::Ptrace(_) => true,
+            Payload::Ptrace(call) => call.ret < 0 || crate::hook::ptrace::request::takes_hold(call.request),
             Payload::Exec(exec) => exec.args_changed == Some(true),
             Payload::Control(control) => matches!(control.as_ref(), Control::Genesis(_) | Control::Loss(_)),
             Payload::Fork(_) | Payload::Exit(_) | Payload::Prctl(_) => false,

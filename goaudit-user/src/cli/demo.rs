@@ -39,13 +39,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     if let Some(directory) = &args.directory {
         return play(args, directory);
     }
-    let directory = std::env::temp_dir().join(format!("goaudit-demo-{}", std::process::id()));
-    let played = play(args, &directory);
-    // A demo that failed has nothing worth keeping either.
-    let removed = std::fs::remove_dir_all(&directory);
-    let exit = played?;
-    removed.with_context(|| format!("cannot remove {}", directory.display()))?;
-    Ok(exit)
+    let directory = tempfile::tempdir().context("cannot make a directory for the demo's log")?;
+    play(args, directory.path())
 }
 
 fn play(args: &Args, directory: &Path) -> anyhow::Result<Exit> {
