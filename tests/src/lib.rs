@@ -11,6 +11,11 @@
 //! A test that cannot run somewhere says which [`ability::Ability`] it misses; nothing is skipped in silence.
 
 pub mod ability;
+pub mod capture;
 pub mod child;
+pub mod compare;
 pub mod goaudit;
+pub mod hardcase;
 pub mod logdir;
+pub mod strace;
+pub mod truth;
