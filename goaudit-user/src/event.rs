@@ -444,7 +444,13 @@ pub struct Target {
 impl Event {
     /// An event that the agent makes.
     pub fn control(ktime: Ktime, control: Control) -> Self {
-        Self { ktime, source: None, process: None, payload: Payload::Control(Box::new(control)), missing: Vec::new() }
+        Self {
+            ktime,
+            source: None,
+            process: None,
+            payload: Payload::Control(Box::new(control)),
+            missing: Vec::new(),
+        }
     }
 
     /// Whether it must not wait to be sealed: what an attacker would want to take back before it is on disk.

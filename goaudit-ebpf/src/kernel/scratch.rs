@@ -31,19 +31,34 @@ pub(crate) struct Scratch {
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(BUFFERS, 0);
 
-/// Runs `with` with a scratch buffer; false when all are in use.
-#[inline(always)]
-pub(crate) fn with(run: impl FnOnce(*mut Scratch)) -> bool {
-    let Some(index) = claim(BUFFERS) else { return false };
-    let taken = match SCRATCH.get_ptr_mut(index) {
-        Some(scratch) => {
-            run(scratch);
-            true
+/// A claimed buffer. It must be given back by [`Claimed::release`]; no destructor, because the compiler would
+/// put it into a function of its own, and kernels before 6.x verify programs with calls far more slowly.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimed {
+    index: u32,
+    /// The buffer.
+    pub(crate) scratch: *mut Scratch,
+}
+
+impl Claimed {
+    /// Takes a buffer; none when all are in use.
+    #[inline(always)]
+    pub(crate) fn take() -> Option<Self> {
+        let index = claim(BUFFERS)?;
+        match SCRATCH.get_ptr_mut(index) {
+            Some(scratch) => Some(Self { index, scratch }),
+            None => {
+                release(index);
+                None
+            }
         }
-        None => false,
-    };
-    release(index);
-    taken
+    }
+
+    /// Gives it back.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        release(self.index);
+    }
 }
 
 /// Reads the cursor.

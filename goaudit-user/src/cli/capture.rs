@@ -36,7 +36,8 @@ pub(super) struct Select {
 impl Select {
     /// Compiles the selection; a mistake in it is a usage error.
     pub(super) fn filter(&self) -> anyhow::Result<Filter> {
-        Filter::new(self.only.as_deref(), self.condition.as_deref()).map_err(|error| Exit::Usage.because(error.to_string()))
+        Filter::new(self.only.as_deref(), self.condition.as_deref())
+            .map_err(|error| Exit::Usage.because(error.to_string()))
     }
 }
 

@@ -60,7 +60,9 @@ impl From<Exit> for ExitCode {
 const fn kernel_exit(error: &KernelError) -> Exit {
     match error {
         KernelError::NoPrivilege { .. } => Exit::NoPrivilege,
-        KernelError::Offsets(_) | KernelError::NoRingBuffer(_) | KernelError::NothingAttached(_) => Exit::Unsupported,
+        KernelError::Offsets(_) | KernelError::NoRingBuffer(_) | KernelError::NothingAttached(_) => {
+            Exit::Unsupported
+        }
         KernelError::Load(_) | KernelError::Map(_) => Exit::Error,
     }
 }

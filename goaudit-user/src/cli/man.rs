@@ -15,10 +15,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     tree.build();
     let command = match &args.command {
         None => tree,
-        Some(name) => tree
-            .find_subcommand(name)
-            .cloned()
-            .ok_or_else(|| Exit::Usage.because(format!("there is no command `{name}`; `goaudit help` lists them")))?,
+        Some(name) => tree.find_subcommand(name).cloned().ok_or_else(|| {
+            Exit::Usage.because(format!("there is no command `{name}`; `goaudit help` lists them"))
+        })?,
     };
     let mut page = Vec::new();
     clap_mangen::Man::new(command).title(title).render(&mut page)?;

@@ -110,7 +110,7 @@ fn large_events_are_stored_whole_and_larger_ones_refused() {
     let dir = fast_dir();
     let clock = Clock(1);
     let (mut writer, _) = Writer::open(dir.path(), config(), clock.now()).unwrap();
-    let large: Vec<u8> = (0..format::MAX_EVENT_LEN).map(|n| (n * 2_654_435_761 >> 13) as u8).collect();
+    let large: Vec<u8> = (0..format::MAX_EVENT_LEN).map(|n| ((n * 2_654_435_761) >> 13) as u8).collect();
     for event in [&b"small"[..], &large, b"", &large[..3 << 20], b"last"] {
         writer.append(event, 1, false, clock.now()).unwrap();
     }

@@ -87,7 +87,7 @@ impl Verifier<'_, '_> {
                 Step::Skipped => {}
                 Step::End => break,
                 Step::Bad(bad) => {
-                    if !self.is_live_tail(live, bad, &mut frames).map_err(io())? {
+                    if !Self::is_live_tail(live, bad, &mut frames).map_err(io())? {
                         self.bad(segment, last, bad);
                         return Ok(());
                     }
@@ -105,7 +105,6 @@ impl Verifier<'_, '_> {
 
     /// A frame that is being written: cut short at the end of a live log, and nothing follows it.
     fn is_live_tail(
-        &self,
         live: bool,
         bad: BadFrame,
         frames: &mut FrameReader<BufReader<&File>>,
