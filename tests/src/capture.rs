@@ -216,7 +216,7 @@ impl Agent {
     pub fn end(mut self, signal: Signal) -> Output {
         kill_process(self.pid(), signal).expect("the agent runs");
         let status = self.child.wait().expect("the agent is our child");
-        let mut joined = |thread: &mut Option<std::thread::JoinHandle<Vec<u8>>>| {
+        let joined = |thread: &mut Option<std::thread::JoinHandle<Vec<u8>>>| {
             thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
         };
         Output { status, stdout: joined(&mut self.shown), stderr: joined(&mut self.told) }
