@@ -222,7 +222,7 @@ pub struct Exec {
     /// The thread that called, when it was not the leader.
     #[n(14)]
     pub caller_tid: Option<u32>,
-    /// Capability sets after the exec.
+    /// Capability sets after the call.
     #[n(15)]
     pub capabilities: Option<Capabilities>,
     /// Namespaces.
@@ -237,7 +237,7 @@ pub struct Exec {
     /// Bytes of the whole environment, terminators included.
     #[n(19)]
     pub env_bytes: Option<u64>,
-    /// Saved user id after the exec.
+    /// Saved user id after the call.
     #[n(20)]
     pub suid: Option<u32>,
 }

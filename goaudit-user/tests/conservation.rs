@@ -194,7 +194,10 @@ fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<No
                     ring.swap(len - 1, len - 2);
                 }
             }
-            Step::Flush => correlator.flush(Ktime(kernel.now), &kernel.states, &mut fresh),
+            Step::Flush => {
+                kernel.now += 60_000_000;
+                correlator.flush(Ktime(kernel.now), &kernel.states, &mut fresh);
+            }
             Step::Heartbeat => {
                 store(&mut fresh, &mut log, &mut correlator);
                 log.push(control(Control::Heartbeat(correlator.counters())));

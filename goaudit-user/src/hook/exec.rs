@@ -58,6 +58,7 @@ pub(crate) fn read(
     exec.cwd = path(pieces.take(Section::Cwd), "exec.cwd", has(record, missing::CWD).then_some(absent), gone);
     if failed {
         caller_view(&mut exec, record, &mut pieces, absent, gone);
+        credentials(&mut exec, record, gone);
         return Read { exec, exe: None };
     }
     exec.filename = string(pieces.take(Section::Filename), "exec.filename", absent, gone);
@@ -224,7 +225,9 @@ fn credentials(exec: &mut Exec, record: &wire::Exec, gone: &mut Vec<Missing>) {
     } else {
         gone.push(Missing::new("exec.namespaces", "the kernel's namespaces could not be read"));
     }
-    if has(record, missing::EXE) {
+    if record.header.flags & flags::FAILED != 0 {
+        gone.push(Missing::new("exec.file", "the call failed: nothing was committed"));
+    } else if has(record, missing::EXE) {
         let device = record.exe_device;
         exec.file = Some(FileId {
             inode: record.exe_inode,
