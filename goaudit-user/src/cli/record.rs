@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (reason, status) = wait(args, child, &running)?;
     let summary = running.stop(reason).context("recording ended early");
     ended.store(true, Ordering::Release);
-    let watched = watcher.map(|thread| thread.join());
+    let watched = watcher.map(std::thread::JoinHandle::join);
     let summary = summary?;
     summarise(args, &summary, begun.elapsed());
     if let Some(Err(_)) = watched {

@@ -66,7 +66,7 @@ pub(super) fn check(
     };
     let mut report = audit::verify(&[directory.to_owned()], &options, Some(&mut visit))
         .with_context(|| format!("cannot verify {}", directory.display()))?;
-    conservation::judge(&mut report, books.finish(), undecodable);
+    conservation::judge(&mut report, &books.finish(), undecodable);
     let exit = match report.verdict {
         Verdict::Ok => Exit::Ok,
         Verdict::Incomplete => Exit::Incomplete,

@@ -35,7 +35,7 @@ const LAYERS: [Layer; 4] = [
 ];
 
 /// Where unsafe code may stand.
-const UNSAFE_ALLOWED: [&str; 2] = ["goaudit-ebpf/", "goaudit-user/src/kernel"];
+const UNSAFE_ALLOWED: [&str; 3] = ["goaudit-ebpf/", "goaudit-user/src/kernel", "tests/src/hardcase/call.rs"];
 
 pub(super) fn names(files: &[File]) -> Vec<String> {
     let mut breaches = Vec::new();
