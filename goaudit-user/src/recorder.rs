@@ -27,7 +27,7 @@ mod tap_file;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
-const HAND_OFF: usize = 64;
+const HAND_OFF: usize = 16;
 
 /// What to record and where to.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Config {
     pub correlate: correlate::Config,
     /// Which events are stored; the others are counted.
     pub filter: Filter,
+    /// Begin only if every probe is attached.
+    pub strict: bool,
     /// Also write the ring's records to this file.
     pub tap: Option<PathBuf>,
     /// Command line of the agent, for the log.
@@ -56,6 +58,9 @@ pub enum RecorderError {
     /// The kernel side.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Probes are missing, and that was not to be accepted. No log was begun.
+    #[error("attach every probe, as --strict asks: {}", tell(.0))]
+    Missing(Vec<AttachReport>),
     /// The log.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -112,6 +117,10 @@ impl Recorder {
     /// Attaches the programs and opens the log. Nothing is lost from here on: the ring holds what is seen.
     pub fn prepare(config: Config) -> Result<Self, RecorderError> {
         let session = kernel::Session::start(&config.kernel)?;
+        let missing: Vec<_> = session.reports().iter().filter(|report| !report.attached).cloned().collect();
+        if config.strict && !missing.is_empty() {
+            return Err(RecorderError::Missing(missing));
+        }
         let mut log = audit::WriterConfig::new(&config.origin, identity::host_id(), identity::boot_id());
         log.batch_age = config.batch_age;
         log.opener = Some(segment_opener());
@@ -239,4 +248,13 @@ fn probe(report: &AttachReport) -> event::control::Probe {
         reason: report.reason.clone(),
         not_seen: report.not_seen.map(str::to_owned),
     }
+}
+
+/// What is missing, in a line.
+fn tell(missing: &[AttachReport]) -> String {
+    let told: Vec<String> = missing
+        .iter()
+        .map(|report| format!("{} ({})", report.program, report.reason.as_deref().unwrap_or("unknown reason")))
+        .collect();
+    told.join("; ")
 }

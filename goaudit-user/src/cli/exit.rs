@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::kernel::KernelError;
+use crate::recorder::RecorderError;
 
 /// Exit codes; README and the man page list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,9 @@ impl Exit {
         for cause in error.chain() {
             if let Some(ended) = cause.downcast_ref::<Ended>() {
                 return ended.exit;
+            }
+            if let Some(RecorderError::Missing(_)) = cause.downcast_ref() {
+                return Self::Incomplete;
             }
             if let Some(kernel) = cause.downcast_ref::<KernelError>() {
                 return kernel_exit(kernel);

@@ -73,7 +73,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", hide = true)]
     tap: Option<PathBuf>,
 
-    /// End with exit code 4 if a probe could not be attached.
+    /// Record only if every probe can be attached; otherwise end with exit code 4.
     #[arg(long)]
     strict: bool,
 
@@ -85,11 +85,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let format = if args.quiet { Format::None } else { Format::or_default(args.view.output) };
     let mut recorder = Recorder::prepare(config(args, format)?).context("cannot record")?;
-    let missing = report(recorder.reports());
-    if missing > 0 && args.strict {
-        return Err(Exit::Incomplete
-            .because(format!("{missing} probes are not attached, and --strict was asked for")));
-    }
+    report(recorder.reports());
     let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
     note(&format!("recording into {}; Ctrl-C ends", args.directory.display()));
     note(&format!("verification key {}", recorder.verification_key()));
@@ -150,6 +146,7 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
             ..correlate::Config::default()
         }),
         filter,
+        strict: args.strict,
         tap: args.tap.clone(),
         command: std::env::args_os().map(|arg| Text::from(arg.as_bytes())).collect(),
     })
@@ -162,8 +159,8 @@ fn origin_part(host: &str) -> String {
     if name.is_empty() { "host".to_owned() } else { name }
 }
 
-/// Tells what is not attached, alike ones in one line; returns how many probes that is.
-fn report(reports: &[AttachReport]) -> usize {
+/// Tells what is not attached, alike ones in one line.
+fn report(reports: &[AttachReport]) {
     let mut groups: Vec<(&AttachReport, Vec<&str>)> = Vec::new();
     for report in reports.iter().filter(|report| !report.attached) {
         let alike = groups.iter_mut().find(|(first, _)| {
@@ -174,7 +171,7 @@ fn report(reports: &[AttachReport]) -> usize {
             None => groups.push((report, vec![report.program])),
         }
     }
-    let missing = groups.iter().map(|(_, programs)| programs.len()).sum();
+    let missing: usize = groups.iter().map(|(_, programs)| programs.len()).sum();
     note(&format!("{} of {} probes attached", reports.len() - missing, reports.len()));
     for (first, programs) in &groups {
         note(&format!(
@@ -186,7 +183,6 @@ fn report(reports: &[AttachReport]) -> usize {
             note(&format!("    not seen: {not_seen}"));
         }
     }
-    missing
 }
 
 /// Starts the command stopped, puts it into scope, and lets it go.
@@ -236,19 +232,33 @@ fn watch(
     Ok(Some(thread))
 }
 
-/// Waits for the end: a signal, the time, the command, or a failure inside.
-fn wait(args: &Args, child: Option<Child>, running: &Running) -> anyhow::Result<(&'static str, Option<i32>)> {
+/// How often the time, the command and the threads are looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Waits for the end: a signal, the time, the command, or a failure inside. A command that was interrupted with
+/// us is waited for, so that its end is recorded, too; a second Ctrl-C does not wait.
+fn wait(
+    args: &Args,
+    mut child: Option<Child>,
+    running: &Running,
+) -> anyhow::Result<(&'static str, Option<i32>)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut child = child;
         let begun = Instant::now();
-        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        let mut poll = tokio::time::interval(POLL);
+        let mut interrupted = false;
         loop {
             tokio::select! {
-                _ = interrupt.recv() => return Ok(("interrupt", None)),
+                _ = interrupt.recv() => {
+                    if child.is_none() || interrupted {
+                        return Ok(("interrupt", None));
+                    }
+                    interrupted = true;
+                    note("waiting for the command to end; Ctrl-C again ends the recording at once");
+                }
                 _ = terminate.recv() => return Ok(("terminated", None)),
                 _ = poll.tick() => {
                     if running.failed() {
