@@ -271,6 +271,19 @@ fn fixture(role: &str) {
             // SAFETY: ends this process.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         }
+        // Records for eight seconds and tells the books: for measuring what recording costs.
+        "record" => {
+            let mut session = Session::start(&Config::default()).unwrap();
+            eprintln!("recording");
+            let until = Instant::now() + Duration::from_secs(8);
+            let mut count = 0;
+            while Instant::now() < until {
+                count += session.drain(Duration::from_millis(100), &mut |_| {}).unwrap();
+            }
+            session.detach_producers();
+            count += session.drain(Duration::ZERO, &mut |_| {}).unwrap();
+            eprintln!("{count} records, {:?}", session.counters().unwrap());
+        }
         other => panic!("no role {other}"),
     }
 }
