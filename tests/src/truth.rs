@@ -47,7 +47,9 @@ impl Truth {
         let mut intended: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
         let mut after: BTreeMap<(u64, u64), Value> = BTreeMap::new();
         truth.pid = lines.first().map_or(0, |line| number(line, "pid"));
-        for line in lines {
+        let own = lines.first().cloned().unwrap_or_default();
+        for mut line in lines {
+            outside(&mut line, &own);
             let pid = number(&line, "pid");
             let thread = (pid, number(&line, "tid"));
             match line.get("call").and_then(Value::as_str).unwrap_or_default() {
@@ -107,6 +109,19 @@ impl Truth {
             .chain(children.map(|fork| number(fork, "child")))
             .chain(short)
             .collect()
+    }
+}
+
+/// In a user namespace without a mapping a process sees other ids than goaudit, which tells those of the initial
+/// one. Cases change either the ids or the namespace: there the ids are those of the case itself.
+fn outside(line: &mut Value, own: &Value) {
+    let path = "/namespaces/user";
+    if line.pointer(path).is_some_and(|namespace| Some(namespace) != own.pointer(path)) {
+        for name in ["uid", "euid", "suid", "gid", "egid"] {
+            if let (Some(seen), Some(real)) = (line.get_mut(name), own.get(name)) {
+                seen.clone_from(real);
+            }
+        }
     }
 }
 

@@ -261,6 +261,10 @@ fn string(
     };
     if let Some(cut) = value.cut {
         gone.push(Missing::new(field, cut.reason()));
+        // Nothing at all was read: that is no empty string.
+        if value.bytes.is_empty() {
+            return None;
+        }
     }
     Some(first_string(&value.bytes).into())
 }

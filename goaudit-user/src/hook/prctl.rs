@@ -109,7 +109,8 @@ fn meaning(shape: Shape, value: u64) -> Meaning {
         Shape::Address => Meaning::Name(format!("{value:#x}")),
         Shape::CapabilitySet => Meaning::Name(format!("{value:016x}")),
         Shape::Bool => Meaning::Bool(value != 0),
-        Shape::Signal => match signal::name(value) {
+        // 0 is no signal, and a number rather than the text "0".
+        Shape::Signal => match signal::name(value).filter(|_| value != 0) {
             Some(name) => Meaning::Name(name),
             None => meaning(Shape::Number, value),
         },
@@ -158,6 +159,7 @@ mod tests {
     fn arguments_by_name() {
         let words = |option, args, ret| decoded(&call(option, args, ret));
         assert_eq!(words(1, [9, 0, 0, 0], 0), [("signal", name("SIGKILL"))]);
+        assert_eq!(words(1, [0; 4], 0), [("signal", Meaning::Number(0))]);
         assert_eq!(words(24, [19, 0, 0, 0], 0), [("capability", name("CAP_SYS_PTRACE"))]);
         assert_eq!(words(3, [0; 4], 1), [("result", name("SUID_DUMP_USER"))]);
         assert_eq!(words(3, [0; 4], -22), []);

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::call::Strings;
 use super::exec::{failed, intend, own, replace, reporting};
@@ -56,9 +56,10 @@ pub(super) fn all(case: &Case) -> anyhow::Result<i32> {
         intend(path.as_bytes(), &argv, true)?;
         failed(call::execveat(-1, &path, &argv, &envp, 0x4000_0000))?;
         let (pid, tid) = truth::ids()?;
-        for (path, argv) in [(8, 0), (path.as_ptr() as u64, 8)] {
+        // Without an array of arguments there are none, which is no error; an array that cannot be read is one.
+        for (path, argv, told) in [(8, 0, json!([])), (path.as_ptr() as u64, 8, Value::Null)] {
             truth::tell(&json!({
-                "call": "exec", "pid": pid, "tid": tid, "filename": null, "argv": null, "at": false,
+                "call": "exec", "pid": pid, "tid": tid, "filename": null, "argv": told, "at": false,
                 "previous_exe": truth::link_text("/proc/self/exe")?, "cwd": truth::link_text("/proc/self/cwd")?,
             }))?;
             failed(call::execve_at_addresses(path, argv, 0))?;

@@ -6,15 +6,16 @@ use serde_json::{Value, json};
 use super::child::{self, Child};
 use super::{Case, call, exec, truth};
 
-/// Requests as `include/uapi/linux/ptrace.h` and x86's `asm/ptrace-abi.h` number them.
+/// Requests as `include/uapi/linux/ptrace.h` and x86's `asm/ptrace-abi.h` number and name them (the C library says
+/// PEEKUSER for PEEKUSR).
 pub(super) const NAMES: &[(u64, &str)] = &[
     (0, "PTRACE_TRACEME"),
     (1, "PTRACE_PEEKTEXT"),
     (2, "PTRACE_PEEKDATA"),
-    (3, "PTRACE_PEEKUSER"),
+    (3, "PTRACE_PEEKUSR"),
     (4, "PTRACE_POKETEXT"),
     (5, "PTRACE_POKEDATA"),
-    (6, "PTRACE_POKEUSER"),
+    (6, "PTRACE_POKEUSR"),
     (7, "PTRACE_CONT"),
     (8, "PTRACE_KILL"),
     (9, "PTRACE_SINGLESTEP"),
