@@ -226,7 +226,9 @@ impl Reader {
                 if self.find_more()? {
                     continue;
                 }
-                if let (Look::CutShort(offset), false, Some(current)) = (look, self.options.follow, &self.current) {
+                if let (Look::CutShort(offset), false, Some(current)) =
+                    (look, self.options.follow, &self.current)
+                {
                     self.tail = Some(Tail { segment_no: current.segment_no, offset });
                 }
                 return Ok(None);

@@ -29,6 +29,7 @@ struct Request {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state machine")]
 struct State {
     waiting: Option<Request>,
     busy: bool,
