@@ -12,6 +12,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod exit;
+mod inspect;
 mod launch;
 mod man;
 mod output;
@@ -46,6 +47,8 @@ enum Command {
     Replay(replay::Args),
     /// Check that a log is complete and unchanged.
     Verify(verify::Args),
+    /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
+    Inspect(inspect::Args),
     /// Try what this host allows, for real, and say what to do about the rest.
     Doctor(doctor::Args),
     /// Print a shell completion script.
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

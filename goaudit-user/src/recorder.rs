@@ -23,6 +23,7 @@ use crate::{correlate, event};
 
 mod reader;
 mod sealer;
+mod tap_file;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -43,6 +44,8 @@ pub struct Config {
     pub correlate: correlate::Config,
     /// Which events are stored; the others are counted.
     pub filter: Filter,
+    /// Also write the ring's records to this file.
+    pub tap: Option<PathBuf>,
     /// Command line of the agent, for the log.
     pub command: Vec<event::Text>,
 }
@@ -56,6 +59,14 @@ pub enum RecorderError {
     /// The log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The file for the ring's records.
+    #[error("write the ring's records to {}: {source}", path.display())]
+    Tap {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No thread could be started.
     #[error("start a thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -77,7 +88,7 @@ pub struct Recorder {
 /// A recording that runs.
 pub struct Running {
     stop: Arc<Stop>,
-    reader: JoinHandle<Result<(), KernelError>>,
+    reader: JoinHandle<Result<(), RecorderError>>,
     sealer: JoinHandle<Result<Summary, AuditError>>,
 }
 
@@ -139,7 +150,7 @@ impl Recorder {
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))
             .map_err(RecorderError::Thread)?;
-        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop));
+        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop))?;
         let reader = std::thread::Builder::new()
             .name("ring".to_owned())
             .spawn(move || reader.run(opening))

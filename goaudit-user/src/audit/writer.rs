@@ -47,7 +47,7 @@ pub struct Now {
 
 impl Now {
     /// Wall clock minus boot time. Not negative: a host whose clock says less than its uptime is in 1970.
-    fn offset_ns(self) -> i64 {
+    pub fn offset_ns(self) -> i64 {
         i64::try_from(self.realtime_ns.saturating_sub(self.boottime_ns)).unwrap_or(i64::MAX)
     }
 }

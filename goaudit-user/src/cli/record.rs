@@ -69,6 +69,10 @@ pub(super) struct Args {
     #[arg(long)]
     origin: Option<String>,
 
+    /// Also write the ring's records to this file as they come (docs/demo.md).
+    #[arg(long, value_name = "FILE", hide = true)]
+    tap: Option<PathBuf>,
+
     /// End with exit code 4 if a probe could not be attached.
     #[arg(long)]
     strict: bool,
@@ -97,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (reason, status) = wait(args, child, &running)?;
     let summary = running.stop(reason).context("recording ended early");
     ended.store(true, Ordering::Release);
-    let watched = watcher.map(|thread| thread.join());
+    let watched = watcher.map(std::thread::JoinHandle::join);
     let summary = summary?;
     summarise(args, &summary, begun.elapsed());
     if let Some(Err(_)) = watched {
@@ -146,6 +150,7 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
             ..correlate::Config::default()
         }),
         filter,
+        tap: args.tap.clone(),
         command: std::env::args_os().map(|arg| Text::from(arg.as_bytes())).collect(),
     })
 }
@@ -157,20 +162,31 @@ fn origin_part(host: &str) -> String {
     if name.is_empty() { "host".to_owned() } else { name }
 }
 
-/// Tells what is not attached; returns how many probes that is.
+/// Tells what is not attached, alike ones in one line; returns how many probes that is.
 fn report(reports: &[AttachReport]) -> usize {
-    let attached = reports.iter().filter(|report| report.attached).count();
-    note(&format!("{attached} of {} probes attached", reports.len()));
+    let mut groups: Vec<(&AttachReport, Vec<&str>)> = Vec::new();
     for report in reports.iter().filter(|report| !report.attached) {
-        note(&format!(
-            "not attached: {} ({}): {}; not seen: {}",
-            report.program,
-            report.attach_point,
-            report.reason.as_deref().unwrap_or("unknown reason"),
-            report.not_seen.as_deref().unwrap_or("nothing else")
-        ));
+        let alike = groups.iter_mut().find(|(first, _)| {
+            (first.hook, &first.reason, first.not_seen) == (report.hook, &report.reason, report.not_seen)
+        });
+        match alike {
+            Some((_, programs)) => programs.push(report.program),
+            None => groups.push((report, vec![report.program])),
+        }
     }
-    reports.len() - attached
+    let missing = groups.iter().map(|(_, programs)| programs.len()).sum();
+    note(&format!("{} of {} probes attached", reports.len() - missing, reports.len()));
+    for (first, programs) in &groups {
+        note(&format!(
+            "not attached: {}: {}",
+            programs.join(", "),
+            first.reason.as_deref().unwrap_or("unknown reason")
+        ));
+        if let Some(not_seen) = first.not_seen {
+            note(&format!("    not seen: {not_seen}"));
+        }
+    }
+    missing
 }
 
 /// Starts the command stopped, puts it into scope, and lets it go.

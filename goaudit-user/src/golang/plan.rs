@@ -182,11 +182,16 @@ impl Program<'_> {
     }
 
     fn rows(&self, wanted: &Wanted, names: &[u32], found: &Found, costs: Option<Costs>) -> Vec<Probe> {
-        let mut rows = Vec::new();
+        // The linker stores a name once per symbol version, so one name may be there at two offsets.
+        let mut by_text: BTreeMap<&[u8], Vec<u32>> = BTreeMap::new();
         for &offset in names {
-            let name = self.table.name_at(offset).unwrap_or_default();
-            let (places, callers) = self.callers(found.inlined.get(&offset));
-            let functions = found.functions.get(&offset).map_or(&[][..], Vec::as_slice);
+            by_text.entry(self.table.name_at(offset).unwrap_or_default()).or_default().push(offset);
+        }
+        let mut rows = Vec::new();
+        for (name, offsets) in by_text {
+            let (places, callers) = self.callers(&offsets, found);
+            let functions = offsets.iter().filter_map(|offset| found.functions.get(offset)).flatten();
+            let functions: Vec<Function> = functions.copied().collect();
             let mut add = |mut row: Probe| {
                 row.function = String::from_utf8_lossy(name).into_owned();
                 row.inlined_places = places;
@@ -205,7 +210,7 @@ impl Program<'_> {
                 }
                 continue;
             }
-            match self.one_body(name, functions) {
+            match self.one_body(name, &functions) {
                 Some(bodies) => bodies.iter().for_each(|function| {
                     add(self.row(wanted, name, function, places, found, costs));
                 }),
@@ -333,13 +338,15 @@ impl Program<'_> {
         row
     }
 
-    fn callers(&self, places: Option<&BTreeMap<u32, u64>>) -> (u64, Vec<InlinedInto>) {
-        let Some(places) = places else { return (0, Vec::new()) };
+    fn callers(&self, callee: &[u32], found: &Found) -> (u64, Vec<InlinedInto>) {
+        let mut places: BTreeMap<&[u8], u64> = BTreeMap::new();
+        for (caller, count) in callee.iter().filter_map(|offset| found.inlined.get(offset)).flatten() {
+            *places.entry(self.table.name_at(*caller).unwrap_or_default()).or_default() += count;
+        }
         let mut callers: Vec<InlinedInto> = places
             .iter()
             .map(|(&caller, &places)| InlinedInto {
-                function: String::from_utf8_lossy(self.table.name_at(caller).unwrap_or_default())
-                    .into_owned(),
+                function: String::from_utf8_lossy(caller).into_owned(),
                 places,
             })
             .collect();

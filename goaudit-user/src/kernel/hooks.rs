@@ -138,12 +138,12 @@ pub const PROGRAMS: &[Program] = &[
     ),
     program(
         Hook::Exec,
-        "exec_at_enter",
+        "exec_enter",
         Tracepoint("syscalls", "sys_enter_execveat"),
         "whether arguments of execveat changed between the call and its commit",
     ),
     program(Hook::Exec, "exec_exit", Tracepoint("syscalls", "sys_exit_execve"), "failed execve"),
-    program(Hook::Exec, "exec_at_exit", Tracepoint("syscalls", "sys_exit_execveat"), "failed execveat"),
+    program(Hook::Exec, "exec_exit", Tracepoint("syscalls", "sys_exit_execveat"), "failed execveat"),
     fallback(
         Hook::Exec,
         "exec_exit_raw",

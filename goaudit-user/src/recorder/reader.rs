@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use goaudit_ebpf::units::Ktime;
 
-use super::{Config, Stop};
+use super::tap_file::Tap;
+use super::{Config, RecorderError, Stop};
 use crate::correlate::Correlator;
 use crate::event::control::{Counters, Host, Stop as Stopped};
 use crate::event::{Control, Event};
 use crate::filter::Filter;
 use crate::host::live::LiveHost;
 use crate::host::{clock, identity, processes};
-use crate::kernel::{self, KernelError, Session};
+use crate::kernel::{self, Session};
 use crate::replay::uuid;
 use crate::view::Origin;
 
@@ -29,6 +30,7 @@ const CLOCK_STEP_NS: i64 = 100_000_000;
 /// Owns the kernel side.
 pub(super) struct Reader {
     session: Session,
+    tap: Option<Tap>,
     correlator: Correlator<LiveHost>,
     filter: Filter,
     events: Vec<Event>,
@@ -45,11 +47,13 @@ impl Reader {
         config: Config,
         sender: SyncSender<Vec<Event>>,
         stop: Arc<Stop>,
-    ) -> Self {
-        let Config { correlate, filter, .. } = config;
+    ) -> Result<Self, RecorderError> {
+        let Config { correlate, filter, tap, .. } = config;
+        let tap = tap.map(Tap::create).transpose()?;
         let correlator = Correlator::new(correlate, LiveHost::read());
-        Self {
+        Ok(Self {
             session,
+            tap,
             correlator,
             filter,
             events: Vec::new(),
@@ -58,11 +62,11 @@ impl Reader {
             clock_offset: clock_offset(),
             host: identity::host(),
             boot_id: uuid(identity::boot_id()),
-        }
+        })
     }
 
     /// Reads until asked to stop; then stops the programs, reads the rest, and closes the books.
-    pub(super) fn run(mut self, opening: Vec<Control>) -> Result<(), KernelError> {
+    pub(super) fn run(mut self, opening: Vec<Control>) -> Result<(), RecorderError> {
         for control in opening {
             self.control(control);
         }
@@ -99,6 +103,9 @@ impl Reader {
         self.correlator.finish(now_ktime(), &kernel.per_cpu, &mut self.events);
         // What the filter leaves out of the rest must be in the books before they are closed.
         self.sift();
+        if let Some(tap) = &mut self.tap {
+            tap.close(&kernel.per_cpu)?;
+        }
         let counters = self.books(&kernel);
         let reason = self.stop.reason();
         self.control(Control::Stop(Stopped { reason, counters }));
@@ -107,13 +114,23 @@ impl Reader {
     }
 
     /// Turns what is on the ring into events; returns how many records there were.
-    fn drain(&mut self, timeout: Duration) -> Result<usize, KernelError> {
-        let Self { session, correlator, events, .. } = self;
-        session.drain_some(timeout, HAND_OVER, &mut |record| correlator.push(record, events))
+    fn drain(&mut self, timeout: Duration) -> Result<usize, RecorderError> {
+        let Self { session, tap, correlator, events, .. } = self;
+        let mut tapped = Ok(());
+        let count = session.drain_some(timeout, HAND_OVER, &mut |record| {
+            if let Some(tap) = tap
+                && tapped.is_ok()
+            {
+                tapped = tap.record(record);
+            }
+            correlator.push(record, events);
+        })?;
+        tapped?;
+        Ok(count)
     }
 
     /// Ends what waits in the correlator and tells of loss.
-    fn flush(&mut self) -> Result<(), KernelError> {
+    fn flush(&mut self) -> Result<(), RecorderError> {
         let counters = self.session.counters()?;
         self.correlator.flush(now_ktime(), &counters.per_cpu, &mut self.events);
         Ok(())

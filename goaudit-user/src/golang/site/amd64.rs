@@ -94,7 +94,9 @@ impl Listing {
             && jump.memory_index() != Register::None
             && jump.memory_index_scale() == 8
             && jump.memory_displacement64() == 0;
-        let load = self.0.get(index.checked_sub(1)?)?;
+        // Padding may stand between: jumps are kept from crossing 32-byte lines.
+        let before = self.0.get(..index)?.iter().rev();
+        let load = before.take(4).find(|one| one.mnemonic() != Mnemonic::Nop)?;
         let loads_base = load.mnemonic() == Mnemonic::Lea
             && load.op0_register() == jump.memory_base()
             && load.is_ip_rel_memory_operand();

@@ -1,0 +1,214 @@
+//! `goaudit inspect`: what goaudit would do to a Go program, without touching it.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use super::{Exit, output};
+use crate::golang::{Arch, Class, Costs, Module, Probe, Program, Verdict, Wanted};
+
+/// Larger files are not programs; bounds what a wrong argument can make goaudit read.
+const MAX_FILE: u64 = 4 << 30;
+
+/// Tell which functions of a Go program can be probed, where, and at what cost. Touches nothing.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Verdicts: present (every call is seen), inlined_at (some calls were inlined), inlined_only, absent, refused; each with its reason.\nExit codes: 0 ok, 1 not a Go program that can be read, 2 usage, 4 with --strict when a function cannot be probed."
+)]
+pub(super) struct Args {
+    /// The program's file, or the number of a running process (for a file of that name: ./1234).
+    #[arg(value_name = "BINARY|PID")]
+    program: PathBuf,
+
+    /// A function to plan for: import path (a major version may be left out), dot, and its name as Go writes it, e.g.
+    /// 'github.com/casbin/casbin.(*Enforcer).Enforce'. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    function: Vec<String>,
+
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+
+    /// Exit with 4 unless every function can be probed with no call unseen.
+    #[arg(long)]
+    strict: bool,
+
+    /// What a hit at an emulated instruction costs on this host, in nanoseconds.
+    #[arg(long, value_name = "NS", requires = "stepped_ns")]
+    emulated_ns: Option<u64>,
+
+    /// What a hit at a single-stepped instruction costs on this host, in nanoseconds.
+    #[arg(long, value_name = "NS", requires = "emulated_ns")]
+    stepped_ns: Option<u64>,
+}
+
+/// The JSON view (docs/events.md).
+#[derive(Serialize)]
+struct View<'a> {
+    binary: String,
+    go_version: Option<&'a str>,
+    build: Build<'a>,
+    modules: &'a [Module],
+    functions: u64,
+    warnings: Vec<String>,
+    probes: Vec<Probe>,
+}
+
+/// How it was built.
+#[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a build, not states")]
+struct Build<'a> {
+    mode: &'a str,
+    arch: Arch,
+    stripped: bool,
+    dwarf: bool,
+    pie: bool,
+    race: bool,
+    cgo: bool,
+    table_format: crate::golang::Format,
+    build_id: Option<String>,
+    main_package: Option<&'a str>,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let path = path_of(&args.program)?;
+    let failed = || format!("failed to inspect {}", path.display());
+    let data = read(&path).with_context(failed)?;
+    let program = Program::parse(&data).with_context(failed)?;
+    let costs = args
+        .emulated_ns
+        .zip(args.stepped_ns)
+        .map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns });
+    let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
+    let probes = program.plan(&wanted, costs);
+    let complete = probes.iter().all(|probe| probe.verdict == Verdict::Present);
+    let view = View {
+        binary: path.display().to_string(),
+        go_version: program.build().map(|build| build.go_version.as_str()),
+        build: build_of(&program),
+        modules: program.build().map_or(&[], |build| &build.modules),
+        functions: program.table().len(),
+        warnings: program.warnings(),
+        probes,
+    };
+    let text = if args.json { serde_json::to_string(&view)? + "\n" } else { text(&view)? };
+    output::result(text.as_bytes())?;
+    Ok(if args.strict && !complete { Exit::Incomplete } else { Exit::Ok })
+}
+
+/// A process's program is opened through /proc, so that it is the one that runs, also in a container or deleted.
+fn path_of(program: &Path) -> anyhow::Result<PathBuf> {
+    let pid = program.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    let Some(pid) = pid else { return Ok(program.to_owned()) };
+    let directory = Path::new("/proc").join(pid);
+    if !directory.is_dir() {
+        return Err(Exit::Error.because(format!(
+            "no process has the number {pid}: it ended, or is in another container (for a file of that name: ./{pid})"
+        )));
+    }
+    Ok(directory.join("exe"))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    anyhow::ensure!(metadata.is_file(), "it is not a regular file: name the program itself");
+    anyhow::ensure!(metadata.len() <= MAX_FILE, "it has more than 4 GiB: no Go program is that large");
+    // Read, not mapped: a file that is cut off meanwhile must not kill goaudit.
+    let mut data = Vec::with_capacity(usize::try_from(metadata.len())?);
+    file.take(MAX_FILE).read_to_end(&mut data)?;
+    Ok(data)
+}
+
+fn build_of<'a>(program: &'a Program<'_>) -> Build<'a> {
+    let image = program.image();
+    let pie = image.position_independent();
+    let recorded = program.build().and_then(|build| build.setting("-buildmode"));
+    Build {
+        mode: recorded.unwrap_or(if pie { "pie" } else { "exe" }),
+        arch: image.arch(),
+        stripped: !image.has_symbols(),
+        dwarf: image.has_dwarf(),
+        pie,
+        race: program.is_race(),
+        cgo: program.is_cgo(),
+        table_format: program.table().format(),
+        build_id: program.build_id(),
+        main_package: program.build().and_then(|build| build.main_package.as_deref()),
+    }
+}
+
+fn text(view: &View<'_>) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    let yes = |flag: bool, word: &'static str| if flag { word } else { "" };
+    let build = &view.build;
+    writeln!(out, "{}", view.binary)?;
+    let traits = [
+        build.mode,
+        yes(build.stripped, "stripped"),
+        yes(build.cgo, "cgo"),
+        yes(build.race, "race detector"),
+        yes(build.dwarf, "DWARF"),
+    ];
+    let traits: Vec<&str> = traits.into_iter().filter(|word| !word.is_empty()).collect();
+    let arch = match build.arch {
+        Arch::Amd64 => "amd64",
+        Arch::Arm64 => "arm64",
+    };
+    let version = view.go_version.unwrap_or("unknown Go version");
+    writeln!(out, "  {version} {arch}, {}, {} functions", traits.join(", "), view.functions)?;
+    for module in view.modules {
+        write!(out, "  module {} {}", module.path, module.version)?;
+        if let Some(replace) = &module.replace {
+            write!(out, " => {} {}", replace.path, replace.version)?;
+        }
+        writeln!(out)?;
+    }
+    for warning in &view.warnings {
+        writeln!(out, "  warning: {warning}")?;
+    }
+    if view.probes.is_empty() {
+        writeln!(out, "  name functions with --function to see where they can be probed")?;
+    }
+    for probe in &view.probes {
+        probe_text(&mut out, probe)?;
+    }
+    Ok(out)
+}
+
+fn probe_text(out: &mut String, probe: &Probe) -> std::fmt::Result {
+    let verdict = match probe.verdict {
+        Verdict::Present => "present",
+        Verdict::InlinedAt => "present, inlined in places",
+        Verdict::InlinedOnly => "inlined only",
+        Verdict::Absent => "absent",
+        Verdict::Refused => "refused",
+    };
+    writeln!(out, "\n{}", probe.function)?;
+    writeln!(out, "  {verdict}: {}", probe.reason)?;
+    if let Some(entry) = probe.entry {
+        let class = |class: Class| match class {
+            Class::Emulated => "emulated",
+            Class::Stepped => "single-stepped",
+        };
+        let jump = if entry.ignore_when_taken { ", the jump of the stack check" } else { "" };
+        writeln!(out, "  entry   {:#x} ({}{jump})", entry.offset, class(entry.class))?;
+        let offsets: Vec<String> = probe.returns.iter().map(|offset| format!("{offset:#x}")).collect();
+        let returns = probe.return_class.map_or("", class);
+        writeln!(out, "  returns {} ({returns})", offsets.join(" "))?;
+    }
+    if let Some(cost) = probe.predicted_ns_per_call {
+        writeln!(out, "  cost    {cost} ns per call")?;
+    }
+    for caller in &probe.inlined_into {
+        writeln!(out, "  inlined {} x into {}", caller.places, caller.function)?;
+    }
+    for name in &probe.nearest {
+        writeln!(out, "  nearest {name}")?;
+    }
+    Ok(())
+}
