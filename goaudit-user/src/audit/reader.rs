@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
-use super::directory::{list_segments, open_regular, segment_no};
+use super::directory::{list_segments, open_regular, segment_no, segment_path};
 use super::error::AuditError;
 use super::fault::{Fault, FaultKind};
 use super::format::{BatchHeader, FrameKind, SEGMENT_HEADER_LEN, flag};
@@ -216,25 +216,27 @@ impl Reader {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);
             }
-            // Asked before the end is looked for: if there is one, this segment gets no more frames.
-            let last = !self.has_next()?;
+            // Known before the end is looked for: if another segment is there, this one gets no more frames.
+            let last = self.waiting.is_empty();
             let look = self.look()?;
-            match look {
-                Look::Batch(batch) => return Ok(Some(*batch)),
-                Look::Nothing if last => return Ok(None),
-                Look::CutShort(_) if last && self.options.follow => return Ok(None),
-                Look::CutShort(offset) if last => {
-                    let segment_no = self.current.as_ref().map_or(0, |current| current.segment_no);
-                    self.tail = Some(Tail { segment_no, offset });
-                    return Ok(None);
+            if let Look::Batch(batch) = look {
+                return Ok(Some(*batch));
+            }
+            if last {
+                if self.find_more()? {
+                    continue;
                 }
-                Look::Nothing => self.current = None,
-                Look::CutShort(offset) => {
-                    if let Some(current) = self.current.take() {
-                        let fault = Fault::damaged("the segment ends within a frame");
-                        return Err(AuditError::Segment { path: current.path, offset, fault });
-                    }
+                if let (Look::CutShort(offset), false, Some(current)) =
+                    (look, self.options.follow, &self.current)
+                {
+                    self.tail = Some(Tail { segment_no: current.segment_no, offset });
                 }
+                return Ok(None);
+            }
+            let left = self.current.take();
+            if let (Look::CutShort(offset), Some(current)) = (look, left) {
+                let fault = Fault::damaged("the segment ends within a frame");
+                return Err(AuditError::Segment { path: current.path, offset, fault });
             }
         }
     }
@@ -277,22 +279,21 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether another segment follows the current one.
-    fn has_next(&mut self) -> Result<bool, AuditError> {
-        self.find_more()?;
+    /// When following: looks for segments that were made meanwhile; whether there is one.
+    fn find_more(&mut self) -> Result<bool, AuditError> {
+        if let (true, true, Some(dir)) = (self.options.follow, self.waiting.is_empty(), &self.dir) {
+            match &self.current {
+                None => self.waiting = list_segments(dir)?.into(),
+                Some(current) => {
+                    let number = current.segment_no.saturating_add(1);
+                    let path = segment_path(dir, number);
+                    if path.try_exists().map_err(AuditError::io("look for", &path))? {
+                        self.waiting.push_back((number, path));
+                    }
+                }
+            }
+        }
         Ok(!self.waiting.is_empty())
-    }
-
-    fn find_more(&mut self) -> Result<(), AuditError> {
-        if !self.options.follow || !self.waiting.is_empty() {
-            return Ok(());
-        }
-        if let Some(dir) = &self.dir {
-            let after = self.current.as_ref().map(|current| current.segment_no);
-            self.waiting =
-                list_segments(dir)?.into_iter().filter(|(no, _)| after.is_none_or(|a| *no > a)).collect();
-        }
-        Ok(())
     }
 
     /// Opens the next segment; false if there is none (yet).

@@ -9,8 +9,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::directory::replace_file;
+
+/// The `checkpoint` file is not written more often than that while the log is written.
+const NOTE_GAP: Duration = Duration::from_secs(1);
 
 /// How a file's data is made durable; replaced in tests that need it to fail.
 pub type SyncFn = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
@@ -25,19 +29,49 @@ struct Request {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state machine")]
 struct State {
     waiting: Option<Request>,
     busy: bool,
     done: u64,
     error: Option<io::Error>,
     failed: bool,
+    /// A durable note that is not yet in the `checkpoint` file, and since when that file has been as it is.
+    late_note: Option<String>,
+    note_written: Option<Instant>,
+    /// Write the note now: somebody waits for it.
+    flush: bool,
     stop: bool,
+}
+
+/// What the thread does next.
+enum Task {
+    Sync(Request),
+    Note(String),
 }
 
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+}
+
+impl State {
+    fn synced(&mut self, request: Request, result: io::Result<()>) {
+        match result {
+            Ok(()) => {
+                self.done = request.mark;
+                if !request.note.is_empty() {
+                    self.late_note = Some(request.note);
+                }
+            }
+            Err(error) => {
+                self.error = Some(error);
+                self.failed = true;
+                self.waiting = None;
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -63,24 +97,17 @@ impl Syncer {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("goaudit-sync".into()).spawn(move || {
-            while let Some(request) = next(&theirs) {
-                let result = sync(&request.file);
-                let synced = result.is_ok();
-                let mut state = theirs.lock();
-                match result {
-                    Ok(()) => state.done = request.mark,
-                    Err(error) => {
-                        state.error = Some(error);
-                        state.failed = true;
-                        state.waiting = None;
+            while let Some(task) = next(&theirs) {
+                match task {
+                    Task::Sync(request) => {
+                        let result = sync(&request.file);
+                        theirs.lock().synced(request, result);
                     }
-                }
-                theirs.changed.notify_all();
-                drop(state);
-                if synced && !request.note.is_empty() {
-                    // A copy for humans and for pinning; the segment holds the same note, so failing here (disk
-                    // full) loses nothing and the next checkpoint tries again.
-                    let _ = replace_file(&checkpoint, request.note.as_bytes(), 0o644);
+                    Task::Note(note) => {
+                        // A copy for humans and for pinning; the segment holds the same note, so failing here (disk
+                        // full) loses nothing and the next checkpoint tries again.
+                        let _ = replace_file(&checkpoint, note.as_bytes(), 0o644);
+                    }
                 }
                 theirs.lock().busy = false;
                 theirs.changed.notify_all();
@@ -118,9 +145,12 @@ impl Syncer {
     /// Waits until nothing is under way, the `checkpoint` file included.
     pub(super) fn wait_idle(&self) {
         let mut state = self.shared.lock();
-        while state.busy || state.waiting.is_some() {
+        state.flush = true;
+        self.shared.changed.notify_all();
+        while state.busy || state.waiting.is_some() || state.late_note.is_some() {
             state = self.shared.wait(state);
         }
+        state.flush = false;
     }
 
     /// Goes on after a failure, with another file.
@@ -132,18 +162,29 @@ impl Syncer {
     }
 }
 
-/// The next request; none when the writer has gone and everything asked for is done.
-fn next(shared: &Shared) -> Option<Request> {
+/// The next task; none when the writer has gone and everything asked for is done.
+fn next(shared: &Shared) -> Option<Task> {
     let mut state = shared.lock();
     loop {
         if let Some(request) = state.waiting.take() {
             state.busy = true;
-            return Some(request);
+            return Some(Task::Sync(request));
+        }
+        // A storm of urgent events must not become a storm of small files: data first, the copy now and then.
+        let patience = state.note_written.map_or(Duration::ZERO, |at| NOTE_GAP.saturating_sub(at.elapsed()));
+        if state.late_note.is_some() && (patience.is_zero() || state.flush || state.stop) {
+            state.busy = true;
+            state.note_written = Some(Instant::now());
+            return state.late_note.take().map(Task::Note);
         }
         if state.stop {
             return None;
         }
-        state = shared.wait(state);
+        state = if state.late_note.is_some() {
+            shared.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0
+        } else {
+            shared.wait(state)
+        };
     }
 }
 

@@ -1,5 +1,12 @@
 //! Whole-log tests: what is written is read and verified; whatever is changed is found.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::type_complexity,
+    reason = "tests fail by panicking, and their numbers are small"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -106,7 +106,8 @@ impl Input {
     fn pin(paths: &[PathBuf]) -> Result<Self, AuditError> {
         let name = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
         let dir = paths.first().filter(|path| path.is_dir()).cloned();
-        let live = dir.as_deref().is_some_and(DirLock::is_taken);
+        let is_live = || dir.as_deref().is_some_and(DirLock::is_taken);
+        let live_before = is_live();
         let latest = dir.as_deref().and_then(|dir| std::fs::read(checkpoint_path(dir)).ok());
         let listed = match &dir {
             Some(dir) => list_segments(dir)?,
@@ -120,6 +121,8 @@ impl Input {
             let (file, size) = open_regular(&path)?;
             segments.push(PinnedSegment { number, path, file, size });
         }
+        // Asked again: a writer may have begun a segment meanwhile.
+        let live = live_before || is_live();
         Ok(Self { name, whole: dir.is_some(), dir, live, latest, segments })
     }
 }

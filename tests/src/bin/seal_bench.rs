@@ -37,10 +37,13 @@ fn main() -> Result<()> {
     let mut time = now();
     for n in 0..events {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // A time, a process id, a random id.
+        // A time, a process id, 24 bytes that nothing predicts.
         event[4..12].copy_from_slice(&(n * 1000).to_le_bytes());
         event[20..24].copy_from_slice(&(n as u32 / 3).to_le_bytes());
-        event[40..48].copy_from_slice(&random.to_le_bytes());
+        for at in [40, 48, 56] {
+            event[at..at + 8].copy_from_slice(&random.rotate_left(at as u32).to_le_bytes());
+            random ^= random << 7 ^ random >> 9;
+        }
         if n % 64 == 0 {
             time = now();
         }
