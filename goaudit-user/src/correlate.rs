@@ -466,6 +466,8 @@ impl<H: HostInfo> Correlator<H> {
 
     /// The process of a record. `exe_told`: why its binary is not known is already in `gone`.
     fn process(&mut self, header: &Header, gone: &mut Vec<Missing>, exe_told: bool) -> Process {
+        const KERNEL: &str = "the kernel's field could not be read";
+        const UNSEEN: &str = "no record told it, and the host no longer knows";
         let start = start_of(header);
         let known = self.known(header.tgid.0, start);
         let (exe, exec_ktime_ns, session, pid_ns, fallback) = match known {
@@ -490,8 +492,6 @@ impl<H: HostInfo> Correlator<H> {
                 gone.push(Missing::new(field, reason));
             }
         };
-        const KERNEL: &str = "the kernel's field could not be read";
-        const UNSEEN: &str = "no record told it, and the host no longer knows";
         gone_if(start.is_none(), "process.start_ktime_ns", KERNEL);
         gone_if(start.is_none() && exec_ktime_ns.is_none(), "process.exec_id", "the start time is not known");
         gone_if(!read(missing::PPID), "process.ppid", KERNEL);

@@ -17,10 +17,6 @@ pub const MAX_CPUS: u32 = 8192;
 
 /// A decoded record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack for one call; a box would be an allocation a record"
-)]
 pub enum Record<'a> {
     /// An execve or execveat; its texts came before.
     Exec(Exec),

@@ -106,15 +106,11 @@ impl Filter {
         let Some(expression) = &self.expression else { return true };
         match expression.evaluate(event, origin) {
             Ok(Value::Bool(truth)) => truth,
-            Ok(_) => {
-                self.unmatched.mistyped = self.unmatched.mistyped.saturating_add(1);
-                false
-            }
             Err(ExecutionError::UndeclaredReference(_) | ExecutionError::NoSuchKey(_)) => {
                 self.unmatched.absent = self.unmatched.absent.saturating_add(1);
                 false
             }
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 self.unmatched.mistyped = self.unmatched.mistyped.saturating_add(1);
                 false
             }

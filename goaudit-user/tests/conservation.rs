@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::cast_possible_truncation,
     reason = "a test fails by panicking"
 )]
@@ -158,10 +157,10 @@ fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<No
                 }
             }
             Step::Fork { cpu } => {
-                send(cpu, Record::Fork(Fork { header: kernel.head(cpu, who), ..Fork::default() }))
+                send(cpu, Record::Fork(Fork { header: kernel.head(cpu, who), ..Fork::default() }));
             }
             Step::Exit { cpu } => {
-                send(cpu, Record::Exit(Exit { header: kernel.head(cpu, who), ..Exit::default() }))
+                send(cpu, Record::Exit(Exit { header: kernel.head(cpu, who), ..Exit::default() }));
             }
             Step::Storm { cpu, count } => {
                 for _ in 0..count {

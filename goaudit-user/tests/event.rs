@@ -218,7 +218,7 @@ proptest! {
         let origin = Origin { seq: 3, boot_id: "b", host: "h", machine: "x86_64", realtime_minus_boottime_ns: offset };
         let mut line = Vec::new();
         json::write(&mut line, &event, &origin);
-        prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        prop_assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
         let parsed: serde_json::Value = serde_json::from_slice(&line).unwrap();
         prop_assert!(parsed.is_object());
         let mut line = Vec::new();

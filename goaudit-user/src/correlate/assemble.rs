@@ -76,13 +76,10 @@ impl Pieces {
     }
 
     fn add(&mut self, head: &Text, section: Section, piece: &[u8]) {
-        let at = match self.values.iter().position(|row| row.0 == section) {
-            Some(at) => at,
-            None => {
-                self.values.push((section, Value::default()));
-                self.values.len().saturating_sub(1)
-            }
-        };
+        let at = self.values.iter().position(|row| row.0 == section).unwrap_or_else(|| {
+            self.values.push((section, Value::default()));
+            self.values.len().saturating_sub(1)
+        });
         let room = BYTES_MAX.saturating_sub(self.bytes);
         let Some((_, value)) = self.values.get_mut(at) else { return };
         if head.total != 0 {
@@ -123,22 +120,19 @@ impl Assembly {
         let waiting = self.cpus.get_mut(cpu)?;
         let seq = head.header.seq;
         let mut orphan = None;
-        let at = match waiting.iter().position(|pieces| pieces.link == head.link) {
-            Some(at) => at,
-            None => {
-                if waiting.len() >= LINKS_MAX {
-                    orphan = Some(waiting.remove(0));
-                }
-                waiting.push(Pieces {
-                    link: head.link,
-                    range: (seq, seq),
-                    lost_before: fit.lost_before,
-                    since: head.header.ktime.0,
-                    ..Pieces::default()
-                });
-                waiting.len().saturating_sub(1)
+        let at = waiting.iter().position(|pieces| pieces.link == head.link).unwrap_or_else(|| {
+            if waiting.len() >= LINKS_MAX {
+                orphan = Some(waiting.remove(0));
             }
-        };
+            waiting.push(Pieces {
+                link: head.link,
+                range: (seq, seq),
+                lost_before: fit.lost_before,
+                since: head.header.ktime.0,
+                ..Pieces::default()
+            });
+            waiting.len().saturating_sub(1)
+        });
         if let Some(pieces) = waiting.get_mut(at) {
             pieces.records = pieces.records.saturating_add(fit.records);
             pieces.arrived = pieces.arrived.saturating_add(1);

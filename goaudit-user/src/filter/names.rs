@@ -85,7 +85,7 @@ impl<'a> Check<'a> {
                     None if place.open => Ok(None),
                     None => {
                         let valid: Vec<&str> = place.fields.into_keys().collect();
-                        Err(self.unknown(node, &select.field, &self.text(&select.operand), &valid))
+                        Err(self.unknown(node, &select.field, &text(&select.operand), &valid))
                     }
                 }
             }
@@ -182,7 +182,9 @@ impl<'a> Check<'a> {
 
     fn must_be_bool(&self, node: &IdedExpr, schema: Option<&Json>) -> Result<(), FilterError> {
         let gives = match &node.expr {
-            Expr::Literal(LiteralValue::Boolean(_)) => return Ok(()),
+            Expr::Literal(LiteralValue::Boolean(_)) | Expr::Unspecified | Expr::Comprehension(_) => {
+                return Ok(());
+            }
             Expr::Literal(_) => "a constant".to_owned(),
             Expr::List(_) => "a list".into(),
             Expr::Map(_) | Expr::Struct(_) => "an object".into(),
@@ -202,20 +204,10 @@ impl<'a> Check<'a> {
                 if boolean && !object {
                     return Ok(());
                 }
-                format!("the field `{}`", self.text(node))
+                format!("the field `{}`", text(node))
             }
-            Expr::Unspecified | Expr::Comprehension(_) => return Ok(()),
         };
         Err(FilterError::NotBool { gives })
-    }
-
-    /// The path that a node spells.
-    fn text(&self, node: &IdedExpr) -> String {
-        match &node.expr {
-            Expr::Ident(name) => name.clone(),
-            Expr::Select(select) => format!("{}.{}", self.text(&select.operand), select.field),
-            _ => "an expression".into(),
-        }
     }
 
     fn unknown(&self, node: &IdedExpr, written: &str, place: &str, valid: &[&str]) -> FilterError {
@@ -252,6 +244,15 @@ impl<'a> Check<'a> {
         let rest = chars.get(from..).unwrap_or_default();
         let found = rest.windows(wanted.len().max(1)).position(|window| window == wanted).unwrap_or(0);
         from.saturating_add(found).saturating_add(1)
+    }
+}
+
+/// The path that a node spells.
+fn text(node: &IdedExpr) -> String {
+    match &node.expr {
+        Expr::Ident(name) => name.clone(),
+        Expr::Select(select) => format!("{}.{}", text(&select.operand), select.field),
+        _ => "an expression".into(),
     }
 }
 

@@ -46,6 +46,6 @@ mod tests {
         assert_eq!(of(0), (Some(0), None, false));
         assert_eq!(of(3 << 8), (Some(3), None, false));
         assert_eq!(of(9), (None, Some(9), false));
-        assert_eq!(of(11 | 0x80), (None, Some(11), true));
+        assert_eq!(of(0x0b | 0x80), (None, Some(11), true));
     }
 }

@@ -245,7 +245,7 @@ fn life() -> Case {
     script.fork(BASH, child, 0);
     script.note("a thread, then death by SIGSEGV with a core");
     script.fork(child, Who { tid: 71, ..child }, fork_flags::THREAD);
-    script.exit(child, 11 | 0x80);
+    script.exit(child, 0x0b | 0x80);
     script.note("the id is used again by another process: nothing of the old one sticks");
     let mut again = Who { start: 900_000_000, uid: 0, comm: "other", ..child };
     script.exit(again, 3 << 8);
