@@ -254,7 +254,9 @@ fn probe(report: &AttachReport) -> event::control::Probe {
 fn tell(missing: &[AttachReport]) -> String {
     let told: Vec<String> = missing
         .iter()
-        .map(|report| format!("{} ({})", report.program, report.reason.as_deref().unwrap_or("unknown reason")))
+        .map(|report| {
+            format!("{} ({})", report.program, report.reason.as_deref().unwrap_or("unknown reason"))
+        })
         .collect();
     told.join("; ")
 }

@@ -12,14 +12,16 @@ use goaudit_tests::strace::{self, Call, Outcome};
 /// What both must agree on.
 fn comparable(call: Call, other: &Call) -> Call {
     match (call, other) {
-        (Call::Exec { argv, path, at, result }, Call::Exec { argv: seen, path: seen_path, .. }) => Call::Exec {
-            // What one of them could not read cannot be compared; the truth says what there was.
-            argv: argv.filter(|_| seen.is_some()).map(normal),
-            // The kernel names a file of execveat after its descriptor.
-            path: path.filter(|_| !at && seen_path.is_some()),
-            at,
-            result,
-        },
+        (Call::Exec { argv, path, at, result }, Call::Exec { argv: seen, path: seen_path, .. }) => {
+            Call::Exec {
+                // What one of them could not read cannot be compared; the truth says what there was.
+                argv: argv.filter(|_| seen.is_some()).map(normal),
+                // The kernel names a file of execveat after its descriptor.
+                path: path.filter(|_| !at && seen_path.is_some()),
+                at,
+                result,
+            }
+        }
         (call, _) => call,
     }
 }
@@ -39,7 +41,9 @@ fn agree(words: &[&str]) {
     let witness = strace::read(&output);
     let mut events: BTreeMap<u64, Vec<Call>> = BTreeMap::new();
     for event in &capture.events {
-        let Some(tid) = at(event, "/process/tid").as_u64().filter(|tid| witness.contains_key(tid)) else { continue };
+        let Some(tid) = at(event, "/process/tid").as_u64().filter(|tid| witness.contains_key(tid)) else {
+            continue;
+        };
         for _ in 0..at(event, "/repeats/count").as_u64().unwrap_or(1) {
             events.entry(tid).or_default().extend(strace::of_event(event));
         }
@@ -65,7 +69,10 @@ fn agree(words: &[&str]) {
     // The case itself is executed, at least.
     assert!(compared > 0, "strace saw nothing");
     let failed = witness.values().flatten().filter(|call| {
-        matches!(call, Call::Exec { result: Outcome::Error(_), .. } | Call::Raw { result: Outcome::Error(_), .. })
+        matches!(
+            call,
+            Call::Exec { result: Outcome::Error(_), .. } | Call::Raw { result: Outcome::Error(_), .. }
+        )
     });
     println!("{}: {compared} calls agree, {} of them failed", words.join(" "), failed.count());
 }

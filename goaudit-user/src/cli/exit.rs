@@ -38,8 +38,16 @@ impl Exit {
             if let Some(ended) = cause.downcast_ref::<Ended>() {
                 return ended.exit;
             }
-            if let Some(RecorderError::Missing(_)) = cause.downcast_ref() {
-                return Self::Incomplete;
+            match cause.downcast_ref() {
+                Some(RecorderError::Missing(_)) => return Self::Incomplete,
+                Some(RecorderError::Kernel(kernel)) => return kernel_exit(kernel),
+                Some(
+                    RecorderError::Audit(_)
+                    | RecorderError::Tap { .. }
+                    | RecorderError::Thread(_)
+                    | RecorderError::Panicked(_),
+                )
+                | None => {}
             }
             if let Some(kernel) = cause.downcast_ref::<KernelError>() {
                 return kernel_exit(kernel);
