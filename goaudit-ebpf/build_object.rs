@@ -117,6 +117,15 @@ pub fn build_object(
             command.env_remove(&name);
         }
     }
+    // bpf-linker looks for the compiler's own libLLVM there. rustup's proxies set this, a bare cargo does not.
+    if let Some(libraries) = library.ancestors().nth(4) {
+        let mut path = libraries.as_os_str().to_owned();
+        if let Some(rest) = env::var_os("LD_LIBRARY_PATH") {
+            path.push(":");
+            path.push(rest);
+        }
+        command.env("LD_LIBRARY_PATH", path);
+    }
     command
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", encoded)
