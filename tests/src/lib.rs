@@ -11,5 +11,6 @@
 
 pub mod ability;
 pub mod child;
+pub mod go_fixture;
 pub mod goaudit;
 pub mod logdir;

@@ -2,17 +2,29 @@
 //!
 //! Needs root. One process, one session at a time: the tests are one function, so that it can also run as
 //! the only program of a kernel lab guest.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test"
+)]
 
-use std::time::Duration;
 use goaudit_user::kernel::{Config, KernelError, Session};
+use std::time::Duration;
 
 #[test]
 fn attaches() {
     let start = std::time::Instant::now();
     if std::env::var_os("VERIFY").is_some() {
         for (name, result) in goaudit_user::kernel::verify_programs(&Config::default()).unwrap() {
-            match result { Ok(()) => eprintln!("verify {name}: ok"), Err(e) => { let n = e.len(); eprintln!("verify {name}: {} ... {}", &e[..n.min(400)], &e[n.saturating_sub(3000)..]); } }
+            match result {
+                Ok(()) => eprintln!("verify {name}: ok"),
+                Err(e) => {
+                    let n = e.len();
+                    eprintln!("verify {name}: {} ... {}", &e[..n.min(400)], &e[n.saturating_sub(3000)..]);
+                }
+            }
         }
     }
     let mut session = match Session::start(&Config::default()) {
