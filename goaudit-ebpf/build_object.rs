@@ -58,10 +58,8 @@ pub fn build_object(
     kernel_log: bool,
 ) -> Result<PathBuf, String> {
     let library = library_sources()?;
-    let cargo_home = env::var_os("CARGO_HOME").map_or_else(
-        || PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"),
-        PathBuf::from,
-    );
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map_or_else(|| PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cargo"), PathBuf::from);
     let mut flags: Vec<OsString> = vec![
         format!("--cfg=bpf_target_arch=\"{arch}\"").into(),
         "-Cdebuginfo=2".into(),
@@ -106,8 +104,14 @@ pub fn build_object(
             .iter()
             .any(|prefix| name_text.starts_with(prefix));
         let leaks = leaks
-            || ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_INCREMENTAL"]
-                .contains(&&*name_text);
+            || [
+                "RUSTFLAGS",
+                "CARGO_ENCODED_RUSTFLAGS",
+                "RUSTC_WRAPPER",
+                "RUSTC_WORKSPACE_WRAPPER",
+                "CARGO_INCREMENTAL",
+            ]
+            .contains(&&*name_text);
         if leaks {
             command.env_remove(&name);
         }
@@ -126,9 +130,5 @@ pub fn build_object(
         return Err(format!("the eBPF build failed:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
     let object = target_dir.join("bpfel-unknown-none/release/goaudit-ebpf");
-    if object.exists() {
-        Ok(object)
-    } else {
-        Err(format!("the eBPF build made no {}", object.display()))
-    }
+    if object.exists() { Ok(object) } else { Err(format!("the eBPF build made no {}", object.display())) }
 }

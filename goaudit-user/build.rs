@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "../goaudit-ebpf/build_object.rs"]
-#[allow(dead_code, unreachable_pub, reason = "one file for build.rs and xtask; each uses a part")]
+#[expect(dead_code, unreachable_pub, reason = "one file for build.rs and xtask; each uses a part")]
 mod build_object;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +18,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;
     let kernel_log = env::var_os("CARGO_FEATURE_KERNEL_LOG").is_some();
 
-    for changed in ["goaudit-ebpf/src", "goaudit-ebpf/Cargo.toml", "goaudit-ebpf/build_object.rs", "Cargo.lock"] {
+    for changed in
+        ["goaudit-ebpf/src", "goaudit-ebpf/Cargo.toml", "goaudit-ebpf/build_object.rs", "Cargo.lock"]
+    {
         println!("cargo:rerun-if-changed={}", workspace.join(changed).display());
     }
     println!("cargo:rerun-if-env-changed=GOAUDIT_EBPF");

@@ -96,7 +96,7 @@ fn next_seq(state: *mut CpuState) -> u64 {
 /// Counts a record as lost.
 #[inline(always)]
 fn lose(state: *mut CpuState, cause: Lost) {
-    // SAFETY: `state` is this CPU's map value. 
+    // SAFETY: `state` is this CPU's map value.
     unsafe {
         atomic::increment((&raw mut (*state).lost).cast::<u64>().add(cause as usize));
     }

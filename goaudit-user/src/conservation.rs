@@ -10,7 +10,7 @@ use crate::correlate::conservation::{Finding, Run};
 /// open book or told loss makes a log incomplete.
 ///
 /// `undecodable`: number of the first event whose bytes are not an event, and why.
-pub fn judge(report: &mut Report, runs: Vec<Run>, undecodable: Option<(u64, String)>) {
+pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String)>) {
     if let Some((seq, why)) = undecodable {
         let what = format!("event {seq} is sealed but is not an event of this version: {why}");
         bad(report, Verdict::Incomplete, Some(seq), &what);

@@ -144,13 +144,13 @@ impl<H: HostInfo> Correlator<H> {
         }
     }
 
-    /// Ends what has waited long enough and tells losses. To be called at every idle poll and a few times a
-    /// second under load. `now` is boot time; `kernel` is the map `CPU_STATE`, one entry a CPU.
+    /// Ends what has waited long enough and tells losses. To be called at every idle poll and at least a few
+    /// times a second under load; more often costs little. `now` is boot time; `kernel` is the map `CPU_STATE`, one entry a CPU.
     pub fn flush(&mut self, now: Ktime, kernel: &[CpuState], out: &mut Vec<Event>) {
         self.end_runs(Ktime(now.0.saturating_sub(self.config.run_max_age.0)), out);
         self.expire_texts(now.0.saturating_sub(self.config.text_max_age.0));
         let mut losses = std::mem::take(&mut self.losses);
-        self.sequences.settle(kernel, &mut losses);
+        self.sequences.settle(now, kernel, &mut losses);
         self.losses = losses;
         self.tell_losses(now, out);
     }
@@ -235,11 +235,7 @@ impl<H: HostInfo> Correlator<H> {
 
     fn exec(&mut self, record: &exec::Exec, fit: Fit, out: &mut Vec<Event>) {
         let header = &record.header;
-        let (pieces, orphan) = self.assembly.take(header.cpu, record.link);
-        if let Some(orphan) = orphan {
-            self.orphan(header.cpu, &orphan);
-            self.tell_losses(header.ktime, out);
-        }
+        let pieces = self.assembly.take(header.cpu, record.link);
         let mut source = Source {
             cpu: header.cpu,
             first: header.seq,
@@ -265,8 +261,21 @@ impl<H: HostInfo> Correlator<H> {
             let process = self.process(header, &mut gone, told);
             self.emit(header.ktime, source, process, Payload::Exec(Box::new(payload)), gone, out);
         } else {
+            self.attempted(record);
             let process = self.process(header, &mut gone, false);
             self.emit(header.ktime, source, process, Payload::Exec(Box::new(payload)), gone, out);
+        }
+    }
+
+    /// A failed exec changes nothing, but its record tells what may not be known of the process yet.
+    fn attempted(&mut self, record: &exec::Exec) {
+        let header = &record.header;
+        let namespaces = (header.missing & exec::missing::NAMESPACES == 0).then_some(record.namespaces);
+        let session = (header.missing & exec::missing::SESSION == 0).then_some(record.session);
+        if let Some(known) = self.known(header.tgid.0, start_of(header)) {
+            known.pid_ns = known.pid_ns.or(namespaces.map(|ns| ns.pid).filter(|ns| *ns != 0));
+            known.user_ns = namespaces.map(|ns| ns.user).filter(|ns| *ns != 0).or(known.user_ns);
+            known.session = known.session.or(session);
         }
     }
 
@@ -284,8 +293,11 @@ impl<H: HostInfo> Correlator<H> {
             exec_ktime_ns: Some(header.ktime.0),
             comm: Some(hook::padded(&header.comm)),
             uid: Some(header.uid),
-            pid_ns: namespaces.map(|ns| ns.pid).or(before.as_ref().and_then(|known| known.pid_ns)),
-            user_ns: namespaces.map(|ns| ns.user),
+            pid_ns: namespaces
+                .map(|ns| ns.pid)
+                .filter(|ns| *ns != 0)
+                .or(before.as_ref().and_then(|known| known.pid_ns)),
+            user_ns: namespaces.map(|ns| ns.user).filter(|ns| *ns != 0),
             ns_tgid: namespaces.map(|ns| ns.tgid).or(before.as_ref().and_then(|known| known.ns_tgid)),
             session: session.or(before.as_ref().and_then(|known| known.session)),
             cgroup: before.map(|known| known.cgroup).unwrap_or_default(),
@@ -425,11 +437,12 @@ impl<H: HostInfo> Correlator<H> {
             ("ptrace.target.comm", target.comm.is_none()),
             ("ptrace.target.exe", target.exe.is_none()),
             ("ptrace.target.uid", target.uid.is_none()),
+            ("ptrace.target.start_ktime_ns", target.start_ktime_ns.is_none()),
         ] {
             if absent {
                 gone.push(Missing::new(
                     field,
-                    "no record told about the target, and the host no longer knows it",
+                    "no record told it of the target, and the host does not know it (exactly)",
                 ));
             }
         }
@@ -554,6 +567,3 @@ const fn single(header: &Header, fit: Fit) -> Source {
         repeats: None,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -222,7 +222,7 @@ pub struct Exec {
     /// The thread that called, when it was not the leader.
     #[n(14)]
     pub caller_tid: Option<u32>,
-    /// Capability sets after the exec.
+    /// Capability sets after the call.
     #[n(15)]
     pub capabilities: Option<Capabilities>,
     /// Namespaces.
@@ -237,7 +237,7 @@ pub struct Exec {
     /// Bytes of the whole environment, terminators included.
     #[n(19)]
     pub env_bytes: Option<u64>,
-    /// Saved user id after the exec.
+    /// Saved user id after the call.
     #[n(20)]
     pub suid: Option<u32>,
 }
@@ -442,6 +442,27 @@ pub struct Target {
 }
 
 impl Event {
+    /// An event that the agent makes.
+    pub fn control(ktime: Ktime, control: Control) -> Self {
+        Self {
+            ktime,
+            source: None,
+            process: None,
+            payload: Payload::Control(Box::new(control)),
+            missing: Vec::new(),
+        }
+    }
+
+    /// Whether it must not wait to be sealed: what an attacker would want to take back before it is on disk.
+    pub fn is_urgent(&self) -> bool {
+        match &self.payload {
+            Payload::Ptrace(call) => call.ret < 0 || crate::hook::ptrace::request::takes_hold(call.request),
+            Payload::Exec(exec) => exec.args_changed == Some(true),
+            Payload::Control(control) => matches!(control.as_ref(), Control::Genesis(_) | Control::Loss(_)),
+            Payload::Fork(_) | Payload::Exit(_) | Payload::Prctl(_) => false,
+        }
+    }
+
     /// The stored form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         if let Err(error) = minicbor::encode(self, out) {

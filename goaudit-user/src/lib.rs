@@ -17,4 +17,5 @@ pub mod kernel;
 pub mod names;
 pub mod recorder;
 pub mod replay;
+pub mod tap;
 pub mod view;

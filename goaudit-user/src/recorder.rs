@@ -23,6 +23,7 @@ use crate::{correlate, event};
 
 mod reader;
 mod sealer;
+mod tap_file;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -43,6 +44,8 @@ pub struct Config {
     pub correlate: correlate::Config,
     /// Which events are stored; the others are counted.
     pub filter: Filter,
+    /// Also write the ring's records to this file.
+    pub tap: Option<PathBuf>,
     /// Command line of the agent, for the log.
     pub command: Vec<event::Text>,
 }
@@ -56,11 +59,21 @@ pub enum RecorderError {
     /// The log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The file for the ring's records.
+    #[error("write the ring's records to {}: {source}", path.display())]
+    Tap {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// No thread could be started.
     #[error("start a thread: {0}")]
     Thread(#[source] std::io::Error),
     /// A thread of the agent ended by a panic: a bug of goaudit.
-    #[error("the {0} thread panicked; what was sealed before is intact. This is a bug of goaudit, please report it")]
+    #[error(
+        "the {0} thread panicked; what was sealed before is intact. This is a bug of goaudit, please report it"
+    )]
     Panicked(&'static str),
 }
 
@@ -75,7 +88,7 @@ pub struct Recorder {
 /// A recording that runs.
 pub struct Running {
     stop: Arc<Stop>,
-    reader: JoinHandle<Result<(), KernelError>>,
+    reader: JoinHandle<Result<(), RecorderError>>,
     sealer: JoinHandle<Result<Summary, AuditError>>,
 }
 
@@ -137,7 +150,7 @@ impl Recorder {
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))
             .map_err(RecorderError::Thread)?;
-        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop));
+        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop))?;
         let reader = std::thread::Builder::new()
             .name("ring".to_owned())
             .spawn(move || reader.run(opening))
@@ -212,6 +225,18 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
         cpus: u32::try_from(session.counters().map_or(0, |counters| counters.per_cpu.len())).unwrap_or(0),
         object_sha256: session.object_sha256(),
     }));
-    controls.extend(session.reports().iter().map(|report| Control::Probe(report.into())));
+    controls.extend(session.reports().iter().map(|report| Control::Probe(probe(report))));
     controls
+}
+
+/// A line of the attach report, for the log.
+fn probe(report: &AttachReport) -> event::control::Probe {
+    event::control::Probe {
+        hook: report.hook.name().to_owned(),
+        program: report.program.to_owned(),
+        attach_point: report.attach_point.clone(),
+        attached: report.attached,
+        reason: report.reason.clone(),
+        not_seen: report.not_seen.map(str::to_owned),
+    }
 }

@@ -95,7 +95,7 @@ fn clock_offset(info: &BatchInfo) -> i64 {
 }
 
 /// The usual form of a boot id.
-fn uuid(id: [u8; 16]) -> String {
+pub fn uuid(id: [u8; 16]) -> String {
     let digits = format!("{:032x}", u128::from_be_bytes(id));
     let mut text = String::with_capacity(36);
     for (position, digit) in digits.char_indices() {

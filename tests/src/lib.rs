@@ -5,12 +5,18 @@
 //! - `live*.rs` need root and look at a running kernel. They run one test at a time, on this host and, as they
 //!   are, on every kernel of the lab (`cargo xtask vm`); so they may use nothing but [`goaudit`], themselves
 //!   ([`child`]), this package's other programs ([`goaudit::program`]) and busybox.
+//! - `lab*.rs` run in the lab's guests only.
 //! - all others run on any machine, in parallel, without root.
 //!
 //! A test that cannot run somewhere says which [`ability::Ability`] it misses; nothing is skipped in silence.
 
 pub mod ability;
+pub mod capture;
 pub mod child;
+pub mod compare;
 pub mod go_fixture;
 pub mod goaudit;
+pub mod hardcase;
 pub mod logdir;
+pub mod strace;
+pub mod truth;

@@ -1,5 +1,6 @@
 //! Folders for audit logs: a real file system where there is one, removed at the end.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -47,7 +48,6 @@ impl Drop for LogDir {
             && let Some(dir) = self.dir.take()
         {
             let kept = dir.keep();
-            use std::io::Write as _;
             writeln!(std::io::stderr(), "kept for inspection: {}", kept.display()).ok();
         }
     }

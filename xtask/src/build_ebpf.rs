@@ -1,6 +1,19 @@
-//! `cargo xtask build-ebpf`: waits for the recipe, goaudit-ebpf/build_object.rs.
+//! `cargo xtask build-ebpf`: the eBPF object that users without a BPF toolchain get embedded.
+//!
+//! The recipe itself is shared with goaudit-user's build script, as a file. Its bytes depend on the sources, the
+//! lock file, the compiler and bpf-linker only, so "is the kept object current" is a comparison of bytes.
 
-use anyhow::{Result, bail};
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::setup::{self, Group};
+use crate::workspace::{root, target};
+
+#[path = "../../goaudit-ebpf/build_object.rs"]
+#[expect(unreachable_pub, reason = "the file is shared with a build script")]
+mod build_object;
 
 /// Build the eBPF object and keep it in the tree, or check that the kept one is current.
 #[derive(clap::Args)]
@@ -8,13 +21,56 @@ pub(crate) struct Args {
     /// Build into a temporary place and compare; fails when the kept object is stale.
     #[arg(long)]
     check: bool,
+    /// Only this architecture; without it all that are kept.
+    #[arg(long, value_parser = build_object::ARCHITECTURES)]
+    arch: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    bail!("goaudit-ebpf/build_object.rs is not there yet (check: {})", args.check);
+    setup::ensure(Group::Ebpf)?;
+    let stale: Vec<&str> = build_object::ARCHITECTURES
+        .into_iter()
+        .filter(|arch| args.arch.as_deref().is_none_or(|wanted| wanted == *arch))
+        .map(|arch| Ok((arch, is_stale(arch, !args.check)?)))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .filter_map(|(arch, stale)| stale.then_some(arch))
+        .collect();
+    if args.check && !stale.is_empty() {
+        bail!("the kept eBPF object of {} is stale; run: cargo xtask build-ebpf", stale.join(" and "));
+    }
+    Ok(())
 }
 
-/// For `cargo xtask test`.
+/// For `cargo xtask test`: fails when a kept object is stale. The BPF toolchain must be there.
 pub(crate) fn check() -> Result<()> {
-    run(&Args { check: true })
+    run(&Args { check: true, arch: None })
+}
+
+/// Builds the object of one architecture; true when the kept one differs. With `keep` it is replaced.
+fn is_stale(arch: &str, keep: bool) -> Result<bool> {
+    let built = build(arch)?;
+    let fresh = fs::read(&built).with_context(|| format!("failed to read {}", built.display()))?;
+    let kept = build_object::kept_object(&root(), arch);
+    let stale = fs::read(&kept).ok().as_deref() != Some(&fresh[..]);
+    if !stale {
+        println!("eBPF object {arch}: current ({} bytes)", fresh.len());
+    } else if keep {
+        if let Some(dir) = kept.parent() {
+            fs::create_dir_all(dir).with_context(|| format!("failed to create {}", dir.display()))?;
+        }
+        fs::write(&kept, &fresh).with_context(|| format!("failed to write {}", kept.display()))?;
+        println!("eBPF object {arch}: renewed ({} bytes)", fresh.len());
+    } else {
+        println!("eBPF object {arch}: STALE");
+    }
+    Ok(stale)
+}
+
+fn build(arch: &str) -> Result<PathBuf> {
+    build_object::toolchain().map_err(|why| anyhow!(why))?;
+    // One directory per architecture: they differ by a cfg only, and would rebuild `core` at each turn.
+    let dir = target().join("ebpf").join(arch);
+    eprintln!("building the eBPF object for {arch} in {}", dir.display());
+    build_object::build_object(&root(), &dir, arch, false).map_err(|why| anyhow!(why))
 }

@@ -161,6 +161,7 @@ fn run_kernel(kernel: &'static Kernel, image: &Path, limit: Duration, logs: &Pat
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     #[test]

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 
 use super::read;
-use super::scratch::STRING_MAX;
+use super::scratch::{STRING_MAX, Scratch, cursor, set_cursor};
 use crate::hook::exec::flags::{USER_ARGS_CUT, USER_ARGS_FAULT};
 
 /// Most bytes of arguments that are looked at.
@@ -38,10 +38,11 @@ pub(crate) struct View {
 /// Copies the strings of `argv` to `data`.
 ///
 /// # Safety
-/// `VIEW_MAX + STRING_MAX` bytes at `data` are writable.
+/// `scratch` is claimed, and `VIEW_MAX + STRING_MAX` bytes at `data`, within it, are writable.
 #[inline(always)]
-pub(crate) unsafe fn read_args(data: *mut u8, argv: u64) -> ViewHead {
-    let mut used = 0u64;
+pub(crate) unsafe fn read_args(scratch: *mut Scratch, data: *mut u8, argv: u64) -> ViewHead {
+    // SAFETY: by contract.
+    unsafe { set_cursor(scratch, 0) };
     let mut argc = 0;
     let mut flags = USER_ARGS_CUT;
     if argv == 0 {
@@ -58,7 +59,7 @@ pub(crate) unsafe fn read_args(data: *mut u8, argv: u64) -> ViewHead {
         }
         // SAFETY: `used` is bounded and a whole string fits behind it.
         let got = unsafe {
-            let at = read::bound::<{ VIEW_MAX as i32 }>(used);
+            let at = read::bound::<{ VIEW_MAX as i32 }>(cursor(scratch));
             bpf_probe_read_user_str(data.add(at as usize).cast(), STRING_MAX as u32, argument as *const _)
         };
         if got < 0 {
@@ -68,14 +69,22 @@ pub(crate) unsafe fn read_args(data: *mut u8, argv: u64) -> ViewHead {
         // The empty string is told as 0 or 1, by kernel version.
         #[expect(clippy::cast_sign_loss, reason = "checked")]
         let got = if got == 0 { 1 } else { got as u64 };
-        used += got;
         argc += 1;
+        // SAFETY: by contract.
+        let used = unsafe {
+            let used = cursor(scratch) + got;
+            set_cursor(scratch, used);
+            used
+        };
         if used >= VIEW_MAX as u64 || got == STRING_MAX as u64 {
             // The byte behind may be a NUL that the helper put where it had to stop.
-            used = VIEW_MAX as u64 - 1;
+            // SAFETY: by contract.
+            unsafe { set_cursor(scratch, VIEW_MAX as u64 - 1) };
             break;
         }
     }
     #[expect(clippy::cast_possible_truncation, reason = "at most VIEW_MAX")]
-    ViewHead { argc, bytes: used as u32, flags: u32::from(flags), reserved: 0 }
+    // SAFETY: by contract.
+    let bytes = unsafe { cursor(scratch) } as u32;
+    ViewHead { argc, bytes, flags: u32::from(flags), reserved: 0 }
 }

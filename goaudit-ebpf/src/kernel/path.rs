@@ -5,7 +5,7 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
-use super::scratch::Scratch;
+use super::scratch::{Scratch, cursor, set_cursor};
 use super::{read, setting, text as pieces};
 use crate::settings::ABSENT;
 use crate::wire::{Section, TEXT_MAX, text};
@@ -27,7 +27,8 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
     if mount_mnt == ABSENT {
         return false;
     }
-    let mut used = 0u64;
+    // SAFETY: by contract.
+    unsafe { set_cursor(scratch, 0) };
     let mut flags = text::CUT;
     let mut step = 0;
     while step < STEPS {
@@ -61,6 +62,8 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
             flags = text::FAULT;
             break;
         };
+        // SAFETY: by contract.
+        let used = unsafe { cursor(scratch) };
         if used >= TEXT_MAX as u64 {
             break;
         }
@@ -75,8 +78,9 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
             break;
         }
         #[expect(clippy::cast_sign_loss, reason = "checked")]
-        {
-            used += got as u64;
+        // SAFETY: by contract.
+        unsafe {
+            set_cursor(scratch, cursor(scratch) + got as u64);
         }
         if parent == dentry {
             // Not below any mount: a pipe, a memfd. Its name is all there is.
@@ -88,6 +92,7 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
     #[expect(clippy::cast_possible_truncation, reason = "bounded")]
     // SAFETY: by contract.
     unsafe {
+        let used = cursor(scratch);
         let total = if flags == 0 { used as u32 } else { 0 };
         pieces::send(scratch, section, flags, 0, total, used);
     }

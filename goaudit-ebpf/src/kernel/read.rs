@@ -61,3 +61,14 @@ pub(crate) fn bound<const MAX: i32>(mut n: u64) -> u64 {
     }
     n
 }
+
+/// Writes `value` to `to` as a store of its own: rows of zero stores would become a call of `memset`, and a
+/// program with calls is verified far more slowly before 6.x.
+///
+/// # Safety
+/// `to` is writable.
+#[inline(always)]
+pub(crate) unsafe fn put<T>(to: *mut T, value: T) {
+    // SAFETY: by contract.
+    unsafe { core::ptr::write_volatile(to, value) }
+}

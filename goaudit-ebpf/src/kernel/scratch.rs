@@ -19,6 +19,9 @@ const BUFFERS: u32 = 4;
 pub(crate) struct Scratch {
     /// The record under construction.
     pub(crate) exec: Exec,
+    /// How far a loop has come. Kept in memory, not in a register: the verifier forgets what it knew of the
+    /// value, so that every round of a loop looks alike to it and is verified once.
+    cursor: u64,
     /// Head of a piece; its bytes follow in `data`.
     pub(crate) text: Text,
     /// Bytes of the piece, and room to read a whole string behind any position in it.
@@ -28,17 +31,52 @@ pub(crate) struct Scratch {
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(BUFFERS, 0);
 
-/// Runs `with` with a scratch buffer; false when all are in use.
-#[inline(always)]
-pub(crate) fn with(run: impl FnOnce(*mut Scratch)) -> bool {
-    let Some(index) = claim(BUFFERS) else { return false };
-    let taken = match SCRATCH.get_ptr_mut(index) {
-        Some(scratch) => {
-            run(scratch);
-            true
+/// A claimed buffer. It must be given back by [`Claimed::release`]; no destructor, because the compiler would
+/// put it into a function of its own, and kernels before 6.x verify programs with calls far more slowly.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimed {
+    index: u32,
+    /// The buffer.
+    pub(crate) scratch: *mut Scratch,
+}
+
+impl Claimed {
+    /// Takes a buffer; none when all are in use.
+    #[inline(always)]
+    pub(crate) fn take() -> Option<Self> {
+        let index = claim(BUFFERS)?;
+        match SCRATCH.get_ptr_mut(index) {
+            Some(scratch) => Some(Self { index, scratch }),
+            None => {
+                release(index);
+                None
+            }
         }
-        None => false,
-    };
-    release(index);
-    taken
+    }
+
+    /// Gives it back.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        release(self.index);
+    }
+}
+
+/// Reads the cursor.
+///
+/// # Safety
+/// `scratch` is claimed.
+#[inline(always)]
+pub(crate) unsafe fn cursor(scratch: *mut Scratch) -> u64 {
+    // SAFETY: by contract.
+    unsafe { core::ptr::read_volatile(&raw const (*scratch).cursor) }
+}
+
+/// Moves the cursor.
+///
+/// # Safety
+/// `scratch` is claimed.
+#[inline(always)]
+pub(crate) unsafe fn set_cursor(scratch: *mut Scratch, cursor: u64) {
+    // SAFETY: by contract.
+    unsafe { core::ptr::write_volatile(&raw mut (*scratch).cursor, cursor) }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
 
-use super::scratch::{STRING_MAX, Scratch};
+use super::scratch::{STRING_MAX, Scratch, cursor, set_cursor};
 use super::{Class, emit, read};
 use crate::wire::{ARGS_ENV_MAX, Header, Kind, Section, TEXT_MAX, Text, text};
 
@@ -36,7 +36,14 @@ pub(crate) unsafe fn begin(scratch: *mut Scratch) {
 /// # Safety
 /// [`begin`] was called.
 #[inline(always)]
-pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, flags: u16, offset: u32, total: u32, len: u64) {
+pub(crate) unsafe fn send(
+    scratch: *mut Scratch,
+    section: Section,
+    flags: u16,
+    offset: u32,
+    total: u32,
+    len: u64,
+) {
     // SAFETY: by contract; the bound keeps head and bytes within the scratch buffer.
     unsafe {
         let len = read::bound::<{ TEXT_MAX as i32 }>(len);
@@ -82,8 +89,11 @@ pub(crate) unsafe fn send_kernel_string(scratch: *mut Scratch, section: Section,
 pub(crate) unsafe fn send_user_string(scratch: *mut Scratch, section: Section, address: u64) {
     // SAFETY: by contract.
     unsafe {
-        let read =
-            bpf_probe_read_user_str((&raw mut (*scratch).data).cast(), STRING_MAX as u32, address as *const _);
+        let read = bpf_probe_read_user_str(
+            (&raw mut (*scratch).data).cast(),
+            STRING_MAX as u32,
+            address as *const _,
+        );
         send_string(scratch, section, read);
     }
 }
@@ -111,16 +121,19 @@ unsafe fn send_string(scratch: *mut Scratch, section: Section, read: i64) {
 /// [`begin`] was called.
 #[inline(always)]
 pub(crate) unsafe fn send_user_range(scratch: *mut Scratch, section: Section, start: u64, total: u64) {
-    let mut offset = 0u64;
+    // SAFETY: by contract.
+    unsafe { set_cursor(scratch, 0) };
     let mut piece = 0;
     while piece < PIECES {
-        if offset >= total {
-            return;
-        }
-        let len = read::bound::<{ TEXT_MAX as i32 }>(total - offset);
         #[expect(clippy::cast_possible_truncation, reason = "the kernel's limit is far below 4 GiB")]
-        // SAFETY: by contract; `len` is bounded right above.
+        // SAFETY: by contract; `len` is bounded right above its use.
         unsafe {
+            let offset = cursor(scratch);
+            if offset >= total {
+                return;
+            }
+            let len = read::bound::<{ TEXT_MAX as i32 }>(total - offset);
+            set_cursor(scratch, offset + len);
             let data = (&raw mut (*scratch).data).cast();
             if bpf_probe_read_user(data, len as u32, (start + offset) as *const _) != 0 {
                 send(scratch, section, text::FAULT, offset as u32, total as u32, 0);
@@ -130,7 +143,6 @@ pub(crate) unsafe fn send_user_range(scratch: *mut Scratch, section: Section, st
             let flags = if last { text::CUT } else { 0 };
             send(scratch, section, flags, offset as u32, total as u32, len);
         }
-        offset += len;
         piece += 1;
     }
 }

@@ -165,7 +165,7 @@ impl BatchBuilder {
             stored_len: U32::new(u32::try_from(self.stored.len()).unwrap_or(u32::MAX)),
             epoch_no: U32::new(0),
             dek_id: U32::new(0),
-            reserved: U64::new(0),
+            sealed_before: U64::new(chain.sealed.unwrap_or(0)),
             batch_root,
             payload_hash: Sha256::digest(&self.stored).into(),
             prev_leaf: chain.prev_leaf.unwrap_or_default(),

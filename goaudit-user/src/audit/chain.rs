@@ -22,6 +22,8 @@ pub struct Chain {
     pub next_seq: u64,
     /// Leaf hash of the last batch; none if it is not at hand (a log read from its middle).
     pub prev_leaf: Option<Hash>,
+    /// Batches that the last checkpoint covers; none as above.
+    pub sealed: Option<u64>,
     /// Run of the writer that made the last batch; none as above, or in an empty log.
     pub instance: Option<u32>,
 }
@@ -29,7 +31,14 @@ pub struct Chain {
 impl Chain {
     /// An empty log.
     pub fn new(log_id: [u8; 16]) -> Self {
-        Self { log_id, frontier: Frontier::default(), next_seq: 0, prev_leaf: Some([0; 32]), instance: None }
+        Self {
+            log_id,
+            frontier: Frontier::default(),
+            next_seq: 0,
+            prev_leaf: Some([0; 32]),
+            sealed: Some(0),
+            instance: None,
+        }
     }
 
     /// Checks that `header` is the next batch, without taking it in.
@@ -49,6 +58,12 @@ impl Chain {
         if self.prev_leaf.is_some_and(|leaf| leaf != header.prev_leaf) {
             return Err(Fault::tampered("the batch does not name the batch before it"));
         }
+        if self.sealed.is_some_and(|sealed| sealed != header.sealed_before.get()) {
+            return Err(Fault::tampered(format!(
+                "a checkpoint was taken out or put in: the batch was written after one of size {}",
+                header.sealed_before.get()
+            )));
+        }
         let restarted = header.flags.get() & flag::AFTER_RESTART != 0;
         let follows = self.instance.is_none_or(|last| {
             header.agent_instance.get() == if restarted { last.wrapping_add(1) } else { last }
@@ -57,6 +72,26 @@ impl Chain {
             return Err(Fault::tampered("the batch names a wrong run of the agent"));
         }
         Ok(())
+    }
+
+    /// Checks that a checkpoint may follow, without taking it in; signatures are checked elsewhere.
+    pub fn check_head(&self, size: u64, root: &Hash) -> Result<(), Fault> {
+        let expected = self.frontier.size();
+        if size != expected {
+            return Err(Fault::tampered(format!("a checkpoint of size {size} after {expected} batches")));
+        }
+        if self.sealed.is_some_and(|sealed| sealed >= size) {
+            return Err(Fault::tampered(format!("a second checkpoint of size {size}")));
+        }
+        if *root != self.frontier.root() {
+            return Err(Fault::tampered("the batches do not hash to the checkpoint's root"));
+        }
+        Ok(())
+    }
+
+    /// Takes in a checkpoint over all batches so far.
+    pub fn seal(&mut self) {
+        self.sealed = Some(self.frontier.size());
     }
 
     /// Takes a batch in; returns its leaf.
@@ -92,8 +127,8 @@ pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, 
     if header.epoch_no.get() != 0 || header.dek_id.get() != 0 || header.hmac_tail != [0; 32] {
         return Err(Fault::unsupported("batch with epochs, content keys or HMAC, which are not known yet"));
     }
-    if header.reserved.get() != 0 {
-        return Err(Fault::unsupported("reserved field of a batch header is not zero"));
+    if header.sealed_before.get() > header.batch_no.get() {
+        return Err(Fault::tampered("the batch names a checkpoint that comes after it"));
     }
     let n = header.n_events.get();
     if n == 0 || n > MAX_BATCH_EVENTS {

@@ -235,8 +235,8 @@ pub struct BatchHeader {
     pub epoch_no: U32,
     /// Reserved for content keys: 0.
     pub dek_id: U32,
-    /// Zero.
-    pub reserved: U64,
+    /// Batches that the last checkpoint before this batch covers: so that no checkpoint can be taken out.
+    pub sealed_before: U64,
     /// Root of the tree over the event leaves.
     pub batch_root: Hash,
     /// SHA-256 of the stored payload.

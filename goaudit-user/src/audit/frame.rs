@@ -116,6 +116,7 @@ impl<R: Read + Seek> FrameReader<R> {
     }
 
     /// Also hashes all bytes that the walk passes; `hasher` has seen the bytes before `offset`.
+    #[must_use]
     pub fn with_hasher(mut self, hasher: Sha256) -> Self {
         self.hasher = Some(hasher);
         self

@@ -264,13 +264,15 @@ impl Reader {
         while self.waiting.len() > 1 {
             self.waiting.pop_front();
         }
-        if self.open_next()? {
-            if let Some(current) = &mut self.current {
-                while let Step::Frame(_) | Step::Skipped =
-                    current.frames.next_wanted(|_, _| false).map_err(AuditError::io("read", &current.path))?
-                {
-                }
-            }
+        if self.open_next()?
+            && let Some(current) = &mut self.current
+        {
+            let frames = &mut current.frames;
+            let path = &current.path;
+            while matches!(
+                frames.next_wanted(|_, _| false).map_err(AuditError::io("read", path))?,
+                Step::Frame(_) | Step::Skipped
+            ) {}
         }
         Ok(())
     }
@@ -335,10 +337,10 @@ impl Reader {
             let size = current.frames.source().get_ref().metadata().map_err(io())?.len();
             current.frames.set_end(size);
         }
-        if let Some(bad) = current.damaged_at.take() {
-            if !current.frames.find_next(bad + 8).map_err(io())? {
-                current.frames.skip_all();
-            }
+        if let Some(bad) = current.damaged_at.take()
+            && !current.frames.find_next(bad + 8).map_err(io())?
+        {
+            current.frames.skip_all();
         }
         let from = self.options.from;
         loop {

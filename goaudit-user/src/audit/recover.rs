@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use zerocopy::FromBytes as _;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::chain::{Chain, parse_batch_header};
 use super::checkpoint::Checkpoint;
@@ -22,6 +22,7 @@ use super::format::{
     SEGMENT_HEADER_LEN, SegmentEnd,
 };
 use super::frame::{BadFrame, Frame, FrameReader, Step};
+use super::merkle::leaf_hash;
 use super::note::VerifyKey;
 use super::segment::SegmentHeader;
 
@@ -117,14 +118,12 @@ pub(super) fn recover(
         frontier: header.frontier.clone(),
         next_seq: header.first_seq,
         prev_leaf: (header.first_batch_no() == 0).then_some([0; 32]),
+        sealed: (header.first_batch_no() == 0).then_some(0),
         instance: None,
     };
-    if let Some(last) = last_batch(before)? {
-        chain.prev_leaf = Some(super::merkle::leaf_hash(zerocopy::IntoBytes::as_bytes(&last)));
-        chain.instance = Some(last.agent_instance.get());
-    }
-    let walk = Walk { key, chain, sealed: header.first_batch_no(), ended: None, gap: false };
-    let (walk, end) = walk.run(&file, path, size).map_err(|problem| match problem {
+    look_back(before, key, &mut chain)?;
+    let walk = Walk { key, chain, ended: None, gap: false, guess: None, open_head: None };
+    let (walk, end) = walk.run(&file, size).map_err(|problem| match problem {
         Problem::Io(source) => AuditError::Io { action: "read", path: path.clone(), source },
         Problem::Fault(fault) => refuse(format!("segment {number}: {fault}")),
     })?;
@@ -151,7 +150,7 @@ pub(super) fn recover(
         clean: torn.is_none() && damage.is_none() && walk.ended == Some(EndReason::Stop),
         torn,
         damage,
-        adopted_batches: walk.chain.frontier.size() - walk.sealed,
+        adopted_batches: walk.chain.frontier.size() - walk.chain.sealed.unwrap_or(0),
         chain: walk.chain,
     })
 }
@@ -184,11 +183,14 @@ fn read_header(file: &File, size: u64) -> Result<SegmentHeader, Problem> {
 struct Walk<'a> {
     key: &'a VerifyKey,
     chain: Chain,
-    /// Batches covered by a checkpoint.
-    sealed: u64,
+
     ended: Option<EndReason>,
-    /// Frames are missing right before the next one.
+    /// Frames are missing right before the next batch.
     gap: bool,
+    /// What may be the header of the batch that is missing there: believed only if a checkpoint proves it.
+    guess: Option<BatchHeader>,
+    /// A checkpoint that came while the tree before it was not known.
+    open_head: Option<Checkpoint>,
 }
 
 enum WalkEnd {
@@ -198,13 +200,12 @@ enum WalkEnd {
 }
 
 impl Walk<'_> {
-    fn run(mut self, file: &File, path: &Path, size: u64) -> Result<(Self, WalkEnd), Problem> {
-        let _ = path;
+    fn run(mut self, file: &File, size: u64) -> Result<(Self, WalkEnd), Problem> {
         let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
         let mut first_bad: Option<BadFrame> = None;
-        loop {
+        let end = loop {
             let bad = match frames.next_frame()? {
-                Step::End => break,
+                Step::End => break first_bad.map_or(WalkEnd::Whole, WalkEnd::Damaged),
                 Step::Skipped => continue,
                 Step::Frame(frame) => {
                     self.take(&frame)?;
@@ -212,37 +213,40 @@ impl Walk<'_> {
                 }
                 Step::Bad(bad) => bad,
             };
-            let torn = (bad.cut_short && self.is_next_batch(file, bad.offset)?)
-                || !frames.find_next(bad.offset + 8)?;
-            if torn {
-                let end = match first_bad {
-                    // After damage nothing of the file is touched, not even its tail.
-                    Some(damage) => WalkEnd::Damaged(damage),
-                    None => WalkEnd::Torn(bad.offset),
-                };
-                return Ok((self, end));
+            let next_batch = self.next_batch(file, bad.offset)?;
+            // The batch that belongs here, cut short, is torn, whatever its bytes look like: an event may hold
+            // bytes that look like a frame.
+            let torn = bad.cut_short && next_batch.is_some() && self.chain.prev_leaf.is_some();
+            if torn || !frames.find_next(bad.offset + 8)? {
+                // After damage nothing of the file is touched, not even its tail.
+                break first_bad.map_or(WalkEnd::Torn(bad.offset), WalkEnd::Damaged);
             }
             first_bad.get_or_insert(bad);
             self.gap = true;
+            self.guess = next_batch;
+        };
+        if let Some(head) = self.open_head.take() {
+            // The last batch is damaged, its checkpoint is not.
+            if let Some(header) = self.guess.take() {
+                self.chain.push(&header);
+            }
+            self.chain.check_head(head.size, &head.root)?;
+            self.chain.seal();
         }
-        let end = first_bad.map_or(WalkEnd::Whole, WalkEnd::Damaged);
         Ok((self, end))
     }
 
-    /// Whether the frame that does not fit into the file is the batch that belongs there. Then it is torn, whatever
-    /// its bytes look like: an event may hold bytes that look like a frame.
-    fn is_next_batch(&self, file: &File, offset: u64) -> io::Result<bool> {
+    /// The header of the next batch, if that is what seems to stand at `offset`. Its frame is not good.
+    fn next_batch(&self, file: &File, offset: u64) -> io::Result<Option<BatchHeader>> {
         let mut bytes = [0; FRAME_HEAD_LEN + BATCH_HEADER_LEN];
         match file.read_exact_at(&mut bytes, offset) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
         let (head, header) = bytes.split_at(FRAME_HEAD_LEN);
         let header = BatchHeader::read_from_bytes(header).ok();
-        Ok(head.starts_with(&FRAME_MAGIC)
-            && self.chain.prev_leaf.is_some()
-            && header.is_some_and(|header| self.chain.check(&header).is_ok()))
+        Ok(header.filter(|header| head.starts_with(&FRAME_MAGIC) && self.chain.check(header).is_ok()))
     }
 
     fn take(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
@@ -252,31 +256,22 @@ impl Walk<'_> {
         match frame.kind {
             FrameKind::Batch => {
                 let header = parse_batch_header(frame.header, frame.body.len())?;
-                if self.gap && header.batch_no.get() == self.chain.frontier.size() + 1 {
-                    // One batch is gone, but the next one names its leaf: the tree is still known.
-                    self.chain.frontier.push(header.prev_leaf);
-                    self.chain.next_seq = header.first_seq.get();
-                    self.chain.prev_leaf = Some(header.prev_leaf);
-                    self.chain.instance = None;
+                if self.gap {
+                    self.close_gap(&header)?;
                 }
                 self.chain.check(&header)?;
                 self.chain.push(&header);
             }
             FrameKind::Checkpoint => {
-                let checkpoint = Checkpoint::open(frame.body, self.key).map_err(|error| {
+                let head = Checkpoint::open(frame.body, self.key).map_err(|error| {
                     Fault::tampered(format!("checkpoint at byte {}: {error}", frame.offset))
                 })?;
-                if checkpoint.size != self.chain.frontier.size()
-                    || checkpoint.root != self.chain.frontier.root()
-                {
-                    return Err(Fault::tampered(format!(
-                        "the checkpoint at byte {} (size {}) does not fit the {} batches before it",
-                        frame.offset,
-                        checkpoint.size,
-                        self.chain.frontier.size()
-                    )));
+                if self.gap && head.size > self.chain.frontier.size() {
+                    self.open_head = Some(head);
+                } else {
+                    self.chain.check_head(head.size, &head.root)?;
+                    self.chain.seal();
                 }
-                self.sealed = checkpoint.size;
             }
             FrameKind::SegmentEnd => {
                 let end = SegmentEnd::read_from_bytes(frame.header)
@@ -287,26 +282,50 @@ impl Walk<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Finds the tree again behind damage, from the batch that follows it.
+    fn close_gap(&mut self, header: &BatchHeader) -> Result<(), Fault> {
+        if header.batch_no.get() == self.chain.frontier.size() + 1 {
+            // One batch is gone, but the next one names its leaf: the tree is still known.
+            self.chain.frontier.push(header.prev_leaf);
+            self.chain.next_seq = header.first_seq.get();
+            self.chain.prev_leaf = Some(header.prev_leaf);
+            self.chain.instance = None;
+        }
+        if let Some(head) = self.open_head.take() {
+            self.chain.check_head(head.size, &head.root)?;
+        }
+        // A checkpoint may be among what is gone; the batch names the last one before it.
+        self.chain.sealed = Some(header.sealed_before.get());
         self.gap = false;
+        self.guess = None;
         Ok(())
     }
 }
 
-/// The last batch header in these segments, looking from the newest.
-fn last_batch(segments: &[(u64, PathBuf)]) -> Result<Option<BatchHeader>, AuditError> {
+/// Takes from the segments before what the last one's header does not tell: the last batch and checkpoint. Looks
+/// from the newest, only as far as needed.
+fn look_back(segments: &[(u64, PathBuf)], key: &VerifyKey, chain: &mut Chain) -> Result<(), AuditError> {
+    let (mut batch_known, mut sealed_known) = (false, false);
     for (_, path) in segments.iter().rev() {
         let (file, size) = open_regular(path)?;
         let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
-        let mut last = None;
+        let (mut batch, mut sealed) = (None, None);
         loop {
             let step = frames.next_wanted(|kind, header| {
                 if kind == FrameKind::Batch {
-                    last = BatchHeader::read_from_bytes(header).ok();
+                    batch = BatchHeader::read_from_bytes(header).ok();
                 }
-                false
+                kind == FrameKind::Checkpoint
             });
             match step.map_err(AuditError::io("read", path))? {
-                Step::Frame(_) | Step::Skipped => {}
+                Step::Frame(frame) => {
+                    sealed =
+                        Checkpoint::open(frame.body, key).map_or(sealed, |checkpoint| Some(checkpoint.size));
+                }
+                Step::Skipped => {}
                 Step::End => break,
                 Step::Bad(bad) => {
                     if !frames.find_next(bad.offset + 8).map_err(AuditError::io("read", path))? {
@@ -315,11 +334,20 @@ fn last_batch(segments: &[(u64, PathBuf)]) -> Result<Option<BatchHeader>, AuditE
                 }
             }
         }
-        if last.is_some() {
-            return Ok(last);
+        if let (false, Some(last)) = (batch_known, batch) {
+            batch_known = true;
+            chain.prev_leaf = Some(leaf_hash(last.as_bytes()));
+            chain.instance = Some(last.agent_instance.get());
+        }
+        if let (false, Some(size)) = (sealed_known, sealed) {
+            sealed_known = true;
+            chain.sealed = Some(size);
+        }
+        if batch_known && sealed_known {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// Refuses a log that ends before its own latest durable checkpoint.

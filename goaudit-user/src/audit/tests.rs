@@ -7,6 +7,9 @@ use super::*;
 
 mod attack;
 mod crash;
+mod layout;
+mod notes;
+mod trees;
 mod write_read;
 
 /// A clock that the test moves.
@@ -21,6 +24,11 @@ impl Clock {
     pub(super) fn forward_ms(&mut self, ms: u64) {
         self.0 += ms * 1_000_000;
     }
+}
+
+/// A directory in memory where the host has one: these tests sync a lot.
+pub(super) fn fast_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// A configuration whose seeds are counted, not random.

@@ -47,7 +47,7 @@ pub struct Now {
 
 impl Now {
     /// Wall clock minus boot time. Not negative: a host whose clock says less than its uptime is in 1970.
-    fn offset_ns(self) -> i64 {
+    pub fn offset_ns(self) -> i64 {
         i64::try_from(self.realtime_ns.saturating_sub(self.boottime_ns)).unwrap_or(i64::MAX)
     }
 }
@@ -138,6 +138,7 @@ pub struct Opened {
 }
 
 /// Writes a log.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state machine")]
 pub struct Writer {
     dir: PathBuf,
     config: WriterConfig,
@@ -293,7 +294,9 @@ impl Writer {
         if self.segment.age_ns(now) >= nanos(self.config.segment_age) && self.segment.batches() > 0 {
             self.roll_due = true;
         }
-        self.on_time(now)
+        self.on_time(now)?;
+        // Nothing was due because the last attempt failed a moment ago: that is told, too.
+        self.ready(now)
     }
 
     /// The boot time at which [`Self::tick`] has something to do; none while all is sealed.
@@ -333,6 +336,11 @@ impl Writer {
     /// Number of the segment that is written.
     pub fn segment_no(&self) -> u64 {
         self.segment.number()
+    }
+
+    /// Bytes that are written and not yet known to be durable.
+    pub fn unsynced_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
     /// Closes the batch, signs the tree and waits until that is durable.
@@ -440,6 +448,7 @@ impl Writer {
         let mut bytes = Vec::new();
         frame::encode(FrameKind::Checkpoint, &[], note.as_bytes(), &mut bytes);
         self.write(bytes, FrameKind::Checkpoint, 0)?;
+        self.chain.seal();
         self.last_note = note;
         self.unsigned_batches = false;
         self.urgent = false;

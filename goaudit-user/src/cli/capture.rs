@@ -24,8 +24,8 @@ pub(super) struct View {
 #[derive(Debug, clap::Args)]
 pub(super) struct Select {
     /// Only these kinds, such as `exec,ptrace`.
-    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
-    pub only: Vec<String>,
+    #[arg(long, value_name = "KINDS")]
+    pub only: Option<String>,
 
     /// Only events for which this expression holds. CEL over the fields of the JSON form, such as
     /// `kind == "exec" && process.uid == 0`.
@@ -36,7 +36,8 @@ pub(super) struct Select {
 impl Select {
     /// Compiles the selection; a mistake in it is a usage error.
     pub(super) fn filter(&self) -> anyhow::Result<Filter> {
-        Filter::new(&self.only, self.condition.as_deref()).map_err(|error| Exit::Usage.because(error.to_string()))
+        Filter::new(self.only.as_deref(), self.condition.as_deref())
+            .map_err(|error| Exit::Usage.because(error.to_string()))
     }
 }
 

@@ -57,13 +57,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-fn kernel_exit(error: &KernelError) -> Exit {
-    if error.is_privilege() {
-        Exit::NoPrivilege
-    } else if error.is_unsupported() {
-        Exit::Unsupported
-    } else {
-        Exit::Error
+const fn kernel_exit(error: &KernelError) -> Exit {
+    match error {
+        KernelError::NoPrivilege { .. } => Exit::NoPrivilege,
+        KernelError::Offsets(_) | KernelError::NoRingBuffer(_) | KernelError::NothingAttached(_) => {
+            Exit::Unsupported
+        }
+        KernelError::Load(_) | KernelError::Map(_) => Exit::Error,
     }
 }
 

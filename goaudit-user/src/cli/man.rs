@@ -10,17 +10,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let title = args.command.as_ref().map_or_else(|| "goaudit".to_owned(), |name| format!("goaudit-{name}"));
     let mut tree = super::command();
     tree.build();
     let command = match &args.command {
         None => tree,
-        Some(name) => tree
-            .find_subcommand(name)
-            .cloned()
-            .map(|command| command.name(format!("goaudit-{name}")))
-            .ok_or_else(|| Exit::Usage.because(format!("there is no command `{name}`; `goaudit help` lists them")))?,
+        Some(name) => tree.find_subcommand(name).cloned().ok_or_else(|| {
+            Exit::Usage.because(format!("there is no command `{name}`; `goaudit help` lists them"))
+        })?,
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page)?;
+    clap_mangen::Man::new(command).title(title).render(&mut page)?;
     super::output::result(&page)
 }

@@ -69,6 +69,10 @@ pub(super) struct Args {
     #[arg(long)]
     origin: Option<String>,
 
+    /// Also write the ring's records to this file as they come (docs/demo.md).
+    #[arg(long, value_name = "FILE", hide = true)]
+    tap: Option<PathBuf>,
+
     /// End with exit code 4 if a probe could not be attached.
     #[arg(long)]
     strict: bool,
@@ -83,7 +87,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut recorder = Recorder::prepare(config(args, format)?).context("cannot record")?;
     let missing = report(recorder.reports());
     if missing > 0 && args.strict {
-        return Err(Exit::Incomplete.because(format!("{missing} probes are not attached, and --strict was asked for")));
+        return Err(Exit::Incomplete
+            .because(format!("{missing} probes are not attached, and --strict was asked for")));
     }
     let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
     note(&format!("recording into {}; Ctrl-C ends", args.directory.display()));
@@ -96,11 +101,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (reason, status) = wait(args, child, &running)?;
     let summary = running.stop(reason).context("recording ended early");
     ended.store(true, Ordering::Release);
-    let watched = watcher.map(|thread| thread.join());
+    let watched = watcher.map(std::thread::JoinHandle::join);
     let summary = summary?;
     summarise(args, &summary, begun.elapsed());
     if let Some(Err(_)) = watched {
-        return Err(Exit::Error.because("the view panicked; the log itself is complete. This is a bug of goaudit"));
+        return Err(
+            Exit::Error.because("the view panicked; the log itself is complete. This is a bug of goaudit")
+        );
     }
     Ok(match status {
         Some(code) if code != 0 => {
@@ -113,9 +120,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
     let filter = args.select.filter()?;
-    let ring_bytes = u32::try_from(args.ring).ok().filter(|bytes| bytes.is_power_of_two() && *bytes >= 1 << 16).ok_or_else(|| {
-        Exit::Usage.because(format!("--ring {}: the ring must be a power of two from 64KiB to 2GiB", args.ring))
-    })?;
+    for later in ["seq", "ts"] {
+        if filter.names(later) {
+            return Err(Exit::Usage.because(format!(
+                "--where uses `{later}`, which an event gets only when it is stored; use it with `goaudit replay`"
+            )));
+        }
+    }
+    let ring_bytes = u32::try_from(args.ring)
+        .ok()
+        .filter(|bytes| bytes.is_power_of_two() && *bytes >= 1 << 16)
+        .ok_or_else(|| {
+            Exit::Usage
+                .because(format!("--ring {}: the ring must be a power of two from 64KiB to 2GiB", args.ring))
+        })?;
     let host = crate::host::identity::host();
     Ok(Config {
         directory: args.directory.clone(),
@@ -132,30 +150,43 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
             ..correlate::Config::default()
         }),
         filter,
+        tap: args.tap.clone(),
         command: std::env::args_os().map(|arg| Text::from(arg.as_bytes())).collect(),
     })
 }
 
 /// A host name as it may stand in a checkpoint's origin: no blanks, no plus sign.
 fn origin_part(host: &str) -> String {
-    let name: String = host.chars().map(|c| if c.is_whitespace() || c == '+' || c.is_control() { '-' } else { c }).collect();
+    let name: String =
+        host.chars().map(|c| if c.is_whitespace() || c == '+' || c.is_control() { '-' } else { c }).collect();
     if name.is_empty() { "host".to_owned() } else { name }
 }
 
-/// Tells what is not attached; returns how many probes that is.
+/// Tells what is not attached, alike ones in one line; returns how many probes that is.
 fn report(reports: &[AttachReport]) -> usize {
-    let attached = reports.iter().filter(|report| report.attached).count();
-    note(&format!("{attached} of {} probes attached", reports.len()));
+    let mut groups: Vec<(&AttachReport, Vec<&str>)> = Vec::new();
     for report in reports.iter().filter(|report| !report.attached) {
-        note(&format!(
-            "not attached: {} ({}): {}; not seen: {}",
-            report.program,
-            report.attach_point,
-            report.reason.as_deref().unwrap_or("unknown reason"),
-            report.not_seen.as_deref().unwrap_or("nothing else")
-        ));
+        let alike = groups.iter_mut().find(|(first, _)| {
+            (first.hook, &first.reason, first.not_seen) == (report.hook, &report.reason, report.not_seen)
+        });
+        match alike {
+            Some((_, programs)) => programs.push(report.program),
+            None => groups.push((report, vec![report.program])),
+        }
     }
-    reports.len() - attached
+    let missing = groups.iter().map(|(_, programs)| programs.len()).sum();
+    note(&format!("{} of {} probes attached", reports.len() - missing, reports.len()));
+    for (first, programs) in &groups {
+        note(&format!(
+            "not attached: {}: {}",
+            programs.join(", "),
+            first.reason.as_deref().unwrap_or("unknown reason")
+        ));
+        if let Some(not_seen) = first.not_seen {
+            note(&format!("    not seen: {not_seen}"));
+        }
+    }
+    missing
 }
 
 /// Starts the command stopped, puts it into scope, and lets it go.
@@ -192,7 +223,7 @@ fn watch(
         format,
         color: args.view.color.enabled(),
         utc: args.view.utc,
-        filter: Filter::all(),
+        filter: Filter::default(),
         follow: Some(Arc::clone(ended)),
     };
     let thread = std::thread::Builder::new().name("view".to_owned()).spawn(move || {

@@ -81,18 +81,19 @@ pub(super) fn show(shown: Show) -> anyhow::Result<()> {
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: follow.is_some() };
     let mut cursor = Cursor::open(&directory, options)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let style = compact::Style { color, utc_offset_s: if utc { 0 } else { utc_offset_s() } };
+    let utc_offset_s = if utc { 0 } else { utc_offset_s() };
+    let style = compact::Style { colour: color, utc_offset_s, ..compact::Style::default() };
     let mut line = Vec::new();
     loop {
         // Read before the log is: what was written before it was set is shown.
         let ending = follow.as_ref().is_none_or(|ended| ended.load(Ordering::Acquire));
         while cursor.next_batch(|event, origin| -> anyhow::Result<()> {
-            if origin.seq < from || !filter.admits(event, origin) {
+            if origin.seq < from || !filter.matches(event, origin) {
                 return Ok(());
             }
             line.clear();
             match format {
-                Format::Compact => compact::write(&mut line, event, origin, &style),
+                Format::Compact => compact::write(&mut line, event, origin, style),
                 Format::Json => json::write(&mut line, event, origin),
                 Format::None => {}
             }

@@ -8,5 +8,5 @@ use crate::view::schema;
 pub(super) struct Args {}
 
 pub(super) fn run(_: &Args) -> anyhow::Result<Exit> {
-    super::output::result(schema::event_schema().as_bytes())
+    super::output::result(schema::generate().as_bytes())
 }

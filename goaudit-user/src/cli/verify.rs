@@ -1,6 +1,6 @@
 //! `goaudit verify`: is anything missing or changed?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -35,11 +35,27 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let options = VerifyOptions {
-        log_key: args.log_key.as_deref().map(log_key).transpose()?,
-        expect: args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?,
-        ..VerifyOptions::default()
-    };
+    let key = args.log_key.as_deref().map(log_key).transpose()?;
+    let expect =
+        args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
+    let (report, exit) = check(&args.directory, key, expect)?;
+    if args.json {
+        let mut line = serde_json::to_vec(&report)?;
+        line.push(b'\n');
+        super::output::result(&line)?;
+    } else {
+        super::output::result(text(&report).as_bytes())?;
+    }
+    Ok(exit)
+}
+
+/// Verifies a log: its structure, its events, its books.
+pub(super) fn check(
+    directory: &Path,
+    log_key: Option<VerifyKey>,
+    expect: Option<String>,
+) -> anyhow::Result<(Report, Exit)> {
+    let options = VerifyOptions { log_key, expect, ..VerifyOptions::default() };
     let mut books = Conservation::default();
     let mut undecodable = None;
     let mut visit = |batch: &BatchInfo, index: usize, stored: &[u8]| match Event::decode(stored) {
@@ -48,21 +64,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             undecodable.get_or_insert_with(|| (batch.first_seq + index as u64, error.to_string()));
         }
     };
-    let mut report = audit::verify(&[args.directory.clone()], &options, Some(&mut visit))
-        .with_context(|| format!("cannot verify {}", args.directory.display()))?;
-    conservation::judge(&mut report, books.finish(), undecodable);
-    if args.json {
-        let mut line = serde_json::to_vec(&report)?;
-        line.push(b'\n');
-        super::output::result(&line)?;
-    } else {
-        super::output::result(text(&report).as_bytes())?;
-    }
-    Ok(match report.verdict {
+    let mut report = audit::verify(&[directory.to_owned()], &options, Some(&mut visit))
+        .with_context(|| format!("cannot verify {}", directory.display()))?;
+    conservation::judge(&mut report, &books.finish(), undecodable);
+    let exit = match report.verdict {
         Verdict::Ok => Exit::Ok,
         Verdict::Incomplete => Exit::Incomplete,
         Verdict::Damaged | Verdict::Tampered => Exit::Tampered,
-    })
+    };
+    Ok((report, exit))
 }
 
 /// A verification key: the text itself, or a file with it.
@@ -77,7 +87,7 @@ fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
 }
 
 /// The report for people: verdict first, then what is proven and what is not.
-fn text(report: &Report) -> String {
+pub(super) fn text(report: &Report) -> String {
     use std::fmt::Write;
     let mut text = String::new();
     let verdict = match report.verdict {
@@ -93,7 +103,12 @@ fn text(report: &Report) -> String {
     line(format_args!("{verdict}  {}", report.log));
     line(format_args!(
         "{} segments  {} batches  {} events ({} sealed, {} after the last checkpoint)  {} kernel records lost",
-        report.segments, report.batches, report.events, report.sealed_events, report.unsealed_events, report.lost
+        report.segments,
+        report.batches,
+        report.events,
+        report.sealed_events,
+        report.unsealed_events,
+        report.lost
     ));
     if let Some(root) = &report.root {
         line(format_args!("root {root}  size {}", report.size));
@@ -110,7 +125,12 @@ fn text(report: &Report) -> String {
         line(format_args!("first bad place: {place}{}", bad.what));
     }
     for check in &report.checks {
-        line(format_args!("{}  {:<22} {}", if check.ok { "proven    " } else { "NOT PROVEN" }, check.name, check.detail));
+        line(format_args!(
+            "{}  {:<22} {}",
+            if check.ok { "proven    " } else { "NOT PROVEN" },
+            check.name,
+            check.detail
+        ));
     }
     text
 }

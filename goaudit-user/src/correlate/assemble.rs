@@ -7,8 +7,10 @@ use goaudit_ebpf::wire::{Section, Text, text};
 
 use super::sequence::Fit;
 
-/// Most bytes that wait on one CPU: more than all sections of one exec together.
+/// Most bytes that wait under one link: more than all sections of one exec together.
 const BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Most links that wait on one CPU: programs that interrupt one another there, each with its own buffer.
+const LINKS_MAX: usize = 8;
 
 /// A value put together from its pieces: the part before the first hole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Pieces {
     link: u64,
     /// Number of records that count in the books.
     pub records: u64,
+    /// Number of records that came.
+    pub arrived: u64,
     /// Sequence number of the first and of the last.
     pub range: (u64, u64),
     /// Records lost right before the first.
@@ -102,49 +106,59 @@ impl Pieces {
     }
 }
 
-/// The waiting pieces of all CPUs.
+/// The waiting pieces of all CPUs, the oldest link of a CPU first.
 #[derive(Debug, Default)]
 pub struct Assembly {
-    cpus: Vec<Option<Pieces>>,
+    cpus: Vec<Vec<Pieces>>,
 }
 
 impl Assembly {
-    /// Takes a piece; gives back older pieces of that CPU whose main record did not come. `fit` is how the
-    /// record fits into its CPU's sequence.
+    /// Takes a piece; gives back the oldest pieces of that CPU when too many links wait there: their main
+    /// record is not coming. `fit` is how the record fits into its CPU's sequence.
     pub fn add(&mut self, head: &Text, section: Section, piece: &[u8], fit: Fit) -> Option<Pieces> {
-        let at = usize::try_from(head.header.cpu).ok()?;
-        if self.cpus.len() <= at {
-            self.cpus.resize_with(at.saturating_add(1), || None);
+        let cpu = usize::try_from(head.header.cpu).ok()?;
+        if self.cpus.len() <= cpu {
+            self.cpus.resize_with(cpu.saturating_add(1), Vec::new);
         }
-        let place = self.cpus.get_mut(at)?;
-        let orphan = place.take_if(|pieces| pieces.link != head.link);
+        let waiting = self.cpus.get_mut(cpu)?;
         let seq = head.header.seq;
-        let pieces = place.get_or_insert_with(|| Pieces {
-            link: head.link,
-            range: (seq, seq),
-            lost_before: fit.lost_before,
-            since: head.header.ktime.0,
-            ..Pieces::default()
-        });
-        pieces.records = pieces.records.saturating_add(fit.records);
-        pieces.range = (pieces.range.0.min(seq), pieces.range.1.max(seq));
-        pieces.add(head, section, piece);
+        let mut orphan = None;
+        let at = match waiting.iter().position(|pieces| pieces.link == head.link) {
+            Some(at) => at,
+            None => {
+                if waiting.len() >= LINKS_MAX {
+                    orphan = Some(waiting.remove(0));
+                }
+                waiting.push(Pieces {
+                    link: head.link,
+                    range: (seq, seq),
+                    lost_before: fit.lost_before,
+                    since: head.header.ktime.0,
+                    ..Pieces::default()
+                });
+                waiting.len().saturating_sub(1)
+            }
+        };
+        if let Some(pieces) = waiting.get_mut(at) {
+            pieces.records = pieces.records.saturating_add(fit.records);
+            pieces.arrived = pieces.arrived.saturating_add(1);
+            pieces.range = (pieces.range.0.min(seq), pieces.range.1.max(seq));
+            pieces.add(head, section, piece);
+        }
         orphan
     }
 
-    /// What came for the main record of this CPU and link, and older pieces that belong to nothing.
-    pub fn take(&mut self, cpu: u32, link: u64) -> (Option<Pieces>, Option<Pieces>) {
-        let place = usize::try_from(cpu).ok().and_then(|at| self.cpus.get_mut(at));
-        match place.and_then(Option::take) {
-            Some(pieces) if pieces.link == link => (Some(pieces), None),
-            orphan => (None, orphan),
-        }
+    /// What came for the main record of this CPU and link.
+    pub fn take(&mut self, cpu: u32, link: u64) -> Option<Pieces> {
+        let waiting = usize::try_from(cpu).ok().and_then(|cpu| self.cpus.get_mut(cpu))?;
+        let at = waiting.iter().position(|pieces| pieces.link == link)?;
+        Some(waiting.remove(at))
     }
 
-    /// Takes the pieces that have waited since before `before` (boot time, ns): their main record was lost.
+    /// Takes the pieces that have waited since `before` or longer (boot time, ns): their main record was lost.
     pub fn expire(&mut self, before: u64, mut orphan: impl FnMut(u32, &Pieces)) {
-        for (cpu, place) in (0..).zip(&mut self.cpus) {
-            if let Some(pieces) = place.take_if(|pieces| pieces.since < before) {
+        for (cpu, waiting) in (0..).zip(&mut self.cpus) {
+            for pieces in waiting.extract_if(.., |pieces| pieces.since <= before) {
                 orphan(cpu, &pieces);
             }
         }
@@ -201,9 +215,7 @@ mod tests {
         let mut waiting = Assembly::default();
         waiting.add(&head(1, 4, 0, 5, 0), Section::ArgsEnv, b"abc", fit(2));
         waiting.add(&head(1, 5, 3, 5, 0), Section::ArgsEnv, b"de", fit(0));
-        let (pieces, orphan) = waiting.take(0, 1);
-        let mut pieces = pieces.unwrap();
-        assert!(orphan.is_none());
+        let mut pieces = waiting.take(0, 1).unwrap();
         assert_eq!((pieces.records, pieces.range, pieces.lost_before), (2, (4, 5), 2));
         let value = pieces.take(Section::ArgsEnv).unwrap();
         assert_eq!(value, Value { bytes: b"abcde".into(), total: Some(5), cut: None });
@@ -215,22 +227,37 @@ mod tests {
         let mut waiting = Assembly::default();
         waiting.add(&head(1, 1, 0, 9, 0), Section::ArgsEnv, b"abc", fit(0));
         waiting.add(&head(1, 3, 6, 9, 0), Section::ArgsEnv, b"ghi", fit(1));
-        let value = waiting.take(0, 1).0.unwrap().take(Section::ArgsEnv).unwrap();
+        let value = waiting.take(0, 1).unwrap().take(Section::ArgsEnv).unwrap();
         assert_eq!(value, Value { bytes: b"abc".into(), total: Some(9), cut: Some(Cut::Lost) });
         waiting.add(&head(2, 4, 0, 9, 0), Section::ArgsEnv, b"abc", fit(0));
-        let value = waiting.take(0, 2).0.unwrap().take(Section::ArgsEnv).unwrap();
+        let value = waiting.take(0, 2).unwrap().take(Section::ArgsEnv).unwrap();
         assert_eq!(value.cut, Some(Cut::Lost), "the last piece is lost");
     }
 
     #[test]
-    fn another_link_makes_orphans() {
+    fn links_of_one_cpu_may_interleave() {
         let mut waiting = Assembly::default();
-        waiting.add(&head(1, 1, 0, 0, 0), Section::Cwd, b"", fit(0));
-        let orphan = waiting.add(&head(2, 2, 0, 0, 0), Section::Cwd, b"", fit(0)).unwrap();
+        waiting.add(&head(1, 1, 0, 2, 0), Section::Cwd, b"a", fit(0));
+        waiting.add(&head(2, 2, 0, 1, 0), Section::Cwd, b"x", fit(0));
+        waiting.add(&head(1, 3, 1, 2, 0), Section::Cwd, b"b", fit(0));
+        let value = |pieces: Option<Pieces>| pieces.unwrap().take(Section::Cwd).unwrap().bytes;
+        assert_eq!(value(waiting.take(0, 2)), b"x");
+        assert_eq!(value(waiting.take(0, 1)), b"ab");
+        assert!(waiting.take(0, 1).is_none());
+    }
+
+    #[test]
+    fn what_nobody_fetches_is_given_back() {
+        let mut waiting = Assembly::default();
+        for link in 0..8 {
+            assert!(waiting.add(&head(link, link + 1, 0, 0, 0), Section::Cwd, b"", fit(0)).is_none());
+        }
+        let orphan = waiting.add(&head(99, 50, 0, 0, 0), Section::Cwd, b"", fit(0)).unwrap();
         assert_eq!((orphan.records, orphan.range), (1, (1, 1)));
-        let (pieces, orphan) = waiting.take(0, 3);
-        assert!(pieces.is_none());
-        assert_eq!(orphan.unwrap().range, (2, 2));
+        let mut expired = Vec::new();
+        waiting.expire(0, |cpu, pieces| expired.push((cpu, pieces.range.0)));
+        assert_eq!(expired.len(), 8);
+        assert!(waiting.take(0, 99).is_none());
     }
 
     #[test]

@@ -5,9 +5,14 @@
 //! here. Gaps stay open until the next but one settlement: a program that was preempted between taking its
 //! number and writing may come a little late.
 
+use goaudit_ebpf::units::Ktime;
 use goaudit_ebpf::wire::{CpuState, LOST_CAUSES, Lost};
 
 use crate::event::control::{Counters, Loss};
+
+/// A gap is settled when it is older than this: a program may be preempted between taking its number and
+/// writing its record.
+const OPEN_NS: u64 = 50_000_000;
 
 /// Cause of a loss whose records could not be decoded.
 pub const DECODE: &str = "decode";
@@ -95,6 +100,7 @@ pub struct Sequences {
     undecodable: u64,
     lost: Vec<(&'static str, u64)>,
     unexplained_kernel_loss: u64,
+    settled: Ktime,
 }
 
 impl Sequences {
@@ -171,7 +177,11 @@ impl Sequences {
 
     /// Tells the losses of gaps that are no longer open, by cause. `kernel` is the map `CPU_STATE`, one entry
     /// a CPU, read after the records; an empty slice when it could not be read.
-    pub fn settle(&mut self, kernel: &[CpuState], out: &mut Vec<Loss>) {
+    pub fn settle(&mut self, now: Ktime, kernel: &[CpuState], out: &mut Vec<Loss>) {
+        if now.since(self.settled).0 < OPEN_NS {
+            return;
+        }
+        self.settled = now;
         for at in 0..self.cpus.len() {
             let Some(books) = self.cpus.get_mut(at) else { continue };
             let due = std::mem::take(&mut books.gaps[1]);
@@ -278,8 +288,11 @@ mod tests {
 
     fn settle_twice(books: &mut Sequences, kernel: &[CpuState]) -> Vec<Loss> {
         let mut out = Vec::new();
-        books.settle(kernel, &mut out);
-        books.settle(kernel, &mut out);
+        let from = books.settled.0;
+        for step in 1..=2 {
+            books.settle(Ktime(from + step * OPEN_NS), kernel, &mut out);
+            books.settle(Ktime(from + step * OPEN_NS + 1), kernel, &mut out);
+        }
         out
     }
 

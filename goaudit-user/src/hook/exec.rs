@@ -20,6 +20,9 @@ pub const HOOK: Hook = Hook {
     needs: "raw tracepoint sched_process_exec; without sys_enter/sys_exit no failed calls and no args_changed",
 };
 
+/// Why a text is not there although it was sent.
+const LOST: &str = "its text was lost (see the loss events of this CPU)";
+
 /// Device numbers as the kernel keeps them: minor in the low 20 bits.
 const MINOR_BITS: u32 = 20;
 
@@ -39,6 +42,11 @@ pub(crate) fn read(
     gone: &mut Vec<Missing>,
 ) -> Read {
     let mut pieces = pieces.unwrap_or_default();
+    let absent = if pieces.arrived < record.texts.into() {
+        LOST
+    } else {
+        "the kernel side did not read it for this call"
+    };
     let failed = record.header.flags & flags::FAILED != 0;
     let mut exec = Exec {
         ret: record.ret,
@@ -47,18 +55,20 @@ pub(crate) fn read(
         caller_tid: (record.old_tid != 0 && record.old_tid != record.header.tid.0).then_some(record.old_tid),
         ..Exec::default()
     };
-    exec.cwd = path(pieces.take(Section::Cwd), "exec.cwd", has(record, missing::CWD), gone);
+    exec.cwd = path(pieces.take(Section::Cwd), "exec.cwd", has(record, missing::CWD).then_some(absent), gone);
     if failed {
-        caller_view(&mut exec, record, &mut pieces, gone);
+        caller_view(&mut exec, record, &mut pieces, absent, gone);
+        credentials(&mut exec, record, gone);
         return Read { exec, exe: None };
     }
-    exec.filename = string(pieces.take(Section::Filename), "exec.filename", gone);
+    exec.filename = string(pieces.take(Section::Filename), "exec.filename", absent, gone);
     let interp = pieces.take(Section::Interp).map(|value| Text::from(first_string(&value.bytes)));
     exec.interpreter = interp.filter(|interp| exec.filename.as_ref().is_some_and(|name| name != interp));
     committed_view(&mut exec, record, &mut pieces, env, gone);
     entry_view(&mut exec, record, &mut pieces, gone);
     credentials(&mut exec, record, gone);
-    let exe = path(pieces.take(Section::Exe), "process.exe", has(record, missing::EXE), gone);
+    let exe =
+        path(pieces.take(Section::Exe), "process.exe", has(record, missing::EXE).then_some(absent), gone);
     Read { exec, exe }
 }
 
@@ -95,7 +105,7 @@ fn committed_view(
     exec.env_bytes = Some(record.env_bytes.into());
     let whole = u64::from(record.arg_bytes).saturating_add(record.env_bytes.into());
     let value = pieces.take(Section::ArgsEnv).unwrap_or_default();
-    let reason = value.cut.map_or("its text was lost (see the loss events of this CPU)", |cut| cut.reason());
+    let reason = value.cut.map_or(LOST, |cut| cut.reason());
     let args_end = usize::try_from(record.arg_bytes).unwrap_or(usize::MAX).min(value.bytes.len());
     let (args, rest) = value.bytes.split_at_checked(args_end).unwrap_or((&value.bytes, &[]));
     exec.argv = strings(args).map(Text::from).collect();
@@ -120,9 +130,15 @@ fn committed_view(
 }
 
 /// Arguments of a failed call, from the caller's memory.
-fn caller_view(exec: &mut Exec, record: &wire::Exec, pieces: &mut Pieces, gone: &mut Vec<Missing>) {
+fn caller_view(
+    exec: &mut Exec,
+    record: &wire::Exec,
+    pieces: &mut Pieces,
+    absent: &'static str,
+    gone: &mut Vec<Missing>,
+) {
     exec.args_trust = ArgsTrust::UserRacy;
-    exec.filename = string(pieces.take(Section::UserFilename), "exec.filename", gone);
+    exec.filename = string(pieces.take(Section::UserFilename), "exec.filename", absent, gone);
     let (args, why) = user_args(record, pieces);
     exec.argv = strings(&args).map(Text::from).collect();
     match why {
@@ -184,7 +200,7 @@ fn user_args(record: &wire::Exec, pieces: &mut Pieces) -> (Vec<u8>, Option<&'sta
     } else if let Some(cut) = value.cut {
         Some(cut.reason())
     } else if count != record.user_argc {
-        Some("its text was lost (see the loss events of this CPU)")
+        Some(LOST)
     } else {
         None
     };
@@ -209,7 +225,9 @@ fn credentials(exec: &mut Exec, record: &wire::Exec, gone: &mut Vec<Missing>) {
     } else {
         gone.push(Missing::new("exec.namespaces", "the kernel's namespaces could not be read"));
     }
-    if has(record, missing::EXE) {
+    if record.header.flags & flags::FAILED != 0 {
+        gone.push(Missing::new("exec.file", "the call failed: nothing was committed"));
+    } else if has(record, missing::EXE) {
         let device = record.exe_device;
         exec.file = Some(FileId {
             inode: record.exe_inode,
@@ -231,9 +249,14 @@ fn first_string(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-fn string(value: Option<Value>, field: &'static str, gone: &mut Vec<Missing>) -> Option<Text> {
+fn string(
+    value: Option<Value>,
+    field: &'static str,
+    absent: &'static str,
+    gone: &mut Vec<Missing>,
+) -> Option<Text> {
     let Some(value) = value else {
-        gone.push(Missing::new(field, "its text was lost or could not be read"));
+        gone.push(Missing::new(field, absent));
         return None;
     };
     if let Some(cut) = value.cut {
@@ -242,14 +265,15 @@ fn string(value: Option<Value>, field: &'static str, gone: &mut Vec<Missing>) ->
     Some(first_string(&value.bytes).into())
 }
 
-fn path(value: Option<Value>, field: &'static str, readable: bool, gone: &mut Vec<Missing>) -> Option<Text> {
-    let Some(value) = value.filter(|_| readable) else {
-        let reason = if readable {
-            "its text was lost (see the loss events of this CPU)"
-        } else {
-            "could not be read"
-        };
-        gone.push(Missing::new(field, reason));
+/// `absent`: why it may not have come; none if the program could not read it.
+fn path(
+    value: Option<Value>,
+    field: &'static str,
+    absent: Option<&'static str>,
+    gone: &mut Vec<Missing>,
+) -> Option<Text> {
+    let Some(value) = value.filter(|_| absent.is_some()) else {
+        gone.push(Missing::new(field, absent.unwrap_or("the kernel's path could not be read")));
         return None;
     };
     if value.cut.is_some() {

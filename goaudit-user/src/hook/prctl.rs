@@ -107,6 +107,7 @@ fn meaning(shape: Shape, value: u64) -> Meaning {
         },
         Shape::Signed => Meaning::Number(value.cast_signed()),
         Shape::Address => Meaning::Name(format!("{value:#x}")),
+        Shape::CapabilitySet => Meaning::Name(format!("{value:016x}")),
         Shape::Bool => Meaning::Bool(value != 0),
         Shape::Signal => match signal::name(value) {
             Some(name) => Meaning::Name(name),

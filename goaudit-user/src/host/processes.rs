@@ -93,7 +93,13 @@ fn namespace(root: &Path, name: &str) -> Option<u32> {
 
 /// The last number of a line that lists one per pid namespace, from the outermost in.
 fn innermost(status: &str, name: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix(name))?.split_ascii_whitespace().next_back()?.parse().ok()
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .split_ascii_whitespace()
+        .next_back()?
+        .parse()
+        .ok()
 }
 
 /// The fields of `/proc/PID/stat` that are wanted.
@@ -155,9 +161,13 @@ mod tests {
     #[test]
     fn this_process_is_in_the_snapshot_as_the_system_tells_it() {
         let own = std::process::id();
-        let snapshot = all().into_iter().map(|found| found.snapshot).find(|seen| seen.process.tgid == own).unwrap();
+        let snapshot =
+            all().into_iter().map(|found| found.snapshot).find(|seen| seen.process.tgid == own).unwrap();
         assert_eq!(snapshot.process.uid, rustix::process::getuid().as_raw());
-        assert_eq!(snapshot.process.ppid, rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned()));
+        assert_eq!(
+            snapshot.process.ppid,
+            rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get().cast_unsigned())
+        );
         let argv: Vec<Vec<u8>> = std::env::args_os().map(|arg| arg.as_bytes().to_vec()).collect();
         assert_eq!(snapshot.argv.iter().map(|arg| arg.as_bytes().to_vec()).collect::<Vec<_>>(), argv);
     }

@@ -22,7 +22,9 @@ impl Users {
         let mut names = HashMap::new();
         for line in passwd.split(|&byte| byte == b'\n') {
             let mut fields = line.split(|&byte| byte == b':');
-            let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else { continue };
+            let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
             let Some(uid) = std::str::from_utf8(uid).ok().and_then(|uid| uid.parse().ok()) else { continue };
             names.entry(uid).or_insert_with(|| Text::from(name));
         }
@@ -42,7 +44,9 @@ mod tests {
 
     #[test]
     fn the_first_name_of_an_id_counts_and_broken_lines_do_not() {
-        let users = Users::parse(b"root:x:0:0::/root:/bin/sh\nbroken\ntoor:x:0:0::/:\nx:y:z\napp:x:7:7::/:/bin/false\n");
+        let users = Users::parse(
+            b"root:x:0:0::/root:/bin/sh\nbroken\ntoor:x:0:0::/:\nx:y:z\napp:x:7:7::/:/bin/false\n",
+        );
         assert_eq!(users.name(0), Some(Text::from("root")));
         assert_eq!(users.name(7), Some(Text::from("app")));
         assert_eq!(users.name(1), None);

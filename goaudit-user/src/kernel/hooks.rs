@@ -123,7 +123,12 @@ use AttachPoint::{RawTracepoint, Tracepoint};
 /// Every program, in the order in which they are attached: first what keeps maps tidy, then what fills them.
 pub const PROGRAMS: &[Program] = &[
     program(Hook::Exit, "exit", RawTracepoint("sched_process_exit"), "ends of processes"),
-    program(Hook::Fork, "fork", RawTracepoint("sched_process_fork"), "new processes and threads; who is in scope"),
+    program(
+        Hook::Fork,
+        "fork",
+        RawTracepoint("sched_process_fork"),
+        "new processes and threads; who is in scope",
+    ),
     program(Hook::Exec, "exec_commit", RawTracepoint("sched_process_exec"), "successful execs"),
     program(
         Hook::Exec,
@@ -133,12 +138,12 @@ pub const PROGRAMS: &[Program] = &[
     ),
     program(
         Hook::Exec,
-        "exec_at_enter",
+        "exec_enter",
         Tracepoint("syscalls", "sys_enter_execveat"),
         "whether arguments of execveat changed between the call and its commit",
     ),
     program(Hook::Exec, "exec_exit", Tracepoint("syscalls", "sys_exit_execve"), "failed execve"),
-    program(Hook::Exec, "exec_at_exit", Tracepoint("syscalls", "sys_exit_execveat"), "failed execveat"),
+    program(Hook::Exec, "exec_exit", Tracepoint("syscalls", "sys_exit_execveat"), "failed execveat"),
     fallback(
         Hook::Exec,
         "exec_exit_raw",

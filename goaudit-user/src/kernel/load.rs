@@ -117,8 +117,9 @@ impl Loaded {
     }
 
     /// Loads every program by itself; see [`super::verify_programs`].
-    pub(super) fn verify(mut self) -> Vec<(&'static str, Result<(), String>)> {
-        PROGRAMS.iter().map(|program| (program.name, verifier_log(&mut self.ebpf, program.name))).collect()
+    pub(super) fn verify(mut self) -> Vec<(&'static str, Result<u32, String>)> {
+        let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        names.into_iter().map(|name| (name, verifier_log(&mut self.ebpf, name))).collect()
     }
 
     /// Whether a program is needed: exit keeps the maps tidy, fork hands on the scope.
@@ -148,7 +149,10 @@ impl Loaded {
                     format!("{category}/{name} is not in tracefs ({}): {error}", tracefs.place())
                 })?;
                 let trace: &mut TracePoint = loaded.try_into().map_err(one_line)?;
-                trace.load().map_err(one_line)?;
+                // Some programs hang at several tracepoints.
+                if trace.fd().is_err() {
+                    trace.load().map_err(one_line)?;
+                }
                 let fd = trace.fd().map_err(one_line)?;
                 let link: OwnedFd = sys::attach_tracepoint(id, fd.as_fd())
                     .map_err(|error| format!("perf_event_open or its ioctl: {error}"))?;
@@ -188,9 +192,7 @@ fn explain_stand_ins(reports: &mut [AttachReport]) {
         .filter_map(|program| Some((program.instead_of?, program.name)))
         .collect();
     for report in reports.iter_mut().filter(|report| !report.attached) {
-        // `exec_exit_raw` serves both calls.
-        let first = if report.program == "exec_at_exit" { "exec_exit" } else { report.program };
-        if let Some((_, name)) = stand_ins.iter().find(|(instead_of, _)| *instead_of == first) {
+        if let Some((_, name)) = stand_ins.iter().find(|(instead_of, _)| *instead_of == report.program) {
             report.not_seen = None;
             report.reason = report.reason.take().map(|reason| format!("{name} stands in: {reason}"));
         }
@@ -228,7 +230,8 @@ fn settings(
         .filter(|_| fexit)
         .filter_map(|program| match program.point {
             AttachPoint::Fexit(function, arguments) => {
-                let matches = resolved.types().function(function).is_some_and(|(_, count)| count == arguments);
+                let matches =
+                    resolved.types().function(function).is_some_and(|(_, count)| count == arguments);
                 program.check.filter(|_| matches)
             }
             AttachPoint::RawTracepoint(_) | AttachPoint::Tracepoint(..) => None,
@@ -289,14 +292,17 @@ fn verdict(text: &str) -> String {
     let last = lines
         .map(str::trim)
         .rfind(|line| {
-            !line.is_empty() && !["processed ", "verification time", "stack depth"].iter().any(|start| line.starts_with(start))
+            !line.is_empty()
+                && !["processed ", "verification time", "stack depth"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
         })
         .unwrap_or_default();
     if last.is_empty() { first } else { format!("{first} {last}") }
 }
 
 /// Loads a program without attaching it; the whole verifier log on failure. For the kernel lab.
-fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
+fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<u32, String> {
     let load = |program: &mut AyaProgram| -> Result<(), ProgramError> {
         match program {
             AyaProgram::RawTracePoint(program) => program.load(),
@@ -313,5 +319,6 @@ fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<(), String> {
             cause = next.source();
         }
         text
-    })
+    })?;
+    Ok(program.info().ok().and_then(|info| info.verified_instruction_count()).unwrap_or(0))
 }

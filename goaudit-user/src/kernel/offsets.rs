@@ -17,7 +17,9 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 #[derive(Debug, thiserror::Error)]
 pub enum OffsetsError {
     /// No BTF.
-    #[error("read the kernel's type information {path}: {source} (a kernel with CONFIG_DEBUG_INFO_BTF is needed)")]
+    #[error(
+        "read the kernel's type information {path}: {source} (a kernel with CONFIG_DEBUG_INFO_BTF is needed)"
+    )]
     NoBtf {
         /// The file.
         path: String,
@@ -211,7 +213,8 @@ impl Resolved {
             offsets.cred_uid = ABSENT;
             absent.push("cred_uid");
         }
-        let upid_size = btf.structure("upid").and_then(|upid| u32::try_from(upid.size()).ok()).unwrap_or(ABSENT);
+        let upid_size =
+            btf.structure("upid").and_then(|upid| u32::try_from(upid.size()).ok()).unwrap_or(ABSENT);
         Ok(Self {
             offsets,
             registers: registers(&btf),

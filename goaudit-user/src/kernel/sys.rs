@@ -40,8 +40,7 @@ impl Attr {
 
     fn call(&mut self, command: libc::c_int) -> io::Result<libc::c_int> {
         // SAFETY: the attributes are as long as stated; pointers in them outlive the call (see the callers).
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
     }
 }
@@ -69,10 +68,7 @@ pub(super) fn load_program(kind: u32, attach: u32, btf_id: u32, instructions: &[
 
 /// Creates a map; only for probes.
 pub(super) fn create_map(kind: u32, max_entries: u32) -> io::Result<OwnedFd> {
-    let fd = Attr::new()
-        .put(0, kind.to_ne_bytes())
-        .put(12, max_entries.to_ne_bytes())
-        .call(MAP_CREATE)?;
+    let fd = Attr::new().put(0, kind.to_ne_bytes()).put(12, max_entries.to_ne_bytes()).call(MAP_CREATE)?;
     Ok(owned(fd))
 }
 
@@ -115,9 +111,7 @@ pub(super) fn attach_tracepoint(id: u64, program: BorrowedFd<'_>) -> io::Result<
     const CLOEXEC: libc::c_ulong = 8;
     // SAFETY: the attributes are as long as `size` says; the program runs on every CPU whatever CPU the event
     // is opened on.
-    let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, 0, -1, CLOEXEC)
-    };
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, 0, -1, CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }

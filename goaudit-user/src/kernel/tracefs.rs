@@ -24,7 +24,8 @@ impl Tracefs {
     /// Opens tracefs where it is mounted, else detached.
     pub fn open() -> io::Result<Self> {
         for place in PLACES {
-            if let Ok(root) = openat(CWD, place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            if let Ok(root) =
+                openat(CWD, place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             {
                 let tracefs = Self { root, place };
                 if tracefs.id("sched", "sched_process_exec").is_ok() {

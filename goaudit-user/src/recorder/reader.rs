@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use goaudit_ebpf::units::Ktime;
 
-use super::{Config, Stop};
+use super::tap_file::Tap;
+use super::{Config, RecorderError, Stop};
 use crate::correlate::Correlator;
-use crate::event::control::{Counters, Stop as Stopped};
+use crate::event::control::{Counters, Host, Stop as Stopped};
 use crate::event::{Control, Event};
 use crate::filter::Filter;
 use crate::host::live::LiveHost;
-use crate::host::{clock, processes};
-use crate::kernel::{self, KernelError, Session};
+use crate::host::{clock, identity, processes};
+use crate::kernel::{self, Session};
+use crate::replay::uuid;
+use crate::view::Origin;
 
 /// Longest the ring is left alone: bounds the age of what nobody was woken for.
 const IDLE: Duration = Duration::from_millis(100);
@@ -27,23 +30,43 @@ const CLOCK_STEP_NS: i64 = 100_000_000;
 /// Owns the kernel side.
 pub(super) struct Reader {
     session: Session,
+    tap: Option<Tap>,
     correlator: Correlator<LiveHost>,
     filter: Filter,
     events: Vec<Event>,
     sender: SyncSender<Vec<Event>>,
     stop: Arc<Stop>,
     clock_offset: i64,
+    host: Host,
+    boot_id: String,
 }
 
 impl Reader {
-    pub(super) fn new(session: Session, config: Config, sender: SyncSender<Vec<Event>>, stop: Arc<Stop>) -> Self {
-        let Config { correlate, filter, .. } = config;
+    pub(super) fn new(
+        session: Session,
+        config: Config,
+        sender: SyncSender<Vec<Event>>,
+        stop: Arc<Stop>,
+    ) -> Result<Self, RecorderError> {
+        let Config { correlate, filter, tap, .. } = config;
+        let tap = tap.map(Tap::create).transpose()?;
         let correlator = Correlator::new(correlate, LiveHost::read());
-        Self { session, correlator, filter, events: Vec::new(), sender, stop, clock_offset: clock_offset() }
+        Ok(Self {
+            session,
+            tap,
+            correlator,
+            filter,
+            events: Vec::new(),
+            sender,
+            stop,
+            clock_offset: clock_offset(),
+            host: identity::host(),
+            boot_id: uuid(identity::boot_id()),
+        })
     }
 
     /// Reads until asked to stop; then stops the programs, reads the rest, and closes the books.
-    pub(super) fn run(mut self, opening: Vec<Control>) -> Result<(), KernelError> {
+    pub(super) fn run(mut self, opening: Vec<Control>) -> Result<(), RecorderError> {
         for control in opening {
             self.control(control);
         }
@@ -80,6 +103,9 @@ impl Reader {
         self.correlator.finish(now_ktime(), &kernel.per_cpu, &mut self.events);
         // What the filter leaves out of the rest must be in the books before they are closed.
         self.sift();
+        if let Some(tap) = &mut self.tap {
+            tap.close(&kernel.per_cpu)?;
+        }
         let counters = self.books(&kernel);
         let reason = self.stop.reason();
         self.control(Control::Stop(Stopped { reason, counters }));
@@ -88,13 +114,23 @@ impl Reader {
     }
 
     /// Turns what is on the ring into events; returns how many records there were.
-    fn drain(&mut self, timeout: Duration) -> Result<usize, KernelError> {
-        let Self { session, correlator, events, .. } = self;
-        session.drain_some(timeout, HAND_OVER, &mut |record| correlator.push(record, events))
+    fn drain(&mut self, timeout: Duration) -> Result<usize, RecorderError> {
+        let Self { session, tap, correlator, events, .. } = self;
+        let mut tapped = Ok(());
+        let count = session.drain_some(timeout, HAND_OVER, &mut |record| {
+            if let Some(tap) = tap
+                && tapped.is_ok()
+            {
+                tapped = tap.record(record);
+            }
+            correlator.push(record, events);
+        })?;
+        tapped?;
+        Ok(count)
     }
 
     /// Ends what waits in the correlator and tells of loss.
-    fn flush(&mut self) -> Result<(), KernelError> {
+    fn flush(&mut self) -> Result<(), RecorderError> {
         let counters = self.session.counters()?;
         self.correlator.flush(now_ktime(), &counters.per_cpu, &mut self.events);
         Ok(())
@@ -119,17 +155,14 @@ impl Reader {
 
     /// Takes out what the filter does not admit; its records stay in the books.
     fn sift(&mut self) {
-        let Self { filter, correlator, events, .. } = self;
-        if filter.is_all() {
-            return;
-        }
-        events.retain(|event| {
-            let stays = filter.admits(event);
-            if !stays {
-                correlator.filtered(event);
-            }
-            stays
-        });
+        let origin = Origin {
+            host: &self.host.name,
+            machine: &self.host.machine,
+            boot_id: &self.boot_id,
+            seq: 0,
+            realtime_minus_boottime_ns: self.clock_offset,
+        };
+        self.filter.retain(&mut self.events, &origin, &mut self.correlator);
     }
 
     /// Hands what the filter lets through to the writer; false when the writer is gone.

@@ -51,8 +51,12 @@ impl Tone {
     }
 }
 
-/// Appends the event as one line, line feed included.
+/// Appends the event as one line, line feed included. What a reader at a terminal does not want is left out: the
+/// processes that ran before recording began and the probes that are as they should be. JSON has all of it.
 pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style) {
+    if is_background(event) {
+        return;
+    }
     let mut body = String::with_capacity(160);
     let (tone, kind) = match &event.payload {
         Payload::Exec(exec) => exec_line(&mut body, exec, event.process.as_ref(), style),
@@ -80,6 +84,22 @@ pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style
     let clock = time::clock(origin.wall_ns(event.ktime), style.utc_offset_s);
     let line = format!("{clock} {on}{kind:<8}{off}{body}\n");
     out.extend_from_slice(line.as_bytes());
+}
+
+/// Whether an event only matters to a program that reads the whole log.
+fn is_background(event: &Event) -> bool {
+    let Payload::Control(control) = &event.payload else { return false };
+    match control.as_ref() {
+        Control::Snapshot(_) => true,
+        Control::Probe(probe) => probe.attached,
+        Control::Genesis(_)
+        | Control::Start(_)
+        | Control::Stop(_)
+        | Control::Heartbeat(_)
+        | Control::Loss(_)
+        | Control::ClockStep(_)
+        | Control::Segment(_) => false,
+    }
 }
 
 /// User and container at the end of a line.
@@ -244,7 +264,7 @@ fn ptrace_line(
     process: Option<&Process>,
     machine: &str,
 ) -> (Tone, &'static str) {
-    use hook::ptrace::request::{ATTACH, SEIZE, TRACEME, name as request_name};
+    use hook::ptrace::request::{TRACEME, name as request_name, takes_hold};
     match request_name(call.request, machine) {
         Some(request) => body.push_str(request.strip_prefix("PTRACE_").unwrap_or(request)),
         None => {
@@ -279,7 +299,7 @@ fn ptrace_line(
         escape(body, by.as_bytes());
         return (Tone::Alarm, "ptrace!");
     }
-    if [ATTACH, SEIZE, TRACEME].contains(&call.request) {
+    if takes_hold(call.request) {
         return (Tone::Attention, "ptrace!");
     }
     (Tone::Plain, "ptrace")

@@ -43,7 +43,10 @@ fn main() -> Result<()> {
 
 fn number(text: &str) -> Result<u64> {
     let number = text.parse().with_context(|| format!("{text} is no number"))?;
-    if number == 0 { bail!("zero times is no work") } else { Ok(number) }
+    if number == 0 {
+        bail!("zero times is no work");
+    }
+    Ok(number)
 }
 
 fn timed(count: u64, mut work: impl FnMut(u64) -> Result<()>) -> Result<(u64, Duration)> {

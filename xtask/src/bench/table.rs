@@ -27,7 +27,7 @@ pub(super) fn json(measured: &Measured) -> Value {
         let mut figures = Map::new();
         for figure in contestant.figures() {
             let turns: Vec<Option<f64>> =
-                contestant.turns.iter().map(|turn| turn.get(figure).copied()).collect();
+                contestant.rounds.iter().map(|turn| turn.get(figure).copied()).collect();
             let ratio = measured.contestants.first().and_then(|first| ratio(contestant, first, figure));
             figures.insert(
                 figure.to_owned(),
@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn ratios_are_to_the_first_contestant() {
-        let turns = |name, value| Turns { name, turns: vec![[("ns_per_call", value)].into()], missing: None };
+        let turns =
+            |name, value| Turns { name, rounds: vec![[("ns_per_call", value)].into()], missing: None };
         let measured = Measured { contestants: vec![turns("bare", 100.0), turns("goaudit", 250.0)] };
         let told = json(&measured);
         assert_eq!(told.pointer("/1/figures/ns_per_call/ratio_to_first"), Some(&serde_json::json!(2.5)));

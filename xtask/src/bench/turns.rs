@@ -21,7 +21,7 @@ pub(super) struct Measured {
 /// All turns of one contestant.
 pub(super) struct Turns {
     pub(super) name: &'static str,
-    pub(super) turns: Vec<Figures>,
+    pub(super) rounds: Vec<Figures>,
     /// Why it is missing, if it could not take part.
     pub(super) missing: Option<String>,
 }
@@ -29,12 +29,12 @@ pub(super) struct Turns {
 impl Turns {
     /// The median of a figure over all turns that have it.
     pub(super) fn median(&self, figure: &str) -> Option<f64> {
-        median(self.turns.iter().filter_map(|turn| turn.get(figure).copied()).collect())
+        median(self.rounds.iter().filter_map(|turn| turn.get(figure).copied()).collect())
     }
 
     /// Names of all figures, sorted.
     pub(super) fn figures(&self) -> Vec<&'static str> {
-        let mut names: Vec<&'static str> = self.turns.iter().flat_map(|turn| turn.keys().copied()).collect();
+        let mut names: Vec<&'static str> = self.rounds.iter().flat_map(|turn| turn.keys().copied()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -50,7 +50,11 @@ pub(super) fn interleave(
 ) -> Result<Measured> {
     let mut measured: Vec<Turns> = contestants
         .iter()
-        .map(|contestant| Turns { name: contestant.name(), turns: Vec::new(), missing: contestant.missing() })
+        .map(|contestant| Turns {
+            name: contestant.name(),
+            rounds: Vec::new(),
+            missing: contestant.missing(),
+        })
         .collect();
     for round in 0..=count {
         for (contestant, turns) in contestants.iter().zip(&mut measured) {
@@ -60,7 +64,7 @@ pub(super) fn interleave(
             let figures = turn(contestant)?;
             // The first round warms caches and, for auditd, its queue.
             if round > 0 {
-                turns.turns.push(figures);
+                turns.rounds.push(figures);
             }
         }
         println!("bench: round {round} of {count}");

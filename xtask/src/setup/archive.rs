@@ -203,8 +203,8 @@ fn mirror_of_lines(text: &str) -> Option<Mirror> {
 mod tests {
     use super::*;
 
-    fn mirror(uri: &str, key: Option<&str>) -> Option<Mirror> {
-        Some(Mirror { uri: uri.to_owned(), signed_by: key.map(str::to_owned) })
+    fn mirror(uri: &str, key: Option<&str>) -> Mirror {
+        Mirror { uri: uri.to_owned(), signed_by: key.map(str::to_owned) }
     }
 
     #[test]
@@ -214,7 +214,7 @@ mod tests {
                     Components: main\nSigned-By: /usr/share/keyrings/k.gpg\n";
         assert_eq!(
             mirror_of_stanzas(text),
-            mirror("http://host.invalid/debian", Some("/usr/share/keyrings/k.gpg"))
+            Some(mirror("http://host.invalid/debian", Some("/usr/share/keyrings/k.gpg")))
         );
     }
 
@@ -222,7 +222,7 @@ mod tests {
     fn the_main_archive_is_found_among_lines() {
         let text = "# deb http://old.invalid/debian bookworm main\ndeb http://vendor.invalid/apt stable main\n\
                     deb [arch=amd64 signed-by=/k.gpg] http://host.invalid/debian/ bookworm main contrib\n";
-        assert_eq!(mirror_of_lines(text), mirror("http://host.invalid/debian/", Some("/k.gpg")));
+        assert_eq!(mirror_of_lines(text), Some(mirror("http://host.invalid/debian/", Some("/k.gpg"))));
         assert_eq!(mirror_of_lines("deb http://host.invalid/ubuntu noble main\n"), None);
     }
 }

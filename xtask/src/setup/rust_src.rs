@@ -41,7 +41,7 @@ pub(super) fn install() -> Result<()> {
         match run_within(command("rustup").args(["component", "add", "rust-src"]), RUSTUP_LIMIT) {
             Ok(()) => return Ok(()),
             Err(error) => {
-                println!("setup: rust-src: rustup cannot bring it ({error:#}); trying Debian's package")
+                println!("setup: rust-src: rustup cannot bring it ({error:#}); trying Debian's package");
             }
         }
     }

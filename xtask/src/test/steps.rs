@@ -14,8 +14,15 @@ use crate::setup::{self, Group};
 use crate::vm;
 use crate::workspace::{is_root, root};
 
+/// Where the end-to-end tests lie, and the crates' own integration tests.
+const END_TO_END: &str = "tests/tests";
+const CRATES_WITH_TESTS: [&str; 2] = ["goaudit-ebpf/tests", "goaudit-user/tests"];
+
 /// Test files that begin so need root and look at a running kernel.
 const LIVE: &str = "live";
+
+/// Test files that begin so are about the lab's guests, and run only there.
+const LAB: &str = "lab";
 
 pub(super) fn fmt() -> Row {
     Row::new("fmt", run(cargo().args(["fmt", "--all", "--check"])))
@@ -39,7 +46,18 @@ pub(super) fn clippy() -> Row {
 }
 
 pub(super) fn unit() -> Row {
-    Row::new("unit", run(cargo().args(["test", "--workspace", "--lib", "--bins"])))
+    let mut unit = cargo();
+    unit.args(["test", "--workspace", "--lib", "--bins"]);
+    // The crates' own integration tests, which test the libraries and not the program.
+    for dir in CRATES_WITH_TESTS {
+        match test_files(dir, |_| true) {
+            Ok(tests) => tests.iter().for_each(|test| {
+                unit.args(["--test", test]);
+            }),
+            Err(error) => return Row::new("unit", Err(error)),
+        }
+    }
+    Row::new("unit", run(&mut unit))
 }
 
 pub(super) fn doc() -> Row {
@@ -47,7 +65,7 @@ pub(super) fn doc() -> Row {
 }
 
 pub(super) fn program(report: &mut Report) -> Row {
-    let tests = match test_files(|name| !name.starts_with(LIVE)) {
+    let tests = match test_files(END_TO_END, |name| !name.starts_with(LIVE) && !name.starts_with(LAB)) {
         Ok(tests) if tests.is_empty() => {
             return Row::new("program", Err(anyhow::anyhow!("there are no such tests")));
         }
@@ -68,7 +86,7 @@ pub(super) fn live(report: &mut Report) -> Row {
         // The tests run without it, and those that want it say so.
         println!("live: {error:#}");
     }
-    let tests = match test_files(|name| name.starts_with(LIVE)) {
+    let tests = match test_files(END_TO_END, |name| name.starts_with(LIVE)) {
         Ok(tests) => tests,
         Err(error) => return Row::new("live", Err(error)),
     };
@@ -127,9 +145,12 @@ fn integration(tests: &[String]) -> Command {
     command
 }
 
-/// Names of the end-to-end test files, sorted.
-fn test_files(wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-    let dir = root().join("tests/tests");
+/// Names of the test files in a folder, sorted; none where there is no such folder.
+fn test_files(dir: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let dir = root().join(dir);
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
     let entries = fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))

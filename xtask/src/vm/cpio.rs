@@ -84,7 +84,7 @@ impl<W: Write> Archive<W> {
     /// Header plus name, and content, each end at a multiple of four.
     fn align(&mut self) -> io::Result<()> {
         let padding = self.written.next_multiple_of(4) - self.written;
-        self.put(&b"\0\0\0"[..padding])
+        self.put(b"\0\0\0".get(..padding).unwrap_or_default())
     }
 }
 

@@ -16,8 +16,8 @@ use crate::workspace::{STATIC_TARGET, find_program, root, target};
 /// The package of the live tests.
 const TESTS: &str = "goaudit-tests";
 
-/// Test files of that package that run in the guest.
-const LIVE: &str = "live";
+/// Test files of that package that run in the guest: those that run on any kernel, and those only for guests.
+const IN_GUEST: [&str; 2] = ["lab", "live"];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     daemon:x:1:1:daemon:/:/bin/false\n\
@@ -82,11 +82,14 @@ fn build_tests(file: Option<&str>) -> Result<Vec<PathBuf>> {
     let mut names: Vec<String> = fs::read_dir(&dir)
         .with_context(|| format!("failed to read {}", dir.display()))?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
-        .filter(|name| name.starts_with(LIVE) && file.is_none_or(|part| name.contains(part)))
+        .filter(|name| {
+            IN_GUEST.iter().any(|start| name.starts_with(start))
+                && file.is_none_or(|part| name.contains(part))
+        })
         .collect();
     names.sort();
     if names.is_empty() {
-        bail!("no test file {LIVE}*{}*.rs in {}", file.unwrap_or_default(), dir.display());
+        bail!("no live test file named *{}*.rs in {}", file.unwrap_or_default(), dir.display());
     }
     let mut build = static_cargo("test");
     build.args(["--no-run", "--package", TESTS]);

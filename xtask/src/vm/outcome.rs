@@ -74,12 +74,12 @@ impl Outcome {
             End::Panicked => outcome.troubles.push("the kernel panicked".to_owned()),
             End::TimedOut => outcome.troubles.push(format!("no end after {} s", ran.took.as_secs())),
             End::Finished if outcome.release.is_none() => {
-                outcome.troubles.push("the guest never came up".to_owned())
+                outcome.troubles.push("the guest never came up".to_owned());
             }
             End::Finished if !done => outcome.troubles.push("the guest ended before its plan did".to_owned()),
             // A lab that tests nothing must not look green.
             End::Finished if outcome.passed + outcome.failed == 0 => {
-                outcome.troubles.push("no test ran".to_owned())
+                outcome.troubles.push("no test ran".to_owned());
             }
             End::Finished => {}
         }

@@ -1,9 +1,9 @@
 //! Programs of the exec hook.
 //!
-//! - `exec_enter`, `exec_at_enter`: `syscalls:sys_enter_execve{,at}`; keep the caller's view of the arguments.
+//! - `exec_enter`: `syscalls:sys_enter_execve{,at}`; keep the caller's view of the arguments.
 //! - `exec_commit`: raw tracepoint `sched_process_exec(task, old_pid, bprm)`; the new mm is in place, its
 //!   stack pages are resident.
-//! - `exec_exit`, `exec_at_exit`: `syscalls:sys_exit_execve{,at}`; failures. They need `bpf_task_pt_regs`
+//! - `exec_exit`: `syscalls:sys_exit_execve{,at}`; failures. It needs `bpf_task_pt_regs`
 //!   (since 5.15); `exec_exit_raw` does the same from raw tracepoint `sys_exit(regs, ret)` on older kernels.
 //!
 //! A successful execveat ends as an execve on x86-64; successes are not taken from the exit, so it is all one.
@@ -15,7 +15,7 @@ use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 
 use super::{flags, missing};
 use crate::kernel::entry::{VIEW_MAX, View, ViewHead, read_args};
-use crate::kernel::scratch::{self, Scratch};
+use crate::kernel::scratch::{Claimed, Scratch};
 use crate::kernel::{
     Class, count_unkept, emit, lose_unbuilt, path, read, registers, scope, setting, task, text,
 };
@@ -43,14 +43,20 @@ fn entry_argument(ctx: &TracePointContext, index: usize) -> u64 {
 
 #[tracepoint]
 fn exec_enter(ctx: TracePointContext) -> u32 {
-    remember(entry_argument(&ctx, 1), 0);
+    if is_execveat(&ctx) {
+        remember(entry_argument(&ctx, 2), flags::EXECVEAT);
+    } else {
+        remember(entry_argument(&ctx, 1), 0);
+    }
     0
 }
 
-#[tracepoint]
-fn exec_at_enter(ctx: TracePointContext) -> u32 {
-    remember(entry_argument(&ctx, 2), flags::EXECVEAT);
-    0
+/// Which of the two calls this is: one program serves both, so that it is verified once.
+#[inline(always)]
+fn is_execveat(ctx: &TracePointContext) -> bool {
+    // SAFETY: the verifier checks context accesses; the number is at byte 8.
+    let number = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u32>().add(2)) };
+    number == setting!(numbers.execveat)
 }
 
 #[inline(always)]
@@ -59,20 +65,21 @@ fn remember(argv: u64, call: u16) {
     if !scope::contains(tgid) {
         return;
     }
-    let taken = scratch::with(|scratch| {
-        // SAFETY: the buffer is ours; a view and a string behind it fit into `data`.
-        unsafe {
-            let view = (&raw mut (*scratch).data).cast::<View>();
-            let head = read_args((&raw mut (*view).data).cast(), argv);
-            (*view).head = ViewHead { flags: head.flags | u32::from(call), ..head };
-            if EXEC_ENTRY.insert(tid, &*view, 0).is_err() {
-                count_unkept();
-            }
-        }
-    });
-    if !taken {
+    let Some(claimed) = Claimed::take() else {
         count_unkept();
+        return;
+    };
+    let scratch = claimed.scratch;
+    // SAFETY: the buffer is ours; a view and a string behind it fit into `data`.
+    unsafe {
+        let view = (&raw mut (*scratch).data).cast::<View>();
+        let head = read_args(scratch, (&raw mut (*view).data).cast(), argv);
+        (*view).head = ViewHead { flags: head.flags | u32::from(call), ..head };
+        if EXEC_ENTRY.insert(tid, &*view, 0).is_err() {
+            count_unkept();
+        }
     }
+    claimed.release();
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
@@ -83,9 +90,13 @@ fn exec_commit(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let bprm: u64 = ctx.arg(2);
-    // SAFETY: `commit` gets a claimed buffer.
-    if !scratch::with(|scratch| unsafe { commit(scratch, bprm, old_tid) }) {
-        lose_unbuilt(Lost::Reentered);
+    match Claimed::take() {
+        Some(claimed) => {
+            // SAFETY: the buffer is claimed.
+            unsafe { commit(claimed.scratch, bprm, old_tid) };
+            claimed.release();
+        }
+        None => lose_unbuilt(Lost::Reentered),
     }
     0
 }
@@ -99,8 +110,8 @@ unsafe fn commit(scratch: *mut Scratch, bprm: u64, old_tid: u32) {
         let exec = &raw mut (*scratch).exec;
         task::fill(&raw mut (*exec).header, Kind::Exec, 0);
         text::begin(scratch);
-        (*exec).ret = 0;
-        (*exec).old_tid = old_tid;
+        read::put(&raw mut (*exec).ret, 0);
+        read::put(&raw mut (*exec).old_tid, old_tid);
         let mut absent = 0;
 
         names(scratch, bprm, &mut absent);
@@ -126,8 +137,8 @@ unsafe fn names(scratch: *mut Scratch, bprm: u64, absent: &mut u32) {
         if argc.is_none() || envc.is_none() {
             *absent |= missing::BPRM;
         }
-        (*exec).argc = argc.unwrap_or(0);
-        (*exec).envc = envc.unwrap_or(0);
+        read::put(&raw mut (*exec).argc, argc.unwrap_or(0));
+        read::put(&raw mut (*exec).envc, envc.unwrap_or(0));
         match read::pointer(bprm, setting!(offsets.bprm_filename)) {
             Some(filename) => {
                 text::send_kernel_string(scratch, Section::Filename, filename);
@@ -151,8 +162,8 @@ unsafe fn paths(scratch: *mut Scratch, current: u64, absent: &mut u32) {
     // SAFETY: `scratch` is claimed, by contract of `commit`.
     unsafe {
         let exec = &raw mut (*scratch).exec;
-        (*exec).exe_inode = 0;
-        (*exec).exe_device = 0;
+        read::put(&raw mut (*exec).exe_inode, 0);
+        read::put(&raw mut (*exec).exe_device, 0);
         let file = read::pointer(current, setting!(offsets.task_mm))
             .and_then(|mm| read::pointer(mm, setting!(offsets.mm_exe_file)));
         let mut found = false;
@@ -162,8 +173,8 @@ unsafe fn paths(scratch: *mut Scratch, current: u64, absent: &mut u32) {
                 let device = read::pointer(inode, setting!(offsets.inode_sb))
                     .and_then(|sb| read::kernel::<u32>(sb, setting!(offsets.super_block_dev)));
                 if let (Some(number), Some(device)) = (number, device) {
-                    (*exec).exe_inode = number;
-                    (*exec).exe_device = device;
+                    read::put(&raw mut (*exec).exe_inode, number);
+                    read::put(&raw mut (*exec).exe_device, device);
                     found = true;
                 }
             }
@@ -199,8 +210,8 @@ unsafe fn memory(scratch: *mut Scratch, current: u64, absent: &mut u32) {
     // SAFETY: `scratch` is claimed, by contract of `commit`.
     unsafe {
         let exec = &raw mut (*scratch).exec;
-        (*exec).arg_bytes = 0;
-        (*exec).env_bytes = 0;
+        read::put(&raw mut (*exec).arg_bytes, 0);
+        read::put(&raw mut (*exec).env_bytes, 0);
         let Some(mm) = read::pointer(current, setting!(offsets.task_mm)) else {
             *absent |= missing::MM;
             return;
@@ -216,8 +227,8 @@ unsafe fn memory(scratch: *mut Scratch, current: u64, absent: &mut u32) {
         };
         #[expect(clippy::cast_possible_truncation, reason = "the kernel's limit is 6 MiB")]
         {
-            (*exec).arg_bytes = arg_end.wrapping_sub(arg_start) as u32;
-            (*exec).env_bytes = env_end.wrapping_sub(env_start) as u32;
+            read::put(&raw mut (*exec).arg_bytes, arg_end.wrapping_sub(arg_start) as u32);
+            read::put(&raw mut (*exec).env_bytes, env_end.wrapping_sub(env_start) as u32);
         }
         let total = env_end.wrapping_sub(arg_start);
         // Not what execve makes: do not read what is something else.
@@ -235,7 +246,7 @@ unsafe fn entry_view(scratch: *mut Scratch, tid: u32) {
     // SAFETY: `scratch` is claimed, by contract of `commit`; the view is ours until it is removed.
     unsafe {
         let exec = &raw mut (*scratch).exec;
-        (*exec).user_argc = 0;
+        read::put(&raw mut (*exec).user_argc, 0);
         let Some(view) = EXEC_ENTRY.get_ptr(tid) else { return };
         let head = (*view).head;
         let len = read::bound::<{ VIEW_MAX as i32 }>(u64::from(head.bytes));
@@ -244,7 +255,7 @@ unsafe fn entry_view(scratch: *mut Scratch, tid: u32) {
             len as u32,
             (&raw const (*view).data).cast(),
         );
-        (*exec).user_argc = head.argc;
+        read::put(&raw mut (*exec).user_argc, head.argc);
         (*exec).header.flags |= flags::ENTRY_SEEN | head.flags as u16;
         if copied == 0 {
             text::send(scratch, Section::UserArgs, 0, 0, head.bytes, u64::from(head.bytes));
@@ -263,13 +274,12 @@ unsafe fn credentials(scratch: *mut Scratch, current: u64, absent: &mut u32) {
         match task::capabilities(cred) {
             Some(sets) => (*exec).capabilities = sets,
             None => {
-                (*exec).capabilities = super::Capabilities {
-                    effective: 0,
-                    permitted: 0,
-                    inheritable: 0,
-                    bounding: 0,
-                    ambient: 0,
-                };
+                let sets = (&raw mut (*exec).capabilities).cast::<u64>();
+                let mut set = 0;
+                while set < 5 {
+                    read::put(sets.add(set), 0);
+                    set += 1;
+                }
                 *absent |= missing::CAPS;
             }
         }
@@ -301,16 +311,7 @@ fn exit_result(ctx: &TracePointContext) -> i64 {
 fn exec_exit(ctx: TracePointContext) -> u32 {
     let ret = exit_result(&ctx);
     if ret < 0 {
-        failed(ret, registers::current(), 0);
-    }
-    0
-}
-
-#[tracepoint]
-fn exec_at_exit(ctx: TracePointContext) -> u32 {
-    let ret = exit_result(&ctx);
-    if ret < 0 {
-        failed(ret, registers::current(), flags::EXECVEAT);
+        failed(ret, registers::current(), if is_execveat(&ctx) { flags::EXECVEAT } else { 0 });
     }
     0
 }
@@ -339,9 +340,13 @@ fn failed(ret: i64, regs: u64, call: u16) {
         return;
     }
     forget(tid);
-    // SAFETY: `send_failed` gets a claimed buffer.
-    if !scratch::with(|scratch| unsafe { send_failed(scratch, ret, regs, call, tid) }) {
-        lose_unbuilt(Lost::Reentered);
+    match Claimed::take() {
+        Some(claimed) => {
+            // SAFETY: the buffer is claimed.
+            unsafe { send_failed(claimed.scratch, ret, regs, call, tid) };
+            claimed.release();
+        }
+        None => lose_unbuilt(Lost::Reentered),
     }
 }
 
@@ -354,26 +359,28 @@ unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, call: u16, tid
         let exec = &raw mut (*scratch).exec;
         task::fill(&raw mut (*exec).header, Kind::Exec, flags::FAILED | call);
         text::begin(scratch);
-        (*exec).ret = ret;
-        (*exec).old_tid = tid;
-        (*exec).argc = 0;
-        (*exec).envc = 0;
-        (*exec).arg_bytes = 0;
-        (*exec).env_bytes = 0;
-        (*exec).exe_inode = 0;
-        (*exec).exe_device = 0;
-        (*exec).user_argc = 0;
+        read::put(&raw mut (*exec).ret, ret);
+        read::put(&raw mut (*exec).old_tid, tid);
+        read::put(&raw mut (*exec).argc, 0);
+        read::put(&raw mut (*exec).envc, 0);
+        read::put(&raw mut (*exec).arg_bytes, 0);
+        read::put(&raw mut (*exec).env_bytes, 0);
+        read::put(&raw mut (*exec).exe_inode, 0);
+        read::put(&raw mut (*exec).exe_device, 0);
+        read::put(&raw mut (*exec).user_argc, 0);
         let mut absent = missing::BPRM | missing::MM | missing::EXE;
         let current = task::current();
         if !working_directory(scratch, current) {
             absent |= missing::CWD;
         }
         if let Some(arguments) = registers::arguments(regs) {
+            // Taken from memory, so that the verifier does not follow both calls separately from here on.
+            let at = core::ptr::read_volatile(&raw const (*exec).header.flags) & flags::EXECVEAT != 0;
             let (filename, argv) =
-                if call == 0 { (arguments[0], arguments[1]) } else { (arguments[1], arguments[2]) };
+                if at { (arguments[1], arguments[2]) } else { (arguments[0], arguments[1]) };
             text::send_user_string(scratch, Section::UserFilename, filename);
-            let head = read_args((&raw mut (*scratch).data).cast(), argv);
-            (*exec).user_argc = head.argc;
+            let head = read_args(scratch, (&raw mut (*scratch).data).cast(), argv);
+            read::put(&raw mut (*exec).user_argc, head.argc);
             (*exec).header.flags |= head.flags as u16;
             text::send(scratch, Section::UserArgs, 0, 0, head.bytes, u64::from(head.bytes));
         }

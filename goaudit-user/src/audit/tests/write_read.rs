@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn events_come_back_in_order_over_segments_and_verify_ok() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let written = sample(dir.path(), 3, 3, 5);
     assert_eq!(read_all(dir.path()), written);
     let mut seen = Vec::new();
@@ -23,7 +23,7 @@ fn events_come_back_in_order_over_segments_and_verify_ok() {
 
 #[test]
 fn a_log_goes_on_in_a_new_segment() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let mut written = sample(dir.path(), 1, 1, 3);
     let clock = Clock(99_000_000_000);
     let (mut writer, opened) = Writer::open(dir.path(), config(), clock.now()).unwrap();
@@ -39,7 +39,7 @@ fn a_log_goes_on_in_a_new_segment() {
 
 #[test]
 fn a_second_writer_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let clock = Clock(1);
     let (_first, _) = Writer::open(dir.path(), config(), clock.now()).unwrap();
     let error = Writer::open(dir.path(), config(), clock.now()).err().unwrap();
@@ -49,7 +49,7 @@ fn a_second_writer_is_refused() {
 
 #[test]
 fn a_live_log_verifies_and_is_followed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let mut clock = Clock(1_000_000_000);
     let (mut writer, _) = Writer::open(dir.path(), config(), clock.now()).unwrap();
     let options = ReadOptions { follow: true, ..ReadOptions::default() };
@@ -85,7 +85,7 @@ fn a_live_log_verifies_and_is_followed() {
 
 #[test]
 fn reading_begins_where_it_is_asked_to() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let written = sample(dir.path(), 3, 4, 5);
     for seq in [0, 1, 5, 20, 21, 44, written.len() as u64 - 1] {
         let mut reader =
@@ -107,10 +107,10 @@ fn reading_begins_where_it_is_asked_to() {
 
 #[test]
 fn large_events_are_stored_whole_and_larger_ones_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let clock = Clock(1);
     let (mut writer, _) = Writer::open(dir.path(), config(), clock.now()).unwrap();
-    let large: Vec<u8> = (0..format::MAX_EVENT_LEN).map(|n| (n * 2_654_435_761 >> 13) as u8).collect();
+    let large: Vec<u8> = (0..format::MAX_EVENT_LEN).map(|n| ((n * 2_654_435_761) >> 13) as u8).collect();
     for event in [&b"small"[..], &large, b"", &large[..3 << 20], b"last"] {
         writer.append(event, 1, false, clock.now()).unwrap();
     }
@@ -125,7 +125,7 @@ fn large_events_are_stored_whole_and_larger_ones_refused() {
 
 #[test]
 fn a_clock_step_closes_the_batch_and_each_batch_has_one_offset() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let (mut writer, _) = Writer::open(dir.path(), config(), Clock(1000).now()).unwrap();
     writer.append(b"before", 1000, false, Clock(1000).now()).unwrap();
     assert_eq!(writer.clock(Clock(2000).now()).unwrap(), None);
@@ -143,7 +143,7 @@ fn a_clock_step_closes_the_batch_and_each_batch_has_one_offset() {
 
 #[test]
 fn lost_events_and_urgency_stand_in_the_header() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let clock = Clock(1000);
     let (mut writer, _) = Writer::open(dir.path(), config(), clock.now()).unwrap();
     writer.add_lost(3, format::lost::RING);
@@ -162,7 +162,7 @@ fn lost_events_and_urgency_stand_in_the_header() {
 
 #[test]
 fn the_deadline_says_when_to_tick() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     let mut clock = Clock(10_000_000_000);
     let (mut writer, _) = Writer::open(dir.path(), config(), clock.now()).unwrap();
     assert_eq!(writer.deadline(), None);
@@ -180,7 +180,7 @@ fn the_deadline_says_when_to_tick() {
 
 #[test]
 fn expected_checkpoints_prove_freshness_and_find_rollback() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     sample(dir.path(), 2, 2, 3);
     let kept = std::fs::read_to_string(dir.path().join("checkpoint")).unwrap();
     let key = keys::load_public(dir.path()).unwrap();
@@ -190,7 +190,7 @@ fn expected_checkpoints_prove_freshness_and_find_rollback() {
     assert_eq!((report.verdict, report.freshness), (Verdict::Ok, Freshness::Proven), "{report:#?}");
     assert!(report.checks.iter().all(|check| check.ok), "{report:#?}");
     // The same log, an older state.
-    let older = tempfile::tempdir().unwrap();
+    let older = fast_dir();
     sample(older.path(), 1, 2, 3);
     let report = verify(&[older.path().to_owned()], &options, None).unwrap();
     assert_eq!((report.verdict, report.freshness), (Verdict::Tampered, Freshness::NotProven), "{report:#?}");
@@ -203,7 +203,7 @@ fn expected_checkpoints_prove_freshness_and_find_rollback() {
 #[test]
 fn the_key_is_private_and_readable_by_stock_tools() {
     use std::os::unix::fs::PermissionsExt as _;
-    let dir = tempfile::tempdir().unwrap();
+    let dir = fast_dir();
     sample(dir.path(), 1, 1, 1);
     let path = dir.path().join("keys/log.key");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

@@ -15,6 +15,8 @@ pub enum Shape {
     Signal,
     /// A capability number.
     Capability,
+    /// A set of capabilities, in hexadecimal as `/proc/PID/status` writes it.
+    CapabilitySet,
     /// One of these, or a number.
     Choice(&'static [(u64, &'static str)]),
     /// Any of these bits.
@@ -162,26 +164,6 @@ const CFI: &[(u64, &str)] = &[(0, "PR_CFI_BRANCH_LANDING_PADS")];
 const CFI_CONTROL: &[(u64, &str)] = &[(1, "PR_CFI_ENABLE"), (2, "PR_CFI_DISABLE"), (4, "PR_CFI_LOCK")];
 const VMA: &[(u64, &str)] = &[(0, "PR_SET_VMA_ANON_NAME")];
 const PTRACER: &[(u64, &str)] = &[(0, "none"), (u64::MAX, "PR_SET_PTRACER_ANY")];
-
-/// Capability numbers as bits, named by the table of capabilities.
-const CAPABILITY_BITS: &[(u64, &str)] = &capability_bits();
-
-const fn capability_bits() -> [(u64, &'static str); crate::names::capability::CAPABILITIES.len()] {
-    let names = &crate::names::capability::CAPABILITIES;
-    let mut bits = [(0, ""); crate::names::capability::CAPABILITIES.len()];
-    let mut at = 0;
-    while at < bits.len() {
-        #[expect(
-            clippy::indexing_slicing,
-            reason = "evaluated at compile time, where an error stops the build"
-        )]
-        {
-            bits[at] = (1 << at, names[at]);
-        }
-        at += 1;
-    }
-    bits
-}
 
 /// The options, by number.
 pub const OPTIONS: &[Row] = &[
@@ -358,7 +340,7 @@ pub const OPTIONS: &[Row] = &[
         name: "PR_CAPBSET_DROP",
         args: &[("capability", Shape::Capability)],
         result: None,
-        kept: Shape::Flags(CAPABILITY_BITS),
+        kept: Shape::CapabilitySet,
         attention: true,
     },
     Row {
@@ -542,7 +524,7 @@ pub const OPTIONS: &[Row] = &[
         name: "PR_CAP_AMBIENT",
         args: &[("what", Shape::Choice(AMBIENT)), ("capability", Shape::Capability)],
         result: Some(Shape::Number),
-        kept: Shape::Flags(CAPABILITY_BITS),
+        kept: Shape::CapabilitySet,
         attention: true,
     },
     Row {

@@ -84,6 +84,11 @@ pub fn name(request: u64, machine: &str) -> Option<&'static str> {
     own.iter().chain(COMMON).find(|row| row.0 == request).map(|row| row.1)
 }
 
+/// Whether a request makes the caller a tracer (or its parent one): worth attention, and sealing at once.
+pub const fn takes_hold(request: u64) -> bool {
+    matches!(request, TRACEME | ATTACH | SEIZE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,7 +51,7 @@ pub struct ExecView<'a> {
     pub execveat: bool,
     /// The thread that called, when it was not the leader.
     pub caller_tid: Option<u32>,
-    /// Capability sets after the exec, as `/proc/PID/status` writes them.
+    /// Capability sets after the call, as `/proc/PID/status` writes them.
     pub capabilities: Option<CapabilitiesView>,
     /// Inode numbers of the namespaces, and the process id in its own pid namespace.
     pub namespaces: Option<NamespacesView>,
@@ -61,7 +61,7 @@ pub struct ExecView<'a> {
     pub previous_exe: Option<JsonText<'a>>,
     /// Bytes of the whole environment, terminators included.
     pub env_bytes: Option<u64>,
-    /// Saved user id after the exec.
+    /// Saved user id after the call.
     pub suid: Option<u32>,
 }
 

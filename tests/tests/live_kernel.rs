@@ -19,7 +19,7 @@ fn attaches() {
     if std::env::var_os("VERIFY").is_some() {
         for (name, result) in goaudit_user::kernel::verify_programs(&Config::default()).unwrap() {
             match result {
-                Ok(()) => eprintln!("verify {name}: ok"),
+                Ok(n) => eprintln!("verify {name}: ok {n}"),
                 Err(e) => {
                     let n = e.len();
                     eprintln!("verify {name}: {} ... {}", &e[..n.min(400)], &e[n.saturating_sub(3000)..]);

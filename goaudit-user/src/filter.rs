@@ -1,0 +1,207 @@
+//! `--only KINDS` and `--where EXPR`: one grammar for live and stored events.
+//!
+//! The expression is CEL (Common Expression Language) over the fields of the JSON view:
+//! `kind == "exec" && process.uid == 0 && exec.argv.exists(a, a.contains("curl"))`. It is compiled once; names are
+//! checked against the schema, so a misspelt field is an error at the start and not a filter that never matches.
+//! Of each event only the fields that the expression names are built. A field that an event does not have makes
+//! the expression false for it, and is counted.
+
+use cel::{Context, ExecutionError, Program, Value};
+
+use crate::correlate::Correlator;
+use crate::correlate::host::HostInfo;
+use crate::event::{Event, Payload};
+use crate::view::Origin;
+use crate::view::json::{EventView, Kind};
+
+mod names;
+
+/// What is wrong with a filter. Reads after "failed to read the filter: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// No such kind.
+    #[error("there is no kind `{name}`; kinds are {}", kinds())]
+    UnknownKind {
+        /// What was asked for.
+        name: String,
+    },
+    /// The expression is not CEL.
+    #[error("the expression is wrong at column {column}: {reason}")]
+    Syntax {
+        /// Column, from 1.
+        column: usize,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A name that no event has.
+    #[error("no field `{name}` in {place} (column {column}); {hint}")]
+    UnknownField {
+        /// Column, from 1.
+        column: usize,
+        /// The name.
+        name: String,
+        /// Where it was looked for.
+        place: String,
+        /// The nearest valid name, or the valid ones.
+        hint: String,
+    },
+    /// The result is not true or false.
+    #[error("the expression gives {gives}, not true or false; compare it with something")]
+    NotBool {
+        /// What it gives.
+        gives: String,
+    },
+}
+
+fn kinds() -> String {
+    Kind::ALL.map(Kind::name).join(", ")
+}
+
+/// How often an expression could not be evaluated; the events count as not matching.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unmatched {
+    /// The event does not have the field (another kind, or null where an object was needed).
+    pub absent: u64,
+    /// Values of types that do not go together.
+    pub mistyped: u64,
+}
+
+/// A compiled filter.
+#[derive(Debug, Default)]
+pub struct Filter {
+    only: Option<Vec<Kind>>,
+    expression: Option<Expression>,
+    unmatched: Unmatched,
+}
+
+#[derive(Debug)]
+struct Expression {
+    program: Program,
+    variables: Vec<&'static str>,
+}
+
+impl Filter {
+    /// Compiles a filter: kinds separated by commas, and an expression; none for no restriction.
+    pub fn new(only: Option<&str>, expression: Option<&str>) -> Result<Self, FilterError> {
+        let only = only.map(|only| only.split(',').map(str::trim).map(kind).collect()).transpose()?;
+        let expression = expression.map(Expression::compile).transpose()?;
+        Ok(Self { only, expression, unmatched: Unmatched::default() })
+    }
+
+    /// Whether it lets everything through.
+    pub const fn is_empty(&self) -> bool {
+        self.only.is_none() && self.expression.is_none()
+    }
+
+    /// Whether the expression names this field: while recording, an event has no `seq`, `ts` or `boot_id` yet.
+    pub fn names(&self, field: &str) -> bool {
+        self.expression.as_ref().is_some_and(|expression| expression.variables.contains(&field))
+    }
+
+    /// Whether an event passes.
+    pub fn matches(&mut self, event: &Event, origin: &Origin<'_>) -> bool {
+        if self.only.as_ref().is_some_and(|only| !only.contains(&Kind::of(&event.payload))) {
+            return false;
+        }
+        let Some(expression) = &self.expression else { return true };
+        match expression.evaluate(event, origin) {
+            Ok(Value::Bool(truth)) => truth,
+            Ok(_) => {
+                self.unmatched.mistyped = self.unmatched.mistyped.saturating_add(1);
+                false
+            }
+            Err(ExecutionError::UndeclaredReference(_) | ExecutionError::NoSuchKey(_)) => {
+                self.unmatched.absent = self.unmatched.absent.saturating_add(1);
+                false
+            }
+            Err(_) => {
+                self.unmatched.mistyped = self.unmatched.mistyped.saturating_add(1);
+                false
+            }
+        }
+    }
+
+    /// For the recorder: leaves out what does not pass and counts it in the books. The recorder's own events
+    /// always stay.
+    pub fn retain<H: HostInfo>(
+        &mut self,
+        events: &mut Vec<Event>,
+        origin: &Origin<'_>,
+        correlator: &mut Correlator<H>,
+    ) {
+        if self.is_empty() {
+            return;
+        }
+        events.retain(|event| {
+            let keep = matches!(event.payload, Payload::Control(_)) || self.matches(event, origin);
+            if !keep {
+                correlator.filtered(event);
+            }
+            keep
+        });
+    }
+
+    /// How often the expression could not be evaluated.
+    pub const fn unmatched(&self) -> Unmatched {
+        self.unmatched
+    }
+}
+
+fn kind(name: &str) -> Result<Kind, FilterError> {
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| FilterError::UnknownKind { name: name.to_owned() })
+}
+
+impl Expression {
+    fn compile(source: &str) -> Result<Self, FilterError> {
+        let program = Program::compile(source).map_err(|errors| {
+            let first = errors.errors.first();
+            FilterError::Syntax {
+                column: first.and_then(|error| usize::try_from(error.pos.1).ok()).unwrap_or(1),
+                reason: first.map_or_else(|| errors.to_string(), |error| error.msg.clone()),
+            }
+        })?;
+        let variables = names::check(source, &program)?;
+        Ok(Self { program, variables })
+    }
+
+    fn evaluate(&self, event: &Event, origin: &Origin<'_>) -> Result<Value, ExecutionError> {
+        let mut context = Context::default();
+        let view = EventView::new(event, origin);
+        for name in &self.variables {
+            if let Some(value) = variable(&view, name) {
+                context.add_variable_from_value(*name, value);
+            }
+        }
+        self.program.execute(&context)
+    }
+}
+
+/// A top-level field of the JSON view; none if this event has no such object.
+fn variable(view: &EventView<'_>, name: &str) -> Option<Value> {
+    let value = match name {
+        "schema" => cel::to_value(view.schema),
+        "seq" => cel::to_value(view.seq),
+        "ts" => cel::to_value(&view.ts),
+        "ktime_ns" => cel::to_value(view.ktime_ns),
+        "boot_id" => cel::to_value(view.boot_id),
+        "host" => cel::to_value(view.host),
+        "kind" => cel::to_value(view.kind),
+        "cpu" => cel::to_value(view.cpu),
+        "process" => cel::to_value(view.process.as_ref()?),
+        "exec" => cel::to_value(view.exec.as_ref()?),
+        "fork" => cel::to_value(view.fork.as_ref()?),
+        "exit" => cel::to_value(view.exit.as_ref()?),
+        "prctl" => cel::to_value(view.prctl.as_ref()?),
+        "ptrace" => cel::to_value(view.ptrace.as_ref()?),
+        "control" => cel::to_value(view.control.as_ref()?),
+        "repeats" => cel::to_value(view.repeats.as_ref()?),
+        "missing" => cel::to_value(&view.missing),
+        "lost_before" => cel::to_value(view.lost_before),
+        _ => return None,
+    };
+    value.ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use goaudit_ebpf::units::Ktime;
+
+use super::*;
+use crate::event::{Exec, Exit, Process, Source};
+
+fn exec() -> Event {
+    let process = Process { uid: 1000, comm: "curl".into(), ..Process::default() };
+    let exec = Exec { argv: vec!["curl".into(), "-s".into(), "http://x/".into()], ..Exec::default() };
+    Event {
+        ktime: Ktime(5),
+        source: Some(Source { cpu: 1, first: 9, records: 2, lost_before: 0, repeats: None }),
+        process: Some(process),
+        payload: Payload::Exec(Box::new(exec)),
+        missing: Vec::new(),
+    }
+}
+
+fn passes(only: Option<&str>, expression: Option<&str>) -> bool {
+    Filter::new(only, expression).unwrap().matches(&exec(), &Origin::default())
+}
+
+fn refused(expression: &str) -> String {
+    Filter::new(None, Some(expression)).unwrap_err().to_string()
+}
+
+#[test]
+fn kinds_and_expressions() {
+    assert!(passes(None, None));
+    assert!(passes(Some("ptrace, exec"), None));
+    assert!(!passes(Some("ptrace"), None));
+    for yes in [
+        "kind == 'exec'",
+        "process.uid == 1000 && exec.ret == 0",
+        "process.uid > 999 && process.uid < 1001 && process.uid != 0",
+        "process.uid in [1, 1000]",
+        "exec.argv.exists(a, a.startsWith('http'))",
+        "exec.argv[1] == '-s' && size(exec.argv) == 3",
+        "process.exe == null",
+        "exec.argv_complete == false",
+        "!exec.argv_complete",
+        "has(process.comm)",
+        "kind == 'ptrace' ? ptrace.ret == 0 : true",
+        "lost_before == 0 && cpu == 1",
+        "ktime_ns == 5",
+    ] {
+        assert!(passes(None, Some(yes)), "{yes}");
+    }
+    for no in ["kind == 'fork'", "process.uid == 0", "exec.argv.all(a, a == 'curl')", "process.auid == 0"] {
+        assert!(!passes(None, Some(no)), "{no}");
+    }
+}
+
+#[test]
+fn an_absent_field_is_false_and_counted() {
+    let mut filter = Filter::new(None, Some("ptrace.ret == 0")).unwrap();
+    assert!(!filter.matches(&exec(), &Origin::default()));
+    assert_eq!(filter.unmatched(), Unmatched { absent: 1, mistyped: 0 });
+    let mut env = Filter::new(None, Some("exec.env.GOROOT == '/x'")).unwrap();
+    assert!(!env.matches(&exec(), &Origin::default()));
+    assert_eq!(env.unmatched().absent, 1);
+    let mut mistyped = Filter::new(None, Some("process.uid > 'a'")).unwrap();
+    assert!(!mistyped.matches(&exec(), &Origin::default()));
+    assert_eq!(mistyped.unmatched(), Unmatched { absent: 0, mistyped: 1 });
+    let either = "ptrace.ret == 0 || process.uid == 1000";
+    assert!(passes(None, Some(either)), "the other side decides");
+}
+
+#[test]
+fn mistakes_are_found_before_the_first_event() {
+    assert_eq!(
+        refused("kind == 'exec' && proces.uid == 0"),
+        "no field `proces` in an event (column 19); did you mean `process`?"
+    );
+    assert_eq!(refused("process.pid == 1"), "no field `pid` in process (column 9); did you mean `tgid`?");
+    assert!(
+        refused("exec.zzzzzzzz == 1").contains("it has argc, args_changed"),
+        "{}",
+        refused("exec.zzzzzzzz == 1")
+    );
+    assert!(refused("ptrace.target.exee == ''").contains("did you mean `exe`"));
+    assert!(refused("control.couse == 'x'").contains("did you mean `cause`"));
+    assert!(refused("kind == ").starts_with("the expression is wrong at column"));
+    assert_eq!(
+        refused("process.uid"),
+        "the expression gives the field `process.uid`, not true or false; compare it with something"
+    );
+    assert!(refused("1 + 1").contains("a sum"));
+    assert!(refused("exec").contains("not true or false"));
+    let unknown = Filter::new(Some("exec,exce"), None).unwrap_err().to_string();
+    assert_eq!(unknown, "there is no kind `exce`; kinds are exec, fork, exit, prctl, ptrace, control");
+}
+
+#[test]
+fn names_of_macros_are_no_fields() {
+    assert!(Filter::new(None, Some("missing.exists(m, m.field == 'process.auid')")).is_ok());
+    assert!(refused("missing.exists(m, n.field == '')").contains("no field `n`"));
+}
+
+#[test]
+fn the_recorder_counts_what_it_leaves_out() {
+    let mut correlator = Correlator::new(crate::correlate::Config::default(), crate::correlate::host::NoHost);
+    let exit = Exit { code: Some(0), signal: None, core_dumped: false, lifetime_ns: None };
+    let mut events = vec![exec(), Event { payload: Payload::Exit(exit), ..exec() }];
+    let mut filter = Filter::new(Some("exec"), None).unwrap();
+    filter.retain(&mut events, &Origin::default(), &mut correlator);
+    assert_eq!(events, [exec()]);
+}

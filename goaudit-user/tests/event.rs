@@ -1,0 +1,229 @@
+//! Laws of the event: what is stored is what comes back, and every view of it is well-formed.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use goaudit_ebpf::units::Ktime;
+use goaudit_user::event::control::{Counters, Loss, Start, Stop};
+use goaudit_user::event::{
+    ArgsTrust, Capabilities, Control, Event, Exec, Exit, FileId, Fork, Missing, Namespaces, Payload, Prctl,
+    Process, Ptrace, Repeats, Source, Target, Text,
+};
+use goaudit_user::view::compact::{self, Style};
+use goaudit_user::view::{Origin, json};
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+
+fn text() -> impl Strategy<Value = Text> {
+    prop_oneof![vec(any::<u8>(), 0..20).prop_map(Text::from), any::<String>().prop_map(Text::from)]
+}
+
+fn process() -> impl Strategy<Value = Process> {
+    let ids = (
+        any::<[u32; 4]>(),
+        of(any::<u64>()),
+        of(any::<u32>()),
+        of(any::<u32>()),
+        of(any::<u32>()),
+        of(any::<u64>()),
+    );
+    let texts = (text(), of(text()), of(text()), of(text()), of(any::<String>()), any::<u64>());
+    (ids, texts).prop_map(
+        |((four, start, ppid, euid, session, exec), (comm, exe, cgroup, user, container, id))| {
+            let [tgid, tid, uid, gid] = four;
+            Process {
+                tgid,
+                tid,
+                start_ktime_ns: start,
+                ppid,
+                comm,
+                exe,
+                uid,
+                gid,
+                euid,
+                egid: euid,
+                auid: session,
+                session,
+                cgroup_id: id,
+                cgroup,
+                container_id: container,
+                pid_ns: ppid,
+                user,
+                exec_ktime_ns: exec,
+            }
+        },
+    )
+}
+
+fn exec() -> impl Strategy<Value = Exec> {
+    let lists = (vec(text(), 0..5), vec((text(), text()), 0..4), vec(text(), 0..3));
+    let options = (of(any::<u32>()), of(any::<u64>()), of(text()), of(text()), of(any::<bool>()));
+    let rest = (any::<i64>(), any::<bool>(), any::<[u64; 5]>(), any::<[u32; 8]>());
+    (lists, options, rest).prop_map(
+        |((argv, env, entry_argv), (count, bytes, path, name, args_changed), (ret, flag, sets, numbers))| {
+            let [effective, permitted, inheritable, bounding, ambient] = sets;
+            let [user, pid, mnt, net, uts, ipc, cgroup, tgid] = numbers;
+            Exec {
+                argv,
+                argc: count,
+                argv_bytes: bytes,
+                argv_complete: flag,
+                envc: count,
+                env,
+                cwd: path.clone(),
+                filename: name.clone(),
+                interpreter: path,
+                ret,
+                args_trust: if flag { ArgsTrust::Committed } else { ArgsTrust::UserRacy },
+                args_changed,
+                entry_argv,
+                at: !flag,
+                caller_tid: count,
+                capabilities: flag.then_some(Capabilities {
+                    effective,
+                    permitted,
+                    inheritable,
+                    bounding,
+                    ambient,
+                }),
+                namespaces: flag.then_some(Namespaces { user, pid, mnt, net, uts, ipc, cgroup, tgid }),
+                file: flag.then_some(FileId { inode: ambient, major: user, minor: pid }),
+                previous_exe: name,
+                env_bytes: bytes,
+                suid: count,
+            }
+        },
+    )
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    let counters = (vec(any::<u64>(), 0..4), vec((any::<String>(), any::<u64>()), 0..3), any::<u64>())
+        .prop_map(|(column, named, number)| Counters {
+            seen: column.clone(),
+            stored: column.clone(),
+            lost: named.clone(),
+            filtered: column,
+            undecodable: number,
+            not_run: number,
+            oddities: named,
+        });
+    prop_oneof![
+        exec().prop_map(|exec| Payload::Exec(Box::new(exec))),
+        (any::<[u32; 2]>(), of(any::<u64>()), of(any::<u32>()), any::<bool>()).prop_map(
+            |(ids, start, ns, thread)| {
+                let [child_tgid, child_tid] = ids;
+                let child_start_ktime_ns = start;
+                Payload::Fork(Fork {
+                    child_tgid,
+                    child_tid,
+                    child_start_ktime_ns,
+                    thread,
+                    child_ns_tid: ns,
+                    child_pid_ns: ns,
+                })
+            }
+        ),
+        (of(any::<u32>()), of(any::<u32>()), of(any::<u64>()), any::<bool>()).prop_map(
+            |(code, signal, lifetime_ns, core_dumped)| Payload::Exit(Exit {
+                code,
+                signal,
+                core_dumped,
+                lifetime_ns
+            })
+        ),
+        (
+            prop_oneof![0u64..90, any::<u64>()],
+            any::<[u64; 4]>(),
+            any::<i64>(),
+            of(any::<u64>()),
+            of((text(), text()))
+        )
+            .prop_map(|(option, args, ret, kept, renamed)| {
+                Payload::Prctl(Prctl { option, args, ret, old: kept, new: kept, renamed })
+            }),
+        (any::<[u64; 3]>(), any::<i32>(), any::<i64>(), of(text()), of(any::<String>())).prop_map(
+            |([request, addr, data], pid, ret, name, said)| {
+                let target = name.map(|name| Target { comm: Some(name), tgid: Some(1), ..Target::default() });
+                let (denied_by, denied_detail) = (said.clone(), said);
+                Payload::Ptrace(Box::new(Ptrace {
+                    request,
+                    pid,
+                    addr,
+                    data,
+                    ret,
+                    target,
+                    denied_by,
+                    denied_detail,
+                }))
+            }
+        ),
+        (any::<u32>(), any::<String>(), any::<u64>(), of(any::<(u64, u64)>())).prop_map(
+            |(cpu, cause, count, range)| {
+                Payload::Control(Box::new(Control::Loss(Loss { cpu, cause, count, range })))
+            }
+        ),
+        (counters, any::<String>(), vec(text(), 0..3)).prop_map(|(counters, reason, command)| {
+            Payload::Control(Box::new(if command.is_empty() {
+                Control::Stop(Stop { reason, counters })
+            } else {
+                Control::Start(Start { agent: reason, command, ..Start::default() })
+            }))
+        }),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let source =
+        (any::<u32>(), any::<[u64; 3]>(), of(any::<(u64, u64)>())).prop_map(|(cpu, numbers, repeats)| {
+            let [first, records, lost_before] = numbers;
+            let repeats = repeats.map(|(count, last)| Repeats { count, last: Ktime(last) });
+            Source { cpu, first, records, lost_before, repeats }
+        });
+    let missing = (any::<String>(), any::<String>()).prop_map(|(field, reason)| Missing::new(field, reason));
+    (any::<u64>(), of(source), of(process()), payload(), vec(missing, 0..3)).prop_map(
+        |(ktime, source, process, payload, missing)| Event {
+            ktime: Ktime(ktime),
+            source,
+            process,
+            payload,
+            missing,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_stored_comes_back(event in event()) {
+        let mut stored = Vec::new();
+        event.encode(&mut stored);
+        prop_assert_eq!(Event::decode(&stored).unwrap(), event);
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_or_another_event(event in event(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let mut stored = Vec::new();
+        event.encode(&mut stored);
+        let at = at.index(stored.len());
+        if let Some(byte) = stored.get_mut(at) {
+            *byte ^= flip;
+        }
+        let _ = Event::decode(&stored);
+        stored.truncate(at);
+        prop_assert!(Event::decode(&stored).is_err(), "a cut event is no event");
+    }
+
+    #[test]
+    fn every_view_is_one_well_formed_line(event in event(), offset in any::<i64>()) {
+        let origin = Origin { seq: 3, boot_id: "b", host: "h", machine: "x86_64", realtime_minus_boottime_ns: offset };
+        let mut line = Vec::new();
+        json::write(&mut line, &event, &origin);
+        prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let parsed: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        prop_assert!(parsed.is_object());
+        let mut line = Vec::new();
+        compact::write(&mut line, &event, &origin, Style::default());
+        let line = String::from_utf8(line).unwrap();
+        prop_assert!(line.ends_with('\n') && line.chars().filter(|char| char.is_control()).count() == 1, "{:?}", line);
+    }
+}

@@ -1,0 +1,69 @@
+//! One control event of each type.
+
+use goaudit_ebpf::units::Ktime;
+use goaudit_user::event::control::{ClockStep, Counters, Genesis, Host, Loss, Probe, Snapshot, Start, Stop};
+use goaudit_user::event::{Control, Event, Payload, Process};
+
+pub(crate) fn all() -> Vec<Event> {
+    let host = Host { name: "golden".into(), kernel: "6.12.1".into(), machine: "x86_64".into() };
+    let counters = Counters {
+        seen: vec![10, 5],
+        stored: vec![7, 5],
+        lost: vec![("ring_full".into(), 2)],
+        filtered: vec![1, 0],
+        undecodable: 0,
+        not_run: 3,
+        oddities: vec![("late_records".into(), 1)],
+    };
+    let running =
+        Process { tgid: 1, tid: 1, comm: "init".into(), start_ktime_ns: Some(10), ..Process::default() };
+    [
+        Control::Genesis(Genesis {
+            origin: "goaudit.example/golden".into(),
+            verification_key: "goaudit.example/golden+1234abcd+AQID".into(),
+            agent: "0.1.0".into(),
+            host: host.clone(),
+        }),
+        Control::Start(Start {
+            host: host.clone(),
+            agent: "0.1.0".into(),
+            clean: false,
+            torn: Some((17, "ab".repeat(32))),
+            command: vec!["goaudit".into(), "record".into()],
+            cpus: 2,
+            object_sha256: "cd".repeat(32),
+        }),
+        Control::Probe(Probe {
+            hook: "exec".into(),
+            program: "sched_process_exec".into(),
+            attach_point: "raw_tracepoint/sched_process_exec".into(),
+            attached: true,
+            reason: None,
+            not_seen: None,
+        }),
+        Control::Probe(Probe {
+            hook: "ptrace".into(),
+            program: "yama_ptrace_access_check".into(),
+            attach_point: "fexit/yama_ptrace_access_check".into(),
+            attached: false,
+            reason: Some("this kernel has no Yama".into()),
+            not_seen: Some("refusals by Yama".into()),
+        }),
+        Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
+        Control::Heartbeat(counters.clone()),
+        Control::Loss(Loss { cpu: 0, cause: "ring_full".into(), count: 2, range: Some((4, 5)) }),
+        Control::ClockStep(ClockStep { delta_ns: -3_600_000_000_000 }),
+        Control::Segment(host),
+        Control::Stop(Stop { reason: "signal".into(), counters }),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|(control, second)| Event {
+        ktime: Ktime(second * 1_000_000_000),
+        source: None,
+        process: None,
+        payload: Payload::Control(Box::new(control)),
+        missing: Vec::new(),
+    })
+    .collect()
+}

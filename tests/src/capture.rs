@@ -1,0 +1,324 @@
+//! Recording a hard case with goaudit, and what came of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::goaudit::{goaudit, program};
+use crate::logdir::LogDir;
+use crate::truth::{Truth, number};
+
+/// A finished recording of a case.
+#[derive(Debug)]
+pub struct Capture {
+    /// Holds log, truth and the case's files.
+    pub folder: LogDir,
+    /// What the case told.
+    pub truth: Truth,
+    /// Standard output of `record -o json`, byte for byte.
+    pub live: Vec<u8>,
+    /// The same, parsed.
+    pub events: Vec<Value>,
+    /// Standard error of `record`.
+    pub told: String,
+    /// Exit code of `record`.
+    pub code: Option<i32>,
+}
+
+/// Folder of the log in a [`LogDir`].
+fn log_of(folder: &LogDir) -> PathBuf {
+    folder.join("log")
+}
+
+/// The case as a command line, with its truth and files in the folder.
+///
+/// # Panics
+/// When the folder cannot be prepared.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its folder has failed")]
+pub fn case(folder: &LogDir, case: &[&str]) -> Vec<std::ffi::OsString> {
+    let files = folder.join("files");
+    std::fs::create_dir_all(&files).expect("a folder for the case");
+    // Cases become other users, who must get through.
+    for path in [folder.path(), &files] {
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, open).expect("permissions of the case's folder");
+    }
+    let mut words = vec![program("hardcase").into_os_string()];
+    words.extend(["--truth".into(), folder.join("truth").into(), "--dir".into(), files.into()]);
+    words.extend(case.iter().map(Into::into));
+    words
+}
+
+impl Capture {
+    /// Records one case: `goaudit record OPTIONS -- hardcase CASE`.
+    #[must_use]
+    pub fn of(words: &[&str]) -> Self {
+        Self::with(&[], words)
+    }
+
+    /// The same with more options of `record`.
+    ///
+    /// # Panics
+    /// When goaudit does not start, ends with another code than 0 or 4, or tells no JSON.
+    #[must_use]
+    pub fn with(options: &[&str], words: &[&str]) -> Self {
+        let folder = LogDir::new();
+        let command = case(&folder, words);
+        Self::command(folder, options, &command)
+    }
+
+    /// Records a command line.
+    ///
+    /// # Panics
+    /// As [`Capture::with`].
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its recording has failed")]
+    pub fn command(folder: LogDir, options: &[&str], command: &[std::ffi::OsString]) -> Self {
+        let mut record = goaudit();
+        record.arg("record").arg("-w").arg(log_of(&folder)).args(["-o", "json"]).args(options);
+        let output = record.arg("--").args(command).output().expect("goaudit starts");
+        Self::finish(folder, output)
+    }
+
+    /// Records everything on this host while `during` runs, then ends by SIGINT.
+    ///
+    /// # Panics
+    /// As [`Capture::with`].
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its recording has failed")]
+    pub fn host(options: &[&str], words: &[&str]) -> Self {
+        let folder = LogDir::new();
+        let command = case(&folder, words);
+        let agent = Agent::start(&log_of(&folder), options);
+        let (program, arguments) = command.split_first().expect("a program");
+        let status = Command::new(program).args(arguments).status().expect("the case starts");
+        assert!(status.success(), "the case ended with {status}");
+        let output = agent.interrupt();
+        Self::finish(folder, output)
+    }
+
+    fn finish(folder: LogDir, output: Output) -> Self {
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 4)), "record ended with {} and told:\n{told}", output.status);
+        let truth = Truth::read(&folder.join("truth"));
+        let events = lines(&output.stdout);
+        Self { folder, truth, live: output.stdout, events, told, code }
+    }
+
+    /// Folder of the log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        log_of(&self.folder)
+    }
+
+    /// Events of a kind, in order.
+    pub fn kind<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+        let kind = Value::from(kind);
+        self.events.iter().filter(move |event| event.get("kind") == Some(&kind))
+    }
+
+    /// Events of a kind by one process.
+    pub fn by<'a>(&'a self, kind: &str, pid: u64) -> impl Iterator<Item = &'a Value> + use<'a> {
+        self.kind(kind)
+            .filter(move |event| event.pointer("/process/tgid").map(|tgid| tgid == pid) == Some(true))
+    }
+
+    /// Control events of a type.
+    pub fn control<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> + use<'a> {
+        self.kind("control")
+            .filter_map(|event| event.get("control"))
+            .filter(move |control| control.get("type").and_then(Value::as_str) == Some(kind))
+    }
+
+    /// Whether the kernel's ptrace checks were observed: the log itself says which programs were attached.
+    #[must_use]
+    pub fn sees_checks(&self) -> bool {
+        self.control("probe").any(|probe| {
+            probe.get("hook").and_then(Value::as_str) == Some("ptrace")
+                && probe.get("attached") == Some(&Value::Bool(true))
+                && probe
+                    .get("attach_point")
+                    .and_then(Value::as_str)
+                    .is_some_and(|point| point.contains("ptrace_may_access"))
+        })
+    }
+
+    /// Checks what every recording without loss promises: code 0, nothing lost, the log verifies, and replay
+    /// is what was shown live.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn assert_sound(&self) {
+        assert_eq!(self.code, Some(0), "record told:\n{}", self.told);
+        let verified = verify(&self.log(), &[]);
+        assert_eq!(verified.get("verdict").and_then(Value::as_str), Some("ok"), "{verified}");
+        assert_eq!(number(&verified, "lost"), 0, "{verified}");
+        let replayed = replay(&self.log(), &[]);
+        assert!(
+            replayed == self.live,
+            "replay differs from live: {}",
+            first_difference(&self.live, &replayed)
+        );
+    }
+}
+
+/// A recording agent that runs.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    told: Option<std::thread::JoinHandle<Vec<u8>>>,
+    shown: Option<std::thread::JoinHandle<Vec<u8>>>,
+}
+
+impl Agent {
+    /// Starts `goaudit record -w LOG -o json OPTIONS` and waits until it records.
+    ///
+    /// # Panics
+    /// When it ends before.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
+    pub fn start(log: &Path, options: &[&str]) -> Self {
+        let mut command = goaudit();
+        command.arg("record").arg("-w").arg(log).args(["-o", "json"]).args(options);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("goaudit starts");
+        // Both pipes are read all the time, or a full one would stand in the way.
+        let stdout = child.stdout.take().expect("piped");
+        let shown = std::thread::spawn(move || all(stdout));
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut before = String::new();
+        loop {
+            let start = before.len();
+            let len = stderr.read_line(&mut before).expect("goaudit tells UTF-8");
+            assert!(len > 0, "record ended before it recorded; it told:\n{before}");
+            if before.get(start..).is_some_and(|line| line.contains("recording into")) {
+                break;
+            }
+        }
+        let told = std::thread::spawn(move || [before.into_bytes(), all(stderr)].concat());
+        Self { child, told: Some(told), shown: Some(shown) }
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Ends it with Ctrl-C and waits.
+    #[must_use]
+    pub fn interrupt(self) -> Output {
+        self.end(Signal::INT)
+    }
+
+    /// Ends it with a signal and waits.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
+    pub fn end(mut self, signal: Signal) -> Output {
+        kill_process(self.pid(), signal).expect("the agent runs");
+        let status = self.child.wait().expect("the agent is our child");
+        let joined = |thread: &mut Option<std::thread::JoinHandle<Vec<u8>>>| {
+            thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        };
+        Output { status, stdout: joined(&mut self.shown), stderr: joined(&mut self.told) }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // A test that panicked must not leave an agent behind. One that has ended cannot be killed.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn all(mut from: impl std::io::Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).ok();
+    bytes
+}
+
+/// JSON lines, parsed.
+///
+/// # Panics
+/// When a line is no JSON object of the promised schema.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a line that is no JSON is a failure")]
+pub fn lines(output: &[u8]) -> Vec<Value> {
+    output
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let event: Value = serde_json::from_slice(line).expect("a line of JSON");
+            assert_eq!(event.get("schema").and_then(Value::as_str), Some("goaudit.event/1"), "{event}");
+            event
+        })
+        .collect()
+}
+
+/// Standard output of `goaudit replay LOG -o json OPTIONS`, which must succeed.
+///
+/// # Panics
+/// When it does not.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its replay has failed")]
+pub fn replay(log: &Path, options: &[&str]) -> Vec<u8> {
+    let output =
+        goaudit().arg("replay").arg(log).args(["-o", "json"]).args(options).output().expect("goaudit starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "replay ended with {} and told:\n{told}", output.status);
+    output.stdout
+}
+
+/// What `goaudit verify LOG --json OPTIONS` says; its exit code under `code`.
+///
+/// # Panics
+/// When it tells no JSON.
+#[must_use]
+#[expect(clippy::panic, clippy::expect_used, reason = "a test without its verdict has failed")]
+pub fn verify(log: &Path, options: &[&str]) -> Value {
+    let output =
+        goaudit().arg("verify").arg(log).arg("--json").args(options).output().expect("goaudit starts");
+    let mut verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+        panic!(
+            "verify ended with {} and told no JSON ({error}):\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
+    if let Some(verdict) = verdict.as_object_mut() {
+        verdict.insert("code".to_owned(), output.status.code().into());
+    }
+    verdict
+}
+
+/// Where two outputs part, for messages.
+#[must_use]
+pub fn first_difference(a: &[u8], b: &[u8]) -> String {
+    let (mut left, mut right) = (a.split(|byte| *byte == b'\n'), b.split(|byte| *byte == b'\n'));
+    let mut line = 1;
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return "nowhere".to_owned(),
+            (one, other) if one == other => line += 1,
+            (one, other) => {
+                let show = |line: Option<&[u8]>| {
+                    line.map_or_else(
+                        || "(the end)".to_owned(),
+                        |line| String::from_utf8_lossy(line.get(..2000).unwrap_or(line)).into_owned(),
+                    )
+                };
+                return format!("line {line}:\n  {}\n  {}", show(one), show(other));
+            }
+        }
+    }
+}
