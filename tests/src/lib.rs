@@ -14,6 +14,7 @@ pub mod ability;
 pub mod capture;
 pub mod child;
 pub mod compare;
+pub mod go_fixture;
 pub mod goaudit;
 pub mod hardcase;
 pub mod logdir;

@@ -70,7 +70,8 @@ struct Build<'a> {
     race: bool,
     cgo: bool,
     table_format: crate::golang::Format,
-    build_id: Option<String>,
+    #[serde(rename = "build_id")]
+    identity: Option<String>,
     main_package: Option<&'a str>,
 }
 
@@ -137,7 +138,7 @@ fn build_of<'a>(program: &'a Program<'_>) -> Build<'a> {
         race: program.is_race(),
         cgo: program.is_cgo(),
         table_format: program.table().format(),
-        build_id: program.build_id(),
+        identity: program.build_id(),
         main_package: program.build().and_then(|build| build.main_package.as_deref()),
     }
 }
