@@ -216,19 +216,29 @@ impl Agent {
         self.end(Signal::INT)
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
+    pub fn wait(mut self) -> Output {
+        let status = self.child.wait().expect("the agent is our child");
+        let joined = |thread: &mut Option<std::thread::JoinHandle<Vec<u8>>>| {
+            thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+        };
+        Output { status, stdout: joined(&mut self.shown), stderr: joined(&mut self.told) }
+    }
+
     /// Ends it with a signal and waits.
     ///
     /// # Panics
     /// When it cannot be waited for.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
-    pub fn end(mut self, signal: Signal) -> Output {
+    pub fn end(self, signal: Signal) -> Output {
         kill_process(self.pid(), signal).expect("the agent runs");
-        let status = self.child.wait().expect("the agent is our child");
-        let joined = |thread: &mut Option<std::thread::JoinHandle<Vec<u8>>>| {
-            thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
-        };
-        Output { status, stdout: joined(&mut self.shown), stderr: joined(&mut self.told) }
+        self.wait()
     }
 }
 
@@ -321,4 +331,42 @@ pub fn first_difference(a: &[u8], b: &[u8]) -> String {
             }
         }
     }
+}
+
+/// Waits until something holds; gives up after a minute, which no test comes near unless something is broken.
+///
+/// # Panics
+/// When it gives up.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(holds(), "waited a minute for: {what}");
+}
+
+/// How many lines of a truth file contain a text, while the case runs.
+#[must_use]
+pub fn told_so_far(folder: &LogDir, text: &str) -> usize {
+    let truth = std::fs::read(folder.join("truth")).unwrap_or_default();
+    String::from_utf8_lossy(&truth).lines().filter(|line| line.contains(text)).count()
+}
+
+/// The segments of a log, in order.
+///
+/// # Panics
+/// When the log cannot be listed.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its log has failed")]
+pub fn segments(log: &Path) -> Vec<PathBuf> {
+    let mut segments: Vec<PathBuf> = std::fs::read_dir(log)
+        .expect("the log's folder")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "gal"))
+        .collect();
+    segments.sort();
+    segments
 }

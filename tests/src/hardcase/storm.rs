@@ -20,9 +20,11 @@ pub(super) fn one(case: &Case) -> anyhow::Result<i32> {
     Ok(0)
 }
 
-/// `prctl-storm-alternating N`: N calls of each of two kinds, in turn: no two neighbours are alike.
+/// `prctl-storm-alternating N [FOLDER]`: N calls of each of two kinds, in turn: no two neighbours are alike. With
+/// a folder it begins when `go` is in there, and ends when `end` is: a test can stop the recorder in between.
 pub(super) fn alternating(case: &Case) -> anyhow::Result<i32> {
     let count = case.number(0, 50_000)?;
+    appears(case, "go");
     for _ in 0..count {
         for (option, expected) in OPTIONS {
             let ret = call::prctl(option, [0; 4]);
@@ -32,7 +34,17 @@ pub(super) fn alternating(case: &Case) -> anyhow::Result<i32> {
     for (option, expected) in OPTIONS {
         told(option, expected, count)?;
     }
+    appears(case, "end");
     Ok(0)
+}
+
+/// Waits for a file in the folder that the second argument names, if any.
+fn appears(case: &Case, name: &str) {
+    if let Some(folder) = case.arguments.get(1) {
+        while !std::path::Path::new(folder).join(name).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
 }
 
 /// `prctl-storm-two N`: two processes at once, N identical calls each, of different kinds.

@@ -1,0 +1,123 @@
+//! The command line on any machine, without root: usage, what is no log, results to standard output.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::process::Output;
+
+use goaudit_tests::goaudit::goaudit;
+use goaudit_tests::logdir::LogDir;
+
+fn run(arguments: &[&str]) -> (Output, String) {
+    let output = goaudit().args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!told.contains("panicked"), "{arguments:?}: {told}");
+    (output, told)
+}
+
+#[test]
+fn usage_errors_end_with_2_and_name_the_mistake() {
+    for (arguments, named) in [
+        (&["no-such-command"][..], "no-such-command"),
+        (&["record", "--no-such-flag"], "--no-such-flag"),
+        (&["record", "--for", "soon"], "soon"),
+        (&["record", "--ring", "1000"], "1000"),
+        (&["record", "--ring", "12parsecs"], "parsecs"),
+        (&["record", "--only", "exce"], "exce"),
+        (&["record", "--where", "kind =="], "--where"),
+        (&["record", "--where", "no_such_field == 1"], "no_such_field"),
+        (&["record", "--where", "seq == 1"], "seq"),
+        (&["record", "-o", "xml"], "xml"),
+        (&["replay"], "DIRECTORY"),
+        (&["verify"], "DIRECTORY"),
+        (&["verify", "/nowhere", "--log-key", "not a key"], "not a key"),
+        (&["completions", "no-such-shell"], "no-such-shell"),
+    ] {
+        let (output, told) = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(named), "{arguments:?} does not name {named}: {told}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
+    }
+}
+
+#[test]
+fn help_and_version_are_results() {
+    for arguments in [&["--help"][..], &["--version"], &["record", "--help"], &["help", "verify"]] {
+        let (output, told) = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
+        assert!(!output.stdout.is_empty() && told.is_empty(), "{arguments:?}: {told}");
+    }
+}
+
+#[test]
+fn derived_documents_are_printed() {
+    let (output, told) = run(&["schema"]);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema.pointer("/properties/schema/const").and_then(|name| name.as_str()), Some("goaudit.event/1"));
+    for arguments in [&["man"][..], &["man", "record"], &["completions", "bash"], &["completions", "zsh"], &["completions", "fish"]] {
+        let (output, told) = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
+        assert!(!output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_a_normal_end() {
+    for arguments in [&["schema"][..], &["demo", "-o", "json"]] {
+        let mut child = goaudit().args(arguments).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let code = child.wait().unwrap().code();
+        assert_eq!(code, Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_no_log_is_said_to_be_none() {
+    let folder = LogDir::new();
+    let make = |name: &str, files: &[(&str, &[u8])]| {
+        let path = folder.join(name);
+        std::fs::create_dir(&path).unwrap();
+        for (file, content) in files {
+            std::fs::write(path.join(file), content).unwrap();
+        }
+        path
+    };
+    const SEGMENT: &str = "seg-00000000000000000000.gal";
+    std::fs::write(folder.join("a-file"), "no folder").unwrap();
+    let random: Vec<u8> = (0..5000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for path in [
+        folder.join("nothing-here"),
+        folder.join("a-file"),
+        make("empty", &[]),
+        make("foreign", &[("notes.txt", b"hello"), ("seg-x.gal", b"hello")]),
+        make("empty-segment", &[(SEGMENT, b"")]),
+        make("zeroes", &[(SEGMENT, &[0; 4096])]),
+        make("text", &[(SEGMENT, b"{\"schema\":\"goaudit.event/1\"}\n")]),
+        make("random", &[(SEGMENT, &random)]),
+    ] {
+        for command in ["verify", "replay"] {
+            let (output, told) = run(&[command, path.to_str().unwrap()]);
+            let code = output.status.code();
+            assert!(matches!(code, Some(1 | 3)), "{command} {}: {code:?} {told}", path.display());
+            let all = format!("{told}{}", String::from_utf8_lossy(&output.stdout));
+            assert!(all.contains(path.to_str().unwrap()), "{command} does not name {}: {all}", path.display());
+            if command == "replay" {
+                assert!(output.stdout.is_empty(), "replay showed something of {}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_demo_plays_events_and_a_verdict() {
+    let (output, told) = run(&["demo", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let kinds: std::collections::BTreeSet<String> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| Some(serde_json::from_str::<serde_json::Value>(line).ok()?.get("kind")?.as_str()?.to_owned()))
+        .collect();
+    for kind in ["exec", "fork", "exit", "prctl", "ptrace", "control"] {
+        assert!(kinds.contains(kind), "no {kind} in the demo: {kinds:?}");
+    }
+    assert!(told.contains("OK"), "no verdict: {told}");
+}
