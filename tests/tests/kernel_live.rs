@@ -26,7 +26,9 @@ use goaudit_ebpf::hook::fork::{self, Fork};
 use goaudit_ebpf::hook::prctl::{self, Change, Prctl};
 use goaudit_ebpf::hook::ptrace::{self, Ptrace};
 use goaudit_ebpf::wire::{Header, Kind, Section, Text, text};
-use goaudit_user::kernel::{Config, Counters, Hook, KernelError, Session, features, offsets, verify_programs};
+use goaudit_user::kernel::{
+    Config, Counters, Hook, KernelError, Session, features, offsets, verify_programs,
+};
 use zerocopy::FromBytes;
 
 const ROLE: &str = "GOAUDIT_LIVE_ROLE";
@@ -265,7 +267,9 @@ fn fixture(role: &str) {
             unsafe { libc::syscall(libc::SYS_exit, 5) };
         }
         "thread_exec" => {
-            std::thread::spawn(|| panic!("{}", Command::new("/bin/true").arg("from a thread").exec())).join().ok();
+            std::thread::spawn(|| panic!("{}", Command::new("/bin/true").arg("from a thread").exec()))
+                .join()
+                .ok();
         }
         "crash" => {
             // SAFETY: ends this process.
@@ -382,9 +386,12 @@ fn successful_execs_are_whole() {
     assert_eq!(of(pids[1]).argv(), [b"/bin/true".to_vec(), long, b"after".to_vec()]);
     let many = of(pids[2]).argv();
     assert_eq!(many.len(), 16);
-    assert!(many.iter().skip(1).zip(0..).all(|(arg, i)| {
-        *arg == format!("{i}{}", "y".repeat(104_000)).into_bytes()
-    }));
+    assert!(
+        many.iter()
+            .skip(1)
+            .zip(0..)
+            .all(|(arg, i)| { *arg == format!("{i}{}", "y".repeat(104_000)).into_bytes() })
+    );
 
     let script_exec = of(pids[3]);
     assert_eq!(script_exec.text(Section::Interp), "/bin/sh");
@@ -490,8 +497,10 @@ fn prctl_tells_old_and_new() {
         assert_eq!((call.ret, change.old, change.new), (0, old, new), "prctl {option}");
         assert_eq!(call.header.flags, prctl::flags::CHANGE | prctl::flags::OLD | prctl::flags::NEW);
     };
-    let (renamed, change) =
-        calls.iter().find(|(call, _)| call.args[0] == 15 && call.header.comm.starts_with(b"renamed\0")).unwrap();
+    let (renamed, change) = calls
+        .iter()
+        .find(|(call, _)| call.args[0] == 15 && call.header.comm.starts_with(b"renamed\0"))
+        .unwrap();
     assert_eq!(renamed.ret, 0);
     assert!(!change.unwrap().old_comm.starts_with(b"renamed\0"));
     let (read, change) = find(3, None);
