@@ -139,6 +139,60 @@ pub fn build_object(
     if !output.status.success() {
         return Err(format!("the eBPF build failed:\n{}", String::from_utf8_lossy(&output.stderr)));
     }
-    let object = target_dir.join("bpfel-unknown-none/release/goaudit-ebpf");
-    if object.exists() { Ok(object) } else { Err(format!("the eBPF build made no {}", object.display())) }
+    let linked = target_dir.join("bpfel-unknown-none/release/goaudit-ebpf");
+    let bytes =
+        fs::read(&linked).map_err(|error| format!("the eBPF build made no {}: {error}", linked.display()))?;
+    let bytes = without_debug_sections(&bytes)
+        .ok_or_else(|| format!("the eBPF build made something else than ELF64: {}", linked.display()))?;
+    let object = target_dir.join(format!("{arch}.bpf.o"));
+    fs::write(&object, bytes).map_err(|error| format!("{}: {error}", object.display()))?;
+    Ok(object)
+}
+
+/// The object without DWARF, which is four fifths of it and which nobody reads: BTF, made from it, stays.
+/// Sections keep their numbers; the removed ones become empty.
+fn without_debug_sections(object: &[u8]) -> Option<Vec<u8>> {
+    const HEADER: usize = 64;
+    const NULL: u64 = 0;
+    const NO_BITS: u64 = 8;
+    let number = |bytes: &[u8], at: usize, len: usize| -> Option<u64> {
+        let mut number = [0; 8];
+        number.get_mut(..len)?.copy_from_slice(bytes.get(at..at + len)?);
+        Some(u64::from_le_bytes(number))
+    };
+    if object.get(..6)? != b"\x7fELF\x02\x01" {
+        return None;
+    }
+    let table = usize::try_from(number(object, 0x28, 8)?).ok()?;
+    let count = usize::try_from(number(object, 0x3c, 2)?).ok()?;
+    let names_index = usize::try_from(number(object, 0x3e, 2)?).ok()?;
+    let mut sections = Vec::new();
+    for index in 0..count {
+        sections.push(object.get(table + index * HEADER..table + (index + 1) * HEADER)?.to_vec());
+    }
+    let names_at = usize::try_from(number(sections.get(names_index)?, 0x18, 8)?).ok()?;
+
+    let mut stripped = object.get(..HEADER)?.to_vec();
+    for section in &mut sections {
+        let name_at = names_at + usize::try_from(number(section, 0, 4)?).ok()?;
+        let name = object.get(name_at..)?.split(|byte| *byte == 0).next()?;
+        let kind = number(section, 4, 4)?;
+        if name.starts_with(b".debug") || name.starts_with(b".rel.debug") {
+            section.fill(0);
+        } else if kind != NULL && kind != NO_BITS {
+            let start = usize::try_from(number(section, 0x18, 8)?).ok()?;
+            let len = usize::try_from(number(section, 0x20, 8)?).ok()?;
+            stripped.resize(stripped.len().next_multiple_of(8), 0);
+            let moved = (stripped.len() as u64).to_le_bytes();
+            section.get_mut(0x18..0x20)?.copy_from_slice(&moved);
+            stripped.extend_from_slice(object.get(start..start.checked_add(len)?)?);
+        }
+    }
+    stripped.resize(stripped.len().next_multiple_of(8), 0);
+    let table = (stripped.len() as u64).to_le_bytes();
+    stripped.get_mut(0x28..0x30)?.copy_from_slice(&table);
+    for section in &sections {
+        stripped.extend_from_slice(section);
+    }
+    Some(stripped)
 }

@@ -68,6 +68,8 @@ pub(crate) enum Class {
     Urgent,
     /// The reader is woken for every so many of them.
     Normal,
+    /// A piece of a record that is urgent and follows at once.
+    Piece,
     /// As normal, but gives way when three quarters of the ring are in use.
     Flood,
 }
@@ -167,6 +169,9 @@ pub(crate) fn release(index: u32) {
 /// record by itself; one that sleeps is woken once, because waking is dearer than all the rest.
 #[inline(always)]
 fn wake_flag(state: *mut CpuState, class: Class) -> u64 {
+    if class == Class::Piece {
+        return u64::from(BPF_RB_NO_WAKEUP);
+    }
     // SAFETY: `state` is this CPU's map value; `reader` is shared with user space, a stale value costs one
     // wake-up more or less (the reader's sleep is bounded).
     unsafe {

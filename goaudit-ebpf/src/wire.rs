@@ -179,10 +179,11 @@ pub struct Text {
 const _: () = assert!(size_of::<Text>() == 120);
 
 /// Longest piece of a [`Text`]: with its head it fits the per-CPU scratch (32 KiB limit of a per-CPU value).
-pub const TEXT_MAX: usize = 16 * 1024;
+pub const TEXT_MAX: usize = 24 * 1024;
 
-/// Longest `ArgsEnv` that is sent whole; more than the kernel's default limit for argv and env together.
-pub const ARGS_ENV_MAX: usize = 4 * 1024 * 1024;
+/// Longest `ArgsEnv` that is sent whole; 3 MiB, more than the kernel's
+/// default limit for argv and env together (2 MiB; 6 MiB at most, with a larger stack limit).
+pub const ARGS_ENV_MAX: usize = 128 * TEXT_MAX;
 
 /// Why a record that was seen is not on the ring. Index into [`CpuState::lost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

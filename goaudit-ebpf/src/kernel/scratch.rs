@@ -22,6 +22,9 @@ pub(crate) struct Scratch {
     /// How far a loop has come. Kept in memory, not in a register: the verifier forgets what it knew of the
     /// value, so that every round of a loop looks alike to it and is verified once.
     cursor: u64,
+    /// Number of the system call, in memory for the same reason.
+    pub(crate) number: u32,
+    reserved: u32,
     /// Head of a piece; its bytes follow in `data`.
     pub(crate) text: Text,
     /// Bytes of the piece, and room to read a whole string behind any position in it.

@@ -6,8 +6,6 @@ use super::scratch::{STRING_MAX, Scratch, cursor, set_cursor};
 use super::{Class, emit, read};
 use crate::wire::{ARGS_ENV_MAX, Header, Kind, Section, TEXT_MAX, Text, text};
 
-/// Longest piece as an integer of the verifier's arithmetic.
-const PIECE: u64 = TEXT_MAX as u64;
 /// Most pieces of one value.
 const PIECES: u32 = (ARGS_ENV_MAX / TEXT_MAX) as u32;
 /// Bytes of a piece's head.
@@ -57,10 +55,8 @@ pub(crate) unsafe fn send(
         {
             (*text).len = len as u32;
         }
-        // A full piece is a sixteenth of a mebibyte-sized ring: a sleeping reader is woken for it.
-        let class = if len == PIECE { Class::Urgent } else { Class::Normal };
         let record = text.cast::<Header>();
-        emit(record, HEAD + read::bound::<{ TEXT_MAX as i32 }>(len), class);
+        emit(record, HEAD + read::bound::<{ TEXT_MAX as i32 }>(len), Class::Piece);
     }
 }
 

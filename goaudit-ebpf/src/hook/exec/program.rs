@@ -43,7 +43,7 @@ fn entry_argument(ctx: &TracePointContext, index: usize) -> u64 {
 
 #[tracepoint]
 fn exec_enter(ctx: TracePointContext) -> u32 {
-    if is_execveat(&ctx) {
+    if number(&ctx) == setting!(numbers.execveat) {
         remember(entry_argument(&ctx, 2), flags::EXECVEAT);
     } else {
         remember(entry_argument(&ctx, 1), 0);
@@ -51,12 +51,11 @@ fn exec_enter(ctx: TracePointContext) -> u32 {
     0
 }
 
-/// Which of the two calls this is: one program serves both, so that it is verified once.
+/// Number of the system call: one program serves both calls, so that it is verified once.
 #[inline(always)]
-fn is_execveat(ctx: &TracePointContext) -> bool {
+fn number(ctx: &TracePointContext) -> u32 {
     // SAFETY: the verifier checks context accesses; the number is at byte 8.
-    let number = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u32>().add(2)) };
-    number == setting!(numbers.execveat)
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u32>().add(2)) }
 }
 
 #[inline(always)]
@@ -311,7 +310,7 @@ fn exit_result(ctx: &TracePointContext) -> i64 {
 fn exec_exit(ctx: TracePointContext) -> u32 {
     let ret = exit_result(&ctx);
     if ret < 0 {
-        failed(ret, registers::current(), if is_execveat(&ctx) { flags::EXECVEAT } else { 0 });
+        failed(ret, registers::current(), number(&ctx));
     }
     0
 }
@@ -319,22 +318,18 @@ fn exec_exit(ctx: TracePointContext) -> u32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn exec_exit_raw(ctx: RawTracePointContext) -> i32 {
     let number = registers::number(&ctx);
-    let call = if number == setting!(numbers.execve) {
-        0
-    } else if number == setting!(numbers.execveat) {
-        flags::EXECVEAT
-    } else {
+    if number != setting!(numbers.execve) && number != setting!(numbers.execveat) {
         return 0;
-    };
+    }
     let ret: i64 = ctx.arg(1);
     if ret < 0 && !registers::is_compat() {
-        failed(ret, ctx.arg(0), call);
+        failed(ret, ctx.arg(0), number);
     }
     0
 }
 
 #[inline(always)]
-fn failed(ret: i64, regs: u64, call: u16) {
+fn failed(ret: i64, regs: u64, number: u32) {
     let (tgid, tid) = task::current_ids();
     if !scope::contains(tgid) {
         return;
@@ -343,7 +338,7 @@ fn failed(ret: i64, regs: u64, call: u16) {
     match Claimed::take() {
         Some(claimed) => {
             // SAFETY: the buffer is claimed.
-            unsafe { send_failed(claimed.scratch, ret, regs, call, tid) };
+            unsafe { send_failed(claimed.scratch, ret, regs, number, tid) };
             claimed.release();
         }
         None => lose_unbuilt(Lost::Reentered),
@@ -353,11 +348,12 @@ fn failed(ret: i64, regs: u64, call: u16) {
 /// # Safety
 /// `scratch` is claimed.
 #[inline(always)]
-unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, call: u16, tid: u32) {
+unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, number: u32, tid: u32) {
     // SAFETY: by contract.
     unsafe {
         let exec = &raw mut (*scratch).exec;
-        task::fill(&raw mut (*exec).header, Kind::Exec, flags::FAILED | call);
+        task::fill(&raw mut (*exec).header, Kind::Exec, flags::FAILED);
+        read::put(&raw mut (*scratch).number, number);
         text::begin(scratch);
         read::put(&raw mut (*exec).ret, ret);
         read::put(&raw mut (*exec).old_tid, tid);
@@ -374,8 +370,11 @@ unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, call: u16, tid
             absent |= missing::CWD;
         }
         if let Some(arguments) = registers::arguments(regs) {
-            // Taken from memory, so that the verifier does not follow both calls separately from here on.
-            let at = core::ptr::read_volatile(&raw const (*exec).header.flags) & flags::EXECVEAT != 0;
+            // From memory, so that the verifier does not follow both calls separately from the start.
+            let at = core::ptr::read_volatile(&raw const (*scratch).number) == setting!(numbers.execveat);
+            if at {
+                (*exec).header.flags |= flags::EXECVEAT;
+            }
             let (filename, argv) =
                 if at { (arguments[1], arguments[2]) } else { (arguments[0], arguments[1]) };
             text::send_user_string(scratch, Section::UserFilename, filename);
