@@ -32,13 +32,14 @@ pub struct Cursor {
     reader: Reader,
     host: Host,
     boot_id: String,
+    begun: bool,
 }
 
 impl Cursor {
     /// Opens a log where `options` say.
     pub fn open(directory: &Path, options: ReadOptions) -> Result<Self, ReplayError> {
         let reader = Reader::open(directory, options)?;
-        Ok(Self { reader, host: Host::default(), boot_id: String::new() })
+        Ok(Self { reader, host: Host::default(), boot_id: String::new(), begun: false })
     }
 
     /// Hands the next batch's events to `each`; false at the (present) end of the log.
@@ -49,6 +50,13 @@ impl Cursor {
         let Some(batch) = self.reader.next_batch().map_err(ReplayError::from)? else { return Ok(false) };
         let info = batch.meta();
         self.boot_id = uuid(info.boot_id);
+        if !std::mem::replace(&mut self.begun, true) {
+            // A run begins by telling the host: only who begins in its middle has to look back.
+            let told = batch.events().next().and_then(|stored| Event::decode(stored).ok());
+            if told.as_ref().and_then(host_of).is_none() {
+                self.host = self.host_before(info.first_seq)?;
+            }
+        }
         for (seq, stored) in (info.first_seq..).zip(batch.events()) {
             let event = Event::decode(stored).map_err(|source| ReplayError::Event { seq, source })?;
             if let Some(host) = host_of(&event) {
@@ -64,6 +72,29 @@ impl Cursor {
             each(&event, &origin)?;
         }
         Ok(true)
+    }
+
+    /// The host as told in the current segment before an event: reading may begin in its middle.
+    fn host_before(&self, first_seq: u64) -> Result<Host, ReplayError> {
+        let mut host = Host::default();
+        let (Some(path), Some(segment)) = (self.reader.segment_path(), self.reader.segment()) else {
+            return Ok(host);
+        };
+        if segment.first_seq >= first_seq {
+            return Ok(host);
+        }
+        let mut earlier = Reader::open_files(&[path.to_owned()], ReadOptions::default())?;
+        while let Some(batch) = earlier.next_batch()?
+            && batch.meta().first_seq < first_seq
+        {
+            for (seq, stored) in (batch.meta().first_seq..).zip(batch.events()) {
+                let event = Event::decode(stored).map_err(|source| ReplayError::Event { seq, source })?;
+                if let Some(told) = host_of(&event) {
+                    host.clone_from(told);
+                }
+            }
+        }
+        Ok(host)
     }
 
     /// Where a torn or half-written tail begins, if reading ended at one.

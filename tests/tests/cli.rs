@@ -22,7 +22,7 @@ fn usage_errors_end_with_2_and_name_the_mistake() {
         (&["record", "--ring", "1000"], "1000"),
         (&["record", "--ring", "12parsecs"], "parsecs"),
         (&["record", "--only", "exce"], "exce"),
-        (&["record", "--where", "kind =="], "--where"),
+        (&["record", "--where", "kind =="], "expression"),
         (&["record", "--where", "no_such_field == 1"], "no_such_field"),
         (&["record", "--where", "seq == 1"], "seq"),
         (&["record", "-o", "xml"], "xml"),

@@ -35,11 +35,11 @@ fn what_the_ring_cannot_hold_is_counted_exactly() {
     let words = case(&folder, &["prctl-storm-alternating", &count.to_string(), files.to_str().unwrap()]);
     let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
     let agent = Agent::start(&log, &[&["--ring", "64KiB", "--"], words.as_slice()].concat());
-    until("the case runs", || told_so_far(&folder, "executed") == 1);
+    until("the case runs", || told_so_far(&folder, "\"call\":\"executed\"") == 1);
     // A reader that does not read, so that the small ring must overflow.
     kill_process(agent.pid(), Signal::STOP).unwrap();
     std::fs::write(files.join("go"), "").unwrap();
-    until("the storm is over", || told_so_far(&folder, "storm") == 2);
+    until("the storm is over", || told_so_far(&folder, "\"call\":\"storm\"") == 2);
     kill_process(agent.pid(), Signal::CONT).unwrap();
     std::fs::write(files.join("end"), "").unwrap();
     let output = agent.wait();

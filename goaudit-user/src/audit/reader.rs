@@ -251,6 +251,11 @@ impl Reader {
         self.current.as_ref().map(|current| &current.header)
     }
 
+    /// File that the last batch came from.
+    pub fn segment_path(&self) -> Option<&Path> {
+        self.current.as_ref().map(|current| current.path.as_path())
+    }
+
     /// Leaves out the segments that end before `seq`, as their headers tell.
     fn skip_segments(&mut self, seq: Seq) {
         while let Some((_, second)) = self.waiting.get(1) {

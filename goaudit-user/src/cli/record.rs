@@ -84,6 +84,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let format = if args.quiet { Format::None } else { Format::or_default(args.view.output) };
+    // From here on Ctrl-C is a normal end, also while programs are being loaded.
+    let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut recorder = Recorder::prepare(config(args, format)?).context("cannot record")?;
     report(recorder.reports());
     let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
@@ -94,7 +96,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let running = recorder.run().context("cannot record")?;
     let ended = Arc::new(AtomicBool::new(false));
     let watcher = watch(args, format, first_seq, &ended)?;
-    let (reason, status) = wait(args, child, &running)?;
+    let (reason, status) = wait(args, child, &running, &mut signals)?;
     let summary = running.stop(reason).context("recording ended early");
     ended.store(true, Ordering::Release);
     let watched = watcher.map(std::thread::JoinHandle::join);
@@ -241,12 +243,10 @@ fn wait(
     args: &Args,
     mut child: Option<Child>,
     running: &Running,
+    signals: &mut Signals,
 ) -> anyhow::Result<(&'static str, Option<i32>)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let Signals { runtime, interrupt, terminate } = signals;
     runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
         let begun = Instant::now();
         let mut poll = tokio::time::interval(POLL);
         let mut interrupted = false;
@@ -274,6 +274,24 @@ fn wait(
             }
         }
     })
+}
+
+/// The signals that end a recording, caught from before there is anything to end.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let within = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(within);
+        Ok(Self { runtime, interrupt, terminate })
+    }
 }
 
 /// A status as shells tell it.
