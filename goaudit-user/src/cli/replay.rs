@@ -10,8 +10,8 @@ use anyhow::Context;
 
 use super::Exit;
 use super::capture::{Select, View};
-use super::output::Format;
-use crate::audit::{ReadFrom, ReadOptions};
+use super::output::{Format, note};
+use crate::audit::{ReadFrom, ReadOptions, Tail};
 use crate::filter::Filter;
 use crate::replay::Cursor;
 use crate::view::{compact, json};
@@ -53,8 +53,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         filter: args.select.filter()?,
         follow: args.follow.then(|| Arc::new(AtomicBool::new(false))),
     };
-    show(show_args).with_context(|| format!("cannot replay {}", args.directory.display()))?;
-    Ok(Exit::Ok)
+    let tail = show(show_args).with_context(|| format!("cannot replay {}", args.directory.display()))?;
+    let Some(tail) = tail else { return Ok(Exit::Ok) };
+    note(&format!(
+        "the log ends within a frame (segment {}, byte {}): its writer was cut off, or is writing now; what is \
+         before that was shown, `goaudit verify` tells more",
+        tail.segment_no, tail.offset
+    ));
+    Ok(Exit::Incomplete)
 }
 
 /// What to show and how.
@@ -75,8 +81,9 @@ pub(super) struct Show {
     pub follow: Option<Arc<AtomicBool>>,
 }
 
-/// Writes events to standard output until the end of the log, or, following, until told to end.
-pub(super) fn show(shown: Show) -> anyhow::Result<()> {
+/// Writes events to standard output until the end of the log, or, following, until told to end. Returns where an
+/// unfinished frame was left out.
+pub(super) fn show(shown: Show) -> anyhow::Result<Option<Tail>> {
     let Show { directory, from, format, color, utc, mut filter, follow } = shown;
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: follow.is_some() };
     let mut cursor = Cursor::open(&directory, options)?;
@@ -101,7 +108,7 @@ pub(super) fn show(shown: Show) -> anyhow::Result<()> {
         })? {}
         out.flush()?;
         if ending {
-            return Ok(());
+            return Ok(cursor.tail());
         }
         std::thread::sleep(POLL);
     }
