@@ -89,8 +89,9 @@ pub fn read(output: &Path) -> BTreeMap<u64, Vec<Call>> {
                 unfinished.insert(tid, call);
             }
         } else if rest.starts_with("+++") || rest.starts_with("---") {
-        } else if let Some((begin, to)) =
-            rest.rsplit_once("<pid changed to ").and_then(|(begin, end)| Some((begin, end.strip_suffix(" ...>")?)))
+        } else if let Some((begin, to)) = rest
+            .rsplit_once("<pid changed to ")
+            .and_then(|(begin, end)| Some((begin, end.strip_suffix(" ...>")?)))
         {
             // The same, told at the call itself.
             unfinished.insert(to.parse().expect("a thread id"), begin.trim_end().to_owned());

@@ -52,8 +52,17 @@ fn derived_documents_are_printed() {
     let (output, told) = run(&["schema"]);
     assert_eq!(output.status.code(), Some(0), "{told}");
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(schema.pointer("/properties/schema/const").and_then(|name| name.as_str()), Some("goaudit.event/1"));
-    for arguments in [&["man"][..], &["man", "record"], &["completions", "bash"], &["completions", "zsh"], &["completions", "fish"]] {
+    assert_eq!(
+        schema.pointer("/properties/schema/const").and_then(|name| name.as_str()),
+        Some("goaudit.event/1")
+    );
+    for arguments in [
+        &["man"][..],
+        &["man", "record"],
+        &["completions", "bash"],
+        &["completions", "zsh"],
+        &["completions", "fish"],
+    ] {
         let (output, told) = run(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
         assert!(!output.stdout.is_empty());
@@ -99,7 +108,11 @@ fn what_is_no_log_is_said_to_be_none() {
             let code = output.status.code();
             assert!(matches!(code, Some(1 | 3)), "{command} {}: {code:?} {told}", path.display());
             let all = format!("{told}{}", String::from_utf8_lossy(&output.stdout));
-            assert!(all.contains(path.to_str().unwrap()), "{command} does not name {}: {all}", path.display());
+            assert!(
+                all.contains(path.to_str().unwrap()),
+                "{command} does not name {}: {all}",
+                path.display()
+            );
             if command == "replay" {
                 assert!(output.stdout.is_empty(), "replay showed something of {}", path.display());
             }
@@ -114,7 +127,9 @@ fn the_demo_plays_events_and_a_verdict() {
     let kinds: std::collections::BTreeSet<String> = String::from_utf8(output.stdout)
         .unwrap()
         .lines()
-        .filter_map(|line| Some(serde_json::from_str::<serde_json::Value>(line).ok()?.get("kind")?.as_str()?.to_owned()))
+        .filter_map(|line| {
+            Some(serde_json::from_str::<serde_json::Value>(line).ok()?.get("kind")?.as_str()?.to_owned())
+        })
         .collect();
     for kind in ["exec", "fork", "exit", "prctl", "ptrace", "control"] {
         assert!(kinds.contains(kind), "no {kind} in the demo: {kinds:?}");

@@ -6,7 +6,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use goaudit_tests::capture::{Agent, Capture, case, first_difference, lines, replay, told_so_far, until, verify};
+use goaudit_tests::capture::{
+    Agent, Capture, case, first_difference, lines, replay, told_so_far, until, verify,
+};
 use goaudit_tests::compare::at;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
@@ -18,7 +20,12 @@ use serde_json::{Value, json};
 
 /// The checks of a verdict by name.
 fn check<'a>(verified: &'a Value, name: &str) -> &'a Value {
-    verified["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("no check {name}: {verified}"))
+    verified["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == name)
+        .unwrap_or_else(|| panic!("no check {name}: {verified}"))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -63,7 +70,8 @@ fn what_the_ring_cannot_hold_is_counted_exactly() {
         }
     };
     let counters = at(stop, "/control/counters");
-    let (seen, kept, lost) = (numbers(&counters["seen"]), numbers(&counters["stored"]), numbers(&counters["lost"]));
+    let (seen, kept, lost) =
+        (numbers(&counters["seen"]), numbers(&counters["stored"]), numbers(&counters["lost"]));
     assert!(lost > 0, "{counters}");
     assert_eq!(seen, kept + lost, "{counters}");
     // Only this case is recorded, and its rare events have room kept for them: all that is lost are calls of the storm.
@@ -72,9 +80,15 @@ fn what_the_ring_cannot_hold_is_counted_exactly() {
         assert!(events.iter().any(|event| event["kind"] == kind), "no {kind} although room is kept for it");
     }
     let by_events: u64 = events.iter().map(|event| event["lost_before"].as_u64().unwrap_or(0)).sum();
-    let by_control: u64 =
-        events.iter().filter(|event| at(event, "/control/type") == "loss").map(|event| at(event, "/control/count").as_u64().unwrap()).sum();
-    assert!(by_control == lost || by_events == lost, "loss events say {by_control}, events say {by_events}, the books {lost}");
+    let by_control: u64 = events
+        .iter()
+        .filter(|event| at(event, "/control/type") == "loss")
+        .map(|event| at(event, "/control/count").as_u64().unwrap())
+        .sum();
+    assert!(
+        by_control == lost || by_events == lost,
+        "loss events say {by_control}, events say {by_events}, the books {lost}"
+    );
 
     let verified = verify(&log, &[]);
     assert_eq!(verified["verdict"], "incomplete", "{verified}");
@@ -92,7 +106,9 @@ fn with_execs(during: impl FnOnce(Agent, &LogDir, &Path)) {
     let words = case(&folder, &["wait", enough.to_str().unwrap()]);
     let agent = Agent::start(&folder.join("log"), &[]);
     let mut workload = Command::new(&words[0]).args(&words[1..]).spawn().unwrap();
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| during(agent, &folder, &folder.join("log"))));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        during(agent, &folder, &folder.join("log"))
+    }));
     // It ends whatever happened.
     std::fs::write(&enough, "").unwrap();
     assert!(workload.wait().unwrap().success());
@@ -193,7 +209,10 @@ fn a_closed_pipe_ends_the_view_and_not_the_recording() {
     let truth = Truth::read(&folder.join("truth"));
     let events = lines(&replay(&log, &[]));
     for (pid, told) in &truth.execs {
-        let count = events.iter().filter(|event| event["kind"] == "exec" && at(event, "/process/tgid") == *pid).count();
+        let count = events
+            .iter()
+            .filter(|event| event["kind"] == "exec" && at(event, "/process/tgid") == *pid)
+            .count();
         assert_eq!(count, told.len(), "execs of {pid}");
     }
 }
@@ -202,7 +221,13 @@ fn a_closed_pipe_ends_the_view_and_not_the_recording() {
 fn a_closed_pipe_ends_a_replay_in_order() {
     needs!(Root, Bpf, Btf);
     let capture = Capture::of(&["prctl-table"]);
-    let mut shown = goaudit().arg("replay").arg(capture.log()).args(["-o", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shown = goaudit()
+        .arg("replay")
+        .arg(capture.log())
+        .args(["-o", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut first = String::new();
     BufReader::new(shown.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert_eq!(shown.wait().unwrap().code(), Some(0));
@@ -213,7 +238,12 @@ fn a_folder_that_cannot_be_written_is_named() {
     needs!(Root, Bpf, Btf);
     let folder = LogDir::new();
     std::fs::write(folder.join("file"), "").unwrap();
-    for path in [folder.join("file"), folder.join("file/log"), PathBuf::from("/proc/goaudit"), PathBuf::from("/sys/goaudit")] {
+    for path in [
+        folder.join("file"),
+        folder.join("file/log"),
+        PathBuf::from("/proc/goaudit"),
+        PathBuf::from("/sys/goaudit"),
+    ] {
         let output = goaudit().args(["record", "--for", "1s", "-w"]).arg(&path).output().unwrap();
         let told = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{}: {told}", path.display());
@@ -252,7 +282,11 @@ fn a_full_disk_ends_the_recording_and_keeps_what_was_sealed() {
     let at_path = folder.join("small");
     std::fs::create_dir(&at_path).unwrap();
     if let Err(error) = mount("tmpfs", &at_path, "tmpfs", MountFlags::empty(), Some(c"size=200k")) {
-        goaudit_tests::ability::tell_skip("a_full_disk_ends_the_recording_and_keeps_what_was_sealed", "mounting tmpfs", &error.to_string());
+        goaudit_tests::ability::tell_skip(
+            "a_full_disk_ends_the_recording_and_keeps_what_was_sealed",
+            "mounting tmpfs",
+            &error.to_string(),
+        );
         return;
     }
     let small = Small(at_path);
@@ -260,7 +294,8 @@ fn a_full_disk_ends_the_recording_and_keeps_what_was_sealed() {
     let words = case(&folder, &["exec-long-argument"]);
     let mut code = None;
     for _ in 0..100 {
-        let output = goaudit().args(["record", "-q", "-w"]).arg(&log).arg("--").args(&words).output().unwrap();
+        let output =
+            goaudit().args(["record", "-q", "-w"]).arg(&log).arg("--").args(&words).output().unwrap();
         let told = text(&output.stderr);
         assert!(!told.contains("panicked"), "{told}");
         code = output.status.code();
@@ -297,7 +332,16 @@ fn without_privilege_it_says_which_one_is_missing() {
         let own = goaudit_tests::goaudit::program("goaudit");
         let log = open.join(mode);
         let output = Command::new(goaudit_tests::goaudit::program("hardcase"))
-            .args(["drop-and-run", mode, own.to_str().unwrap(), "record", "--for", "1s", "-w", log.to_str().unwrap()])
+            .args([
+                "drop-and-run",
+                mode,
+                own.to_str().unwrap(),
+                "record",
+                "--for",
+                "1s",
+                "-w",
+                log.to_str().unwrap(),
+            ])
             .output()
             .unwrap();
         let told = text(&output.stderr);
@@ -311,7 +355,12 @@ fn a_command_that_is_not_there() {
     needs!(Root, Bpf, Btf);
     let folder = LogDir::new();
     let log = folder.join("log");
-    let output = goaudit().args(["record", "-o", "json", "-w"]).arg(&log).args(["--", "/nowhere/at/all"]).output().unwrap();
+    let output = goaudit()
+        .args(["record", "-o", "json", "-w"])
+        .arg(&log)
+        .args(["--", "/nowhere/at/all"])
+        .output()
+        .unwrap();
     let told = text(&output.stderr);
     assert!(told.contains("/nowhere/at/all"), "{told}");
     let events = lines(&output.stdout);

@@ -113,12 +113,14 @@ fn two_runs_into_one_log_are_one_log() {
     let folder = goaudit_tests::logdir::LogDir::new();
     let command = goaudit_tests::capture::case(&folder, &["tree"]);
     let mut record = goaudit_tests::goaudit::goaudit();
-    let second = record.arg("record").arg("-w").arg(&log).args(["-o", "json", "--"]).args(command).output().unwrap();
+    let second =
+        record.arg("record").arg("-w").arg(&log).args(["-o", "json", "--"]).args(command).output().unwrap();
     assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
     let both = replay(&log, &[]);
     equal(&[before, second.stdout].concat(), &both, "a continued log");
     let verified = goaudit_tests::capture::verify(&log, &[]);
     assert_eq!(verified["verdict"], "ok", "{verified}");
-    let seqs: Vec<u64> = goaudit_tests::capture::lines(&both).iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    let seqs: Vec<u64> =
+        goaudit_tests::capture::lines(&both).iter().map(|event| event["seq"].as_u64().unwrap()).collect();
     assert!(seqs.iter().copied().eq(0..seqs.len() as u64), "numbers of events have gaps");
 }

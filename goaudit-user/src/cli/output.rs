@@ -63,5 +63,32 @@ pub(super) fn note(line: &str) {
 
 /// Reports an error with its causes.
 pub(super) fn complain(error: &anyhow::Error) {
-    note(&format!("{error:#}"));
+    note(&told(error));
+}
+
+/// An error and its causes in a line. Messages of ours tell their cause themselves; it is not told twice.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut line, cause| {
+        let cause = cause.to_string();
+        if !line.contains(&cause) {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&cause);
+        }
+        line
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::told;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let error = anyhow!("no space").context("write x: no space; free some").context("cannot record");
+        assert_eq!(told(&error), "cannot record: write x: no space; free some");
+    }
 }

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::Exit;
 use super::capture::{Select, View, duration, size};
-use super::output::{Format, note};
+use super::output::{Format, note, told};
 use super::replay::{Show, show};
 use crate::correlate;
 use crate::correlate::env::EnvNames;
@@ -228,7 +228,7 @@ fn watch(
         if let Err(error) = show(shown)
             && Exit::of(&error) != Exit::Ok
         {
-            note(&format!("the live view ended, recording goes on: {error:#}"));
+            note(&format!("the live view ended, recording goes on: {}", told(&error)));
         }
     })?;
     Ok(Some(thread))
