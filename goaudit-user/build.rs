@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "../goaudit-ebpf/build_object.rs"]
-#[allow(dead_code, unreachable_pub, reason = "one file for build.rs and xtask; each uses a part")]
+#[expect(dead_code, unreachable_pub, reason = "one file for build.rs and xtask; each uses a part")]
 mod build_object;
 
 fn main() -> Result<(), Box<dyn Error>> {
