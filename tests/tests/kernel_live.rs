@@ -250,6 +250,7 @@ fn fixture(role: &str) {
                 libc::waitpid(child, std::ptr::null_mut(), libc::__WALL);
                 assert_eq!(libc::ptrace(libc::PTRACE_DETACH, child, none, none), 0);
                 libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, std::ptr::null_mut(), libc::__WALL);
                 assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, none, none), 0);
             }
             std::process::exit(0);

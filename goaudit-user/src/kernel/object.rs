@@ -55,10 +55,10 @@ fn executable_sections(object: &[u8]) -> Vec<(usize, usize)> {
     let Some((table, entry, count)) = header() else { return Vec::new() };
     (0..count)
         .filter_map(|index| {
-            let at = usize::try_from(table + index * entry).ok()?;
-            let start = usize::try_from(number(at + 0x18, 8)?).ok()?;
-            let len = usize::try_from(number(at + 0x20, 8)?).ok()?;
-            (number(at + 8, 8)? & FLAG_EXECUTABLE != 0).then_some((start, start.checked_add(len)?))
+            let at = usize::try_from(table.checked_add(index.checked_mul(entry)?)?).ok()?;
+            let start = usize::try_from(number(at.checked_add(0x18)?, 8)?).ok()?;
+            let len = usize::try_from(number(at.checked_add(0x20)?, 8)?).ok()?;
+            (number(at.checked_add(8)?, 8)? & FLAG_EXECUTABLE != 0).then_some((start, start.checked_add(len)?))
         })
         .collect()
 }
