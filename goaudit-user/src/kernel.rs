@@ -192,9 +192,12 @@ fn no_privilege(source: io::Error) -> KernelError {
     KernelError::NoPrivilege { missing, source }
 }
 
+/// A program's name, and how many instructions the verifier looked at or its log.
+pub type Verdict = (&'static str, Result<u32, String>);
+
 /// Loads every program that needs no BTF and attaches none: its name, and how many instructions the verifier
 /// looked at (0 where the kernel does not say, before 5.16) or its log.
 /// For the kernel lab.
-pub fn verify_programs(config: &Config) -> Result<Vec<(&'static str, Result<u32, String>)>, KernelError> {
+pub fn verify_programs(config: &Config) -> Result<Vec<Verdict>, KernelError> {
     Loaded::load(config).map(Loaded::verify)
 }

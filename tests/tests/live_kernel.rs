@@ -105,7 +105,7 @@ impl Recording {
 
     /// Main exec records with their texts put together.
     fn execs(&self) -> Vec<Assembled> {
-        let mut texts: HashMap<(u32, u64), Vec<(Text, Vec<u8>)>> = HashMap::new();
+        let mut texts: HashMap<(u32, u64), Vec<Piece>> = HashMap::new();
         let mut execs = Vec::new();
         for (header, bytes) in self.headers() {
             if header.kind == Kind::Text as u16 {
@@ -124,9 +124,12 @@ impl Recording {
     }
 }
 
+/// A text record and its bytes.
+type Piece = (Text, Vec<u8>);
+
 struct Assembled {
     main: Exec,
-    pieces: Vec<(Text, Vec<u8>)>,
+    pieces: Vec<Piece>,
 }
 
 impl Assembled {
@@ -160,7 +163,7 @@ impl Assembled {
         assert_eq!(flags & (text::CUT | text::FAULT), 0, "{section:?} is whole");
         let mut names = strings(&whole);
         names.reverse();
-        names.iter().map(|name| format!("/{}", String::from_utf8_lossy(name))).collect()
+        names.iter().flat_map(|name| ["/".into(), String::from_utf8_lossy(name)]).collect()
     }
 }
 
@@ -247,6 +250,7 @@ fn fixture(role: &str) {
                 libc::waitpid(child, std::ptr::null_mut(), libc::__WALL);
                 assert_eq!(libc::ptrace(libc::PTRACE_DETACH, child, none, none), 0);
                 libc::kill(child, libc::SIGKILL);
+                libc::waitpid(child, std::ptr::null_mut(), libc::__WALL);
                 assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, none, none), 0);
             }
             std::process::exit(0);

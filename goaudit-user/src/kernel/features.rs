@@ -155,12 +155,11 @@ pub fn try_feature(feature: Feature, types: Option<&KernelTypes>) -> io::Result<
         }
         Feature::Fexit => {
             let read;
-            let types = match types {
-                Some(types) => types,
-                None => {
-                    read = KernelTypes::read(super::offsets::VMLINUX.as_ref()).map_err(io::Error::other)?;
-                    &read
-                }
+            let types = if let Some(types) = types {
+                types
+            } else {
+                read = KernelTypes::read(super::offsets::VMLINUX.as_ref()).map_err(io::Error::other)?;
+                &read
             };
             let (id, _) = types
                 .function("security_ptrace_traceme")

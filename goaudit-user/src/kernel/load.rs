@@ -117,7 +117,7 @@ impl Loaded {
     }
 
     /// Loads every program by itself; see [`super::verify_programs`].
-    pub(super) fn verify(mut self) -> Vec<(&'static str, Result<u32, String>)> {
+    pub(super) fn verify(mut self) -> Vec<super::Verdict> {
         let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
         names.into_iter().map(|name| (name, verifier_log(&mut self.ebpf, name))).collect()
     }
@@ -321,4 +321,43 @@ fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<u32, String> {
         text
     })?;
     Ok(program.info().ok().and_then(|info| info.verified_instruction_count()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_a_power_of_two_of_pages() {
+        assert_eq!(ring_bytes(0), u32::try_from(rustix::param::page_size()).unwrap_or(0));
+        assert_eq!(ring_bytes(5 << 20), 8 << 20);
+        assert_eq!(ring_bytes(8 << 20), 8 << 20);
+        assert_eq!(ring_bytes(u32::MAX), 1 << 30);
+    }
+
+    #[test]
+    fn a_verifier_log_is_told_in_one_line() {
+        let log =
+            "load failed\n0: R1=ctx()\ninvalid func unknown#158\nprocessed 12 insns (limit 1000000)\n\n";
+        assert_eq!(verdict(log), "load failed invalid func unknown#158");
+        assert_eq!(verdict("no log"), "no log");
+    }
+
+    #[test]
+    fn a_program_that_is_stood_in_for_is_not_missed() {
+        let report = |program, attached| AttachReport {
+            hook: Hook::Prctl,
+            program,
+            attach_point: String::new(),
+            attached,
+            reason: (!attached).then(|| "refused".into()),
+            not_seen: (!attached).then_some("prctl"),
+        };
+        let mut reports = [report("prctl_exit", false), report("prctl_exit_raw", true)];
+        explain_stand_ins(&mut reports);
+        assert!(reports.iter().all(|report| report.not_seen.is_none()));
+        let mut reports = [report("prctl_exit", false), report("prctl_exit_raw", false)];
+        explain_stand_ins(&mut reports);
+        assert!(reports.iter().all(|report| report.not_seen == Some("prctl")));
+    }
 }

@@ -18,7 +18,11 @@ pub fn bytes() -> &'static [u8] {
 
 /// SHA-256 of the object in hex.
 pub fn sha256() -> String {
-    Sha256::digest(bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write;
+    Sha256::digest(bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The object for kernels before 5.12, which refuse a whole program for an atomic instruction that it would
@@ -51,10 +55,47 @@ fn executable_sections(object: &[u8]) -> Vec<(usize, usize)> {
     let Some((table, entry, count)) = header() else { return Vec::new() };
     (0..count)
         .filter_map(|index| {
-            let at = usize::try_from(table + index * entry).ok()?;
-            let start = usize::try_from(number(at + 0x18, 8)?).ok()?;
-            let len = usize::try_from(number(at + 0x20, 8)?).ok()?;
-            (number(at + 8, 8)? & FLAG_EXECUTABLE != 0).then_some((start, start.checked_add(len)?))
+            let at = usize::try_from(table.checked_add(index.checked_mul(entry)?)?).ok()?;
+            let start = usize::try_from(number(at.checked_add(0x18)?, 8)?).ok()?;
+            let len = usize::try_from(number(at.checked_add(0x20)?, 8)?).ok()?;
+            (number(at.checked_add(8)?, 8)? & FLAG_EXECUTABLE != 0).then_some((start, start.checked_add(len)?))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::hooks::PROGRAMS;
+
+    #[test]
+    fn the_object_holds_every_program_of_the_table() {
+        for program in PROGRAMS {
+            let name = [b"\0", program.name.as_bytes(), b"\0"].concat();
+            assert!(bytes().windows(name.len()).any(|window| window == name), "{}", program.name);
+        }
+    }
+
+    #[test]
+    fn old_kernels_get_no_fetching_atomics() {
+        let fetching = |object: &[u8]| {
+            executable_sections(object)
+                .into_iter()
+                .filter_map(|(start, end)| object.get(start..end))
+                .flat_map(|code| code.chunks_exact(8))
+                .filter(
+                    |instruction| matches!(instruction, [0xdb, _, _, _, operation, ..] if *operation != 0),
+                )
+                .count()
+        };
+        assert!(fetching(bytes()) > 0);
+        assert_eq!(fetching(&without_fetch_atomics()), 0);
+        assert_eq!(without_fetch_atomics().len(), bytes().len());
+    }
+
+    #[test]
+    fn something_else_has_no_sections() {
+        assert!(executable_sections(b"").is_empty());
+        assert!(executable_sections(&[0xff; 200]).is_empty());
+    }
 }

@@ -99,8 +99,7 @@ impl KernelTypes {
             id = match self.btf.resolve_type_by_id(id).ok()? {
                 Type::Struct(found) | Type::Union(found) => return Some(found),
                 Type::Typedef(next) => btf_rs::BtfType::get_type_id(&next)?,
-                Type::Const(next) => btf_rs::BtfType::get_type_id(&next)?,
-                Type::Volatile(next) => btf_rs::BtfType::get_type_id(&next)?,
+                Type::Const(next) | Type::Volatile(next) => btf_rs::BtfType::get_type_id(&next)?,
                 Type::TypeTag(next) => btf_rs::BtfType::get_type_id(&next)?,
                 _ => return None,
             };
@@ -201,13 +200,10 @@ impl Resolved {
                 .as_ref()
                 .and_then(|structure| btf.member(structure, member))
                 .filter(|found| found.width.is_none() && found.bit % 8 == 0);
-            words.push(match found {
-                Some(found) => found.bit / 8,
-                None => {
-                    absent.push(name);
-                    ABSENT
-                }
-            });
+            if found.is_none() {
+                absent.push(name);
+            }
+            words.push(found.map_or(ABSENT, |found| found.bit / 8));
         }
         let mut offsets = Offsets::read_from_bytes(words.as_bytes()).unwrap_or(Offsets::NONE);
         // The programs read the eight ids in one go.

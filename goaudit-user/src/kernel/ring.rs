@@ -19,7 +19,7 @@ const STORM: Duration = Duration::from_millis(10);
 
 /// The reading end.
 pub(super) struct Ring {
-    ring: RingBuf<MapData>,
+    records: RingBuf<MapData>,
     reader: Array<MapData, u32>,
     last_wake: Option<Instant>,
 }
@@ -28,16 +28,16 @@ impl Ring {
     /// Takes the maps out of `ebpf`.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
         let missing = |name: &str| MapError::InvalidName { name: name.into() };
-        let ring = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
+        let records = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
         let reader = Array::try_from(ebpf.take_map("READER").ok_or_else(|| missing("READER"))?)?;
-        Ok(Self { ring, reader, last_wake: None })
+        Ok(Self { records, reader, last_wake: None })
     }
 
     /// Hands everything that is there to `f`; the number of records.
     pub(super) fn drain_ready(&mut self, budget: usize, f: &mut dyn FnMut(&[u8])) -> usize {
         let mut count = 0;
         while count < budget
-            && let Some(record) = self.ring.next()
+            && let Some(record) = self.records.next()
         {
             f(&record);
             count += 1;
@@ -71,7 +71,7 @@ impl Ring {
 
     /// Sleeps until woken; false on timeout or signal. The kernel looks for data itself before it sleeps.
     fn wait(&self, timeout: Duration) -> bool {
-        let mut fds = [PollFd::new(&self.ring, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.records, PollFlags::IN)];
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),

@@ -41,8 +41,13 @@ impl Attr {
     fn call(&mut self, command: libc::c_int) -> io::Result<libc::c_int> {
         // SAFETY: the attributes are as long as stated; pointers in them outlive the call (see the callers).
         let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+        if result < 0 { Err(io::Error::last_os_error()) } else { descriptor(result) }
     }
+}
+
+/// The kernel's answer as a descriptor number (or 0).
+fn descriptor(answer: libc::c_long) -> io::Result<libc::c_int> {
+    libc::c_int::try_from(answer).map_err(io::Error::other)
 }
 
 /// Takes a descriptor that a system call has just returned.
@@ -107,15 +112,15 @@ pub(super) fn attach_tracepoint(id: u64, program: BorrowedFd<'_>) -> io::Result<
         sample_period: u64,
         rest: [u64; 5],
     }
-    let attr = PerfEventAttr { kind: 2, size: 64, config: id, sample_period: 1, rest: [0; 5] };
     const CLOEXEC: libc::c_ulong = 8;
+    let attr = PerfEventAttr { kind: 2, size: 64, config: id, sample_period: 1, rest: [0; 5] };
     // SAFETY: the attributes are as long as `size` says; the program runs on every CPU whatever CPU the event
     // is opened on.
     let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, -1, 0, -1, CLOEXEC) };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    let event = owned(fd as libc::c_int);
+    let event = owned(descriptor(fd)?);
     // SAFETY: both descriptors are open; the commands take an integer.
     let attached = unsafe {
         libc::ioctl(event.as_raw_fd(), IOC_SET_BPF as _, program.as_raw_fd()) == 0
