@@ -124,7 +124,8 @@ impl Capture {
 
     /// Events of a kind by one process.
     pub fn by<'a>(&'a self, kind: &str, pid: u64) -> impl Iterator<Item = &'a Value> + use<'a> {
-        self.kind(kind).filter(move |event| event.pointer("/process/tgid").map(|tgid| tgid == pid) == Some(true))
+        self.kind(kind)
+            .filter(move |event| event.pointer("/process/tgid").map(|tgid| tgid == pid) == Some(true))
     }
 
     /// Control events of a type.
@@ -140,7 +141,10 @@ impl Capture {
         self.control("probe").any(|probe| {
             probe.get("hook").and_then(Value::as_str) == Some("ptrace")
                 && probe.get("attached") == Some(&Value::Bool(true))
-                && probe.get("attach_point").and_then(Value::as_str).is_some_and(|point| point.contains("ptrace_may_access"))
+                && probe
+                    .get("attach_point")
+                    .and_then(Value::as_str)
+                    .is_some_and(|point| point.contains("ptrace_may_access"))
         })
     }
 
@@ -155,7 +159,11 @@ impl Capture {
         assert_eq!(verified.get("verdict").and_then(Value::as_str), Some("ok"), "{verified}");
         assert_eq!(number(&verified, "lost"), 0, "{verified}");
         let replayed = replay(&self.log(), &[]);
-        assert!(replayed == self.live, "replay differs from live: {}", first_difference(&self.live, &replayed));
+        assert!(
+            replayed == self.live,
+            "replay differs from live: {}",
+            first_difference(&self.live, &replayed)
+        );
     }
 }
 
@@ -177,7 +185,8 @@ impl Agent {
     pub fn start(log: &Path, options: &[&str]) -> Self {
         let mut command = goaudit();
         command.arg("record").arg("-w").arg(log).args(["-o", "json"]).args(options);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("goaudit starts");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("goaudit starts");
         // Both pipes are read all the time, or a full one would stand in the way.
         let stdout = child.stdout.take().expect("piped");
         let shown = std::thread::spawn(move || all(stdout));
@@ -262,7 +271,8 @@ pub fn lines(output: &[u8]) -> Vec<Value> {
 #[must_use]
 #[expect(clippy::expect_used, reason = "a test without its replay has failed")]
 pub fn replay(log: &Path, options: &[&str]) -> Vec<u8> {
-    let output = goaudit().arg("replay").arg(log).args(["-o", "json"]).args(options).output().expect("goaudit starts");
+    let output =
+        goaudit().arg("replay").arg(log).args(["-o", "json"]).args(options).output().expect("goaudit starts");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "replay ended with {} and told:\n{told}", output.status);
     output.stdout
@@ -275,7 +285,8 @@ pub fn replay(log: &Path, options: &[&str]) -> Vec<u8> {
 #[must_use]
 #[expect(clippy::panic, clippy::expect_used, reason = "a test without its verdict has failed")]
 pub fn verify(log: &Path, options: &[&str]) -> Value {
-    let output = goaudit().arg("verify").arg(log).arg("--json").args(options).output().expect("goaudit starts");
+    let output =
+        goaudit().arg("verify").arg(log).arg("--json").args(options).output().expect("goaudit starts");
     let mut verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
         panic!(
             "verify ended with {} and told no JSON ({error}):\n{}{}",
@@ -301,9 +312,10 @@ pub fn first_difference(a: &[u8], b: &[u8]) -> String {
             (one, other) if one == other => line += 1,
             (one, other) => {
                 let show = |line: Option<&[u8]>| {
-                    line.map_or_else(|| "(the end)".to_owned(), |line| {
-                        String::from_utf8_lossy(line.get(..2000).unwrap_or(line)).into_owned()
-                    })
+                    line.map_or_else(
+                        || "(the end)".to_owned(),
+                        |line| String::from_utf8_lossy(line.get(..2000).unwrap_or(line)).into_owned(),
+                    )
                 };
                 return format!("line {line}:\n  {}\n  {}", show(one), show(other));
             }

@@ -136,7 +136,11 @@ fn succeeded(event: &Value, told: &Value) {
     let changed = !script && !empty && own("argv") != at(meant, "/argv");
     if at(event, "/exec/args_changed").is_null() {
         let len = own("argv_bytes").as_u64().unwrap_or(0);
-        assert!(len > SHORT as u64 && !changed, "{context}: not known whether {len} bytes changed: {}", cut(event));
+        assert!(
+            len > SHORT as u64 && !changed,
+            "{context}: not known whether {len} bytes changed: {}",
+            cut(event)
+        );
     } else {
         is("/exec/args_changed", &json!(changed));
     }
@@ -167,13 +171,23 @@ fn failed(event: &Value, told: &Value) {
     let argv = at(meant, "/argv");
     if argv.is_null() {
         // Bad addresses: nothing can be read, and that must be said.
-        assert_ne!(at(event, "/exec/argv_complete"), &json!(true), "{context}: unreadable arguments told as complete: {}", cut(event));
+        assert_ne!(
+            at(event, "/exec/argv_complete"),
+            &json!(true),
+            "{context}: unreadable arguments told as complete: {}",
+            cut(event)
+        );
     } else if at(event, "/exec/argv_complete") == &json!(true) {
         is("/exec/argv", argv);
         is("/exec/argc", &json!(argv.as_array().map_or(0, Vec::len)));
     } else {
         // Too long for what a program may read: what is there must be the beginning.
-        assert!(bytes(argv) > SHORT, "{context}: {} bytes of arguments were cut: {}", bytes(argv), cut(event));
+        assert!(
+            bytes(argv) > SHORT,
+            "{context}: {} bytes of arguments were cut: {}",
+            bytes(argv),
+            cut(event)
+        );
         begins(at(event, "/exec/argv"), argv, event);
     }
     // execveat's kernel-side name is made from descriptor and path; the caller gave the path.
@@ -191,12 +205,17 @@ fn bytes(argv: &Value) -> usize {
 
 /// Every argument is the truth's, the last one perhaps cut.
 fn begins(part: &Value, whole: &Value, event: &Value) {
-    let (part, whole) = (part.as_array().cloned().unwrap_or_default(), whole.as_array().cloned().unwrap_or_default());
+    let (part, whole) =
+        (part.as_array().cloned().unwrap_or_default(), whole.as_array().cloned().unwrap_or_default());
     assert!(part.len() <= whole.len(), "more arguments than there were: {}", cut(event));
     for (index, (got, expected)) in part.iter().zip(&whole).enumerate() {
         let last = index + 1 == part.len();
         let fits = got == expected
-            || last && got.as_str().zip(expected.as_str()).is_some_and(|(got, expected)| expected.starts_with(got));
+            || last
+                && got
+                    .as_str()
+                    .zip(expected.as_str())
+                    .is_some_and(|(got, expected)| expected.starts_with(got));
         assert!(fits, "argument {index} is {} and not {}", cut(got), cut(expected));
     }
 }
@@ -210,9 +229,13 @@ fn repeats(event: &Value) -> u64 {
 pub fn prctls(capture: &Capture) {
     let mut events: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
     let pids = capture.truth.pids();
-    let storms: Vec<_> = capture.truth.storms.iter().map(|storm| (number(storm, "pid"), number(storm, "option"))).collect();
+    let storms: Vec<_> =
+        capture.truth.storms.iter().map(|storm| (number(storm, "pid"), number(storm, "option"))).collect();
     for event in capture.kind("prctl") {
-        let thread = (at(event, "/process/tgid").as_u64().unwrap_or(0), at(event, "/process/tid").as_u64().unwrap_or(0));
+        let thread = (
+            at(event, "/process/tgid").as_u64().unwrap_or(0),
+            at(event, "/process/tid").as_u64().unwrap_or(0),
+        );
         let stormy = storms.contains(&(thread.0, at(event, "/prctl/option").as_u64().unwrap_or(0)));
         if pids.contains(&thread.0) && !stormy {
             for _ in 0..repeats(event) {
@@ -243,7 +266,10 @@ pub fn ptraces(capture: &Capture) {
     let mut events: BTreeMap<(u64, u64), Vec<Value>> = BTreeMap::new();
     let pids = capture.truth.pids();
     for event in capture.kind("ptrace") {
-        let thread = (at(event, "/process/tgid").as_u64().unwrap_or(0), at(event, "/process/tid").as_u64().unwrap_or(0));
+        let thread = (
+            at(event, "/process/tgid").as_u64().unwrap_or(0),
+            at(event, "/process/tid").as_u64().unwrap_or(0),
+        );
         if pids.contains(&thread.0) {
             events.entry(thread).or_default().push(event.clone());
         }
@@ -278,7 +304,14 @@ pub fn forks(capture: &Capture) {
         .truth
         .forks
         .iter()
-        .map(|fork| (number(fork, "pid"), number(fork, "tid"), number(fork, "child"), fork.get("thread") == Some(&json!(true))))
+        .map(|fork| {
+            (
+                number(fork, "pid"),
+                number(fork, "tid"),
+                number(fork, "child"),
+                fork.get("thread") == Some(&json!(true)),
+            )
+        })
         .collect();
     let mut seen: Vec<_> = capture
         .kind("fork")
@@ -317,7 +350,14 @@ pub fn exits(capture: &Capture) {
         .truth
         .exits
         .iter()
-        .map(|exit| (number(exit, "pid"), small(at(exit, "/code")), small(at(exit, "/signal")), at(exit, "/core") == &json!(true)))
+        .map(|exit| {
+            (
+                number(exit, "pid"),
+                small(at(exit, "/code")),
+                small(at(exit, "/signal")),
+                at(exit, "/core") == &json!(true),
+            )
+        })
         .collect();
     told.extend(capture.truth.short_lived.iter().map(|child| {
         (child.get(0).and_then(Value::as_u64).unwrap_or(0), child.get(2).and_then(Value::as_u64), None, false)

@@ -45,9 +45,9 @@ pub(crate) struct Case {
 impl Case {
     /// Argument `index` as a number, or a default.
     fn number(&self, index: usize, default: u64) -> anyhow::Result<u64> {
-        self.arguments.get(index).map_or(Ok(default), |text| {
-            text.parse().with_context(|| format!("`{text}` is not a number"))
-        })
+        self.arguments
+            .get(index)
+            .map_or(Ok(default), |text| text.parse().with_context(|| format!("`{text}` is not a number")))
     }
 }
 
@@ -156,8 +156,11 @@ fn started(arguments: Vec<OsString>) -> anyhow::Result<i32> {
             None => bail!("the case's name is not UTF-8"),
         }
     };
-    let arguments = words.map(|word| word.into_string().map_err(|_| anyhow::anyhow!("not UTF-8"))).collect::<Result<_, _>>()?;
-    let (_, run) = CASES.iter().find(|(case, _)| *case == name).with_context(|| format!("no case `{name}`"))?;
+    let arguments = words
+        .map(|word| word.into_string().map_err(|_| anyhow::anyhow!("not UTF-8")))
+        .collect::<Result<_, _>>()?;
+    let (_, run) =
+        CASES.iter().find(|(case, _)| *case == name).with_context(|| format!("no case `{name}`"))?;
     truth::executed()?;
     let code = run(&Case { directory, arguments }).with_context(|| format!("case {name}"))?;
     truth::ends(code)?;

@@ -44,8 +44,20 @@ pub enum Outcome {
 #[must_use]
 pub fn below(output: &Path, command: Vec<OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = [
-        "strace", "-f", "-q", "-v", "-xx", "-s", "262144", "-e", "trace=execve,execveat,prctl,ptrace", "-e",
-        "raw=prctl,ptrace", "-e", "signal=none", "-o",
+        "strace",
+        "-f",
+        "-q",
+        "-v",
+        "-xx",
+        "-s",
+        "262144",
+        "-e",
+        "trace=execve,execveat,prctl,ptrace",
+        "-e",
+        "raw=prctl,ptrace",
+        "-e",
+        "signal=none",
+        "-o",
     ]
     .into_iter()
     .map(Into::into)
@@ -94,11 +106,14 @@ pub fn read(output: &Path) -> BTreeMap<u64, Vec<Call>> {
 #[expect(clippy::expect_used, clippy::panic, reason = "a witness that is not understood is none")]
 fn call(line: &str) -> Option<Call> {
     let (name, rest) = line.split_once('(').expect("a call");
-    let (args, result) = rest.rsplit_once(") = ").or_else(|| {
-        // strace pads short calls to a column.
-        let (args, result) = rest.rsplit_once(" = ")?;
-        Some((args.trim_end().strip_suffix(')')?, result))
-    }).unwrap_or_else(|| panic!("no result: {line}"));
+    let (args, result) = rest
+        .rsplit_once(") = ")
+        .or_else(|| {
+            // strace pads short calls to a column.
+            let (args, result) = rest.rsplit_once(" = ")?;
+            Some((args.trim_end().strip_suffix(')')?, result))
+        })
+        .unwrap_or_else(|| panic!("no result: {line}"));
     let result = outcome(result)?;
     Some(match name {
         "execve" | "execveat" => {
@@ -187,7 +202,8 @@ pub fn of_event(event: &Value) -> Option<Call> {
             |name| Outcome::Error(name.to_owned()),
         )
     };
-    let numbers = |path: &str| at(path).as_array().into_iter().flatten().filter_map(Value::as_u64).collect::<Vec<_>>();
+    let numbers =
+        |path: &str| at(path).as_array().into_iter().flatten().filter_map(Value::as_u64).collect::<Vec<_>>();
     match at("/kind").as_str()? {
         "exec" => Some(Call::Exec {
             argv: (at("/exec/argv_complete") == &Value::Bool(true))

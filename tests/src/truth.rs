@@ -64,7 +64,9 @@ impl Truth {
                 "fork" => truth.forks.push(line),
                 "exit" => truth.exits.push(line),
                 "storm" => truth.storms.push(line),
-                "short_lived" => truth.short_lived.extend(line.get("children").and_then(Value::as_array).cloned().unwrap_or_default()),
+                "short_lived" => truth
+                    .short_lived
+                    .extend(line.get("children").and_then(Value::as_array).cloned().unwrap_or_default()),
                 "unable" => truth.unable.push((string(&line, "ability"), string(&line, "why"))),
                 other => panic!("the case told `{other}`: {line}"),
             }
@@ -111,7 +113,11 @@ impl Truth {
 /// Adds the value after to the last setting call that lacks it.
 fn amend(calls: Option<&mut Vec<Value>>, value: Option<Value>) {
     let last = calls.and_then(|calls| {
-        calls.iter_mut().rev().filter_map(Value::as_object_mut).find(|call| call.contains_key("old") && !call.contains_key("new"))
+        calls
+            .iter_mut()
+            .rev()
+            .filter_map(Value::as_object_mut)
+            .find(|call| call.contains_key("old") && !call.contains_key("new"))
     });
     if let (Some(call), Some(value)) = (last, value) {
         Map::insert(call, "new".to_owned(), value);

@@ -65,7 +65,13 @@ fn an_empty_argv_is_told_as_the_kernel_made_it() {
 fn scripts_with_their_interpreters() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["exec-shebang"]);
-    let scripts = capture.truth.execs.values().flatten().filter(|exec| !exec["intended"].is_null() && is_script(exec)).count();
+    let scripts = capture
+        .truth
+        .execs
+        .values()
+        .flatten()
+        .filter(|exec| !exec["intended"].is_null() && is_script(exec))
+        .count();
     assert_eq!(scripts, 5, "the case executes five scripts");
 }
 
@@ -160,10 +166,22 @@ fn arguments_that_change_during_the_call_are_told_with_both_views() {
 fn failures_by_their_errno() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["exec-failures"]);
-    let mut errnos: Vec<&str> = capture.kind("exec").filter_map(|event| at(event, "/exec/errno").as_str()).collect();
+    let mut errnos: Vec<&str> =
+        capture.kind("exec").filter_map(|event| at(event, "/exec/errno").as_str()).collect();
     errnos.sort_unstable();
     errnos.dedup();
-    for expected in ["E2BIG", "EACCES", "EBADF", "EFAULT", "EINVAL", "ELOOP", "ENAMETOOLONG", "ENOENT", "ENOEXEC", "ENOTDIR"] {
+    for expected in [
+        "E2BIG",
+        "EACCES",
+        "EBADF",
+        "EFAULT",
+        "EINVAL",
+        "ELOOP",
+        "ENAMETOOLONG",
+        "ENOENT",
+        "ENOEXEC",
+        "ENOTDIR",
+    ] {
         assert!(errnos.contains(&expected), "no exec failed with {expected}; there are {errnos:?}");
     }
 }

@@ -20,7 +20,8 @@ fn recorded(words: &[&str]) -> Capture {
 fn exit_codes() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["exit-codes"]);
-    let codes: BTreeSet<u64> = capture.kind("exit").filter_map(|event| at(event, "/exit/code").as_u64()).collect();
+    let codes: BTreeSet<u64> =
+        capture.kind("exit").filter_map(|event| at(event, "/exit/code").as_u64()).collect();
     assert_eq!(codes, [0, 1, 2, 77, 127, 128, 255].into());
 }
 
@@ -28,14 +29,18 @@ fn exit_codes() {
 fn the_exit_code_of_the_recorded_command() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["exit", "42"]);
-    assert_eq!(capture.kind("exit").map(|event| at(event, "/exit/code").clone()).collect::<Vec<_>>(), [json!(42)]);
+    assert_eq!(
+        capture.kind("exit").map(|event| at(event, "/exit/code").clone()).collect::<Vec<_>>(),
+        [json!(42)]
+    );
 }
 
 #[test]
 fn signals() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["exit-signals"]);
-    let names: Vec<_> = capture.kind("exit").filter_map(|event| at(event, "/exit/signal_name").as_str()).collect();
+    let names: Vec<_> =
+        capture.kind("exit").filter_map(|event| at(event, "/exit/signal_name").as_str()).collect();
     for name in ["SIGKILL", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGUSR1"] {
         assert!(names.contains(&name), "{names:?}");
     }
@@ -46,7 +51,8 @@ fn core_dumps() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["exit-core"]);
     if !capture.truth.skipped("core_dumps") {
-        let cores = capture.kind("exit").filter(|event| at(event, "/exit/core_dumped") == &json!(true)).count();
+        let cores =
+            capture.kind("exit").filter(|event| at(event, "/exit/core_dumped") == &json!(true)).count();
         assert_eq!(cores, 2);
     }
 }
@@ -117,7 +123,9 @@ fn lineage_without_a_gap() {
         for _ in 0..10 {
             let parent = capture
                 .kind("fork")
-                .find(|fork| at(fork, "/fork/child/tgid") == at_pid && at(fork, "/fork/thread") == &json!(false))
+                .find(|fork| {
+                    at(fork, "/fork/child/tgid") == at_pid && at(fork, "/fork/thread") == &json!(false)
+                })
                 .unwrap_or_else(|| panic!("no parent of {at_pid}"));
             at_pid = at(parent, "/process/tgid").as_u64().unwrap();
             if at_pid == capture.truth.pid {

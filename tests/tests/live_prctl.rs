@@ -24,8 +24,11 @@ fn every_option_right_and_wrong() {
 fn options_without_the_privilege() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["prctl-unprivileged"]);
-    let refused: Vec<_> =
-        capture.kind("prctl").filter(|event| at(event, "/prctl/errno") == "EPERM").map(|event| at(event, "/prctl/name").clone()).collect();
+    let refused: Vec<_> = capture
+        .kind("prctl")
+        .filter(|event| at(event, "/prctl/errno") == "EPERM")
+        .map(|event| at(event, "/prctl/name").clone())
+        .collect();
     assert!(refused.contains(&json!("PR_CAPBSET_DROP")), "{refused:?}");
     assert!(capture.kind("prctl").all(|event| at(event, "/process/uid") == 1000), "uid");
 }
@@ -37,7 +40,9 @@ fn a_name_by_a_disguised_option_number() {
     // The kernel looks at 32 bits; so must who watches.
     let disguised: Vec<&Value> = capture
         .kind("prctl")
-        .filter(|event| at(event, "/prctl/option").as_u64().is_some_and(|option| option > u64::from(u32::MAX)))
+        .filter(|event| {
+            at(event, "/prctl/option").as_u64().is_some_and(|option| option > u64::from(u32::MAX))
+        })
         .collect();
     assert_eq!(disguised.len(), 2, "{disguised:?}");
     same(disguised[0], "/prctl/name", &json!("PR_SET_DUMPABLE"), "a disguised option");
@@ -72,7 +77,9 @@ fn word(option: u64, value: &Value) -> Value {
     let number = value.as_u64().unwrap();
     match option {
         // PR_SET_DUMPABLE.
-        4 => json!(["SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT"][usize::try_from(number).unwrap()]),
+        4 => {
+            json!(["SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT"][usize::try_from(number).unwrap()])
+        }
         // Truth values: subreaper, no_new_privs.
         36 | 38 => json!(number != 0),
         // PR_SET_PDEATHSIG.
@@ -96,7 +103,9 @@ fn values_before_and_after() {
             })
             .collect();
         for (event, told) in calls.iter().zip(told) {
-            let Some(option) = told["option"].as_u64().filter(|_| told.get("new").is_some()) else { continue };
+            let Some(option) = told["option"].as_u64().filter(|_| told.get("new").is_some()) else {
+                continue;
+            };
             match option {
                 // The bounding set as a whole, of which the case asks one bit; securebits as flags; keepcaps is one
                 // of them: what is told must have changed exactly when the value did.
@@ -133,7 +142,8 @@ fn strict_seccomp() {
 fn a_seccomp_filter() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["prctl-seccomp-filter"]);
-    let installs: Vec<&Value> = capture.kind("prctl").filter(|event| at(event, "/prctl/name") == "PR_SET_SECCOMP").collect();
+    let installs: Vec<&Value> =
+        capture.kind("prctl").filter(|event| at(event, "/prctl/name") == "PR_SET_SECCOMP").collect();
     same(installs[0], "/prctl/errno", &json!("EACCES"), "a filter without no_new_privs");
     same(installs[0], "/prctl/decoded/new", &json!("SECCOMP_MODE_DISABLED"), "a filter without no_new_privs");
     same(installs[1], "/prctl/ret", &json!(0), "a filter");
@@ -146,7 +156,10 @@ fn memory_areas() {
     needs!(Root, Bpf, Btf);
     let capture = recorded(&["prctl-mm"]);
     let whats: Vec<_> = capture.kind("prctl").map(|event| at(event, "/prctl/decoded/what").clone()).collect();
-    assert!(whats.contains(&json!("PR_SET_MM_ARG_START")) && whats.contains(&json!("PR_SET_MM_EXE_FILE")), "{whats:?}");
+    assert!(
+        whats.contains(&json!("PR_SET_MM_ARG_START")) && whats.contains(&json!("PR_SET_MM_EXE_FILE")),
+        "{whats:?}"
+    );
 }
 
 #[test]

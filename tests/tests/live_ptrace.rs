@@ -39,7 +39,8 @@ cases! {
 fn blamed(capture: &Capture) -> Vec<(&Value, &Value)> {
     let mut pairs = Vec::new();
     for ((pid, tid), told) in &capture.truth.ptraces {
-        let events: Vec<&Value> = capture.by("ptrace", *pid).filter(|event| at(event, "/process/tid") == *tid).collect();
+        let events: Vec<&Value> =
+            capture.by("ptrace", *pid).filter(|event| at(event, "/process/tid") == *tid).collect();
         assert_eq!(events.len(), told.len());
         pairs.extend(events.into_iter().zip(told).filter(|(_, told)| !told["refused_by"].is_null()));
     }
@@ -53,7 +54,11 @@ fn attributed(capture: &Capture) {
     let observed = capture.sees_checks();
     for (event, told) in blamed(capture) {
         let (by, detail) = (at(event, "/ptrace/denied_by"), at(event, "/ptrace/denied_detail"));
-        assert!(detail.as_str().is_some_and(|detail| !detail.is_empty()), "a refusal without a reason: {}", cut(event));
+        assert!(
+            detail.as_str().is_some_and(|detail| !detail.is_empty()),
+            "a refusal without a reason: {}",
+            cut(event)
+        );
         let truth = &told["refused_by"];
         if observed || truth == "seccomp" {
             // The kernel's checks do not tell an ending task from one that is traced.

@@ -292,9 +292,11 @@ pub(super) fn geteuid() -> u32 {
 /// Real, effective and saved user (and the same group) ids of this thread, and no supplementary groups.
 pub(super) fn become_user(real: u32, effective: u32, saved: u32) -> anyhow::Result<()> {
     let ids = [u64::from(real), u64::from(effective), u64::from(saved), 0, 0, 0];
-    for (what, number, args) in
-        [("setgroups", libc::SYS_setgroups, [0; 6]), ("setresgid", libc::SYS_setresgid, ids), ("setresuid", libc::SYS_setresuid, ids)]
-    {
+    for (what, number, args) in [
+        ("setgroups", libc::SYS_setgroups, [0; 6]),
+        ("setresgid", libc::SYS_setresgid, ids),
+        ("setresuid", libc::SYS_setresuid, ids),
+    ] {
         // SAFETY: takes numbers and an empty list.
         let ret = unsafe { raw(number, args) };
         if ret != 0 {
@@ -385,7 +387,8 @@ pub(super) fn duplicate_to(descriptor: i32, to: i32) -> anyhow::Result<()> {
 /// `userfaultfd`, ready to be asked: the descriptor, or -errno.
 pub(super) fn userfault() -> i64 {
     // SAFETY: takes a flag.
-    let descriptor = unsafe { raw(libc::SYS_userfaultfd, [libc::O_CLOEXEC.cast_unsigned().into(), 0, 0, 0, 0, 0]) };
+    let descriptor =
+        unsafe { raw(libc::SYS_userfaultfd, [libc::O_CLOEXEC.cast_unsigned().into(), 0, 0, 0, 0, 0]) };
     if descriptor < 0 {
         return descriptor;
     }
@@ -411,7 +414,9 @@ pub(super) fn userfault_fill(descriptor: i64, at: u64, page: &[u8; PAGE]) -> i64
 
 fn ioctl<const N: usize>(descriptor: i64, request: u64, argument: &mut [u64; N]) -> i64 {
     // SAFETY: callers pass a struct of the size that the request states.
-    unsafe { raw(libc::SYS_ioctl, [descriptor.cast_unsigned(), request, argument.as_mut_ptr() as u64, 0, 0, 0]) }
+    unsafe {
+        raw(libc::SYS_ioctl, [descriptor.cast_unsigned(), request, argument.as_mut_ptr() as u64, 0, 0, 0])
+    }
 }
 
 /// Gives a signal its default effect again.

@@ -76,7 +76,11 @@ impl Child {
     /// Waits until it stops by a signal; returns that.
     pub(super) fn wait_stop(&self) -> anyhow::Result<i32> {
         let (_, status) = call::wait(self.pid, libc::WUNTRACED | libc::__WALL)?;
-        anyhow::ensure!(libc::WIFSTOPPED(status), "child {} ended (status {status:#x}) instead of stopping", self.pid);
+        anyhow::ensure!(
+            libc::WIFSTOPPED(status),
+            "child {} ended (status {status:#x}) instead of stopping",
+            self.pid
+        );
         Ok(libc::WSTOPSIG(status))
     }
 

@@ -40,7 +40,9 @@ pub(super) fn intend(filename: &[u8], argv: &Strings, at: bool) -> anyhow::Resul
 /// Tells that the intended exec failed.
 pub(super) fn failed(ret: i64) -> anyhow::Result<()> {
     let (pid, tid) = truth::ids()?;
-    truth::tell(&json!({"call": "exec_failed", "pid": pid, "tid": tid, "ret": ret, "errno": truth::errno_name(ret)}))
+    truth::tell(
+        &json!({"call": "exec_failed", "pid": pid, "tid": tid, "ret": ret, "errno": truth::errno_name(ret)}),
+    )
 }
 
 /// Executes in the calling process; only a failure returns.
@@ -108,7 +110,14 @@ pub(super) fn empty_strings(_: &Case) -> anyhow::Result<i32> {
 
 /// Environments: variables that goaudit records, others, odd ones, none but the role.
 pub(super) fn environment(_: &Case) -> anyhow::Result<i32> {
-    let more = ["GODEBUG=madvdontneed=1", "LD_LIBRARY_PATH=/nowhere", "SECRET=do not record", "=odd", "NOEQUALS", "EMPTY="];
+    let more = [
+        "GODEBUG=madvdontneed=1",
+        "LD_LIBRARY_PATH=/nowhere",
+        "SECRET=do not record",
+        "=odd",
+        "NOEQUALS",
+        "EMPTY=",
+    ];
     run(["with"], &reporting_with(&more)?)?;
     run(["without"], &reporting()?)?;
     // The variable twice, and a value that is not UTF-8.
@@ -244,7 +253,9 @@ pub(super) fn drop_and_run(case: &Case) -> anyhow::Result<i32> {
         _ => anyhow::bail!("no mode `{mode}`"),
     }
     let argv = Strings::new(rest.iter().map(String::as_bytes))?;
-    let envp = Strings::new(std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()))?;
+    let envp = Strings::new(
+        std::env::vars_os().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat()),
+    )?;
     let ret = call::execveat(EXEC_DESCRIPTOR, &CString::default(), &argv, &envp, libc::AT_EMPTY_PATH);
     anyhow::bail!("cannot execute {program}: errno {}", -ret)
 }

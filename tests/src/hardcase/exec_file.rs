@@ -9,11 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::call::Strings;
-use super::exec::{EXEC_DESCRIPTOR, intend, failed, ok, own, replace, reporting};
+use super::exec::{EXEC_DESCRIPTOR, failed, intend, ok, own, replace, reporting};
 use super::{Case, call, child, truth};
 
 /// `execveat`; the kernel's name for the file is then `/dev/fd/N` or `/dev/fd/N/PATH`.
-pub(super) fn replace_by_descriptor(descriptor: i32, path: &str, argv: &Strings, envp: &Strings) -> anyhow::Result<i32> {
+pub(super) fn replace_by_descriptor(
+    descriptor: i32,
+    path: &str,
+    argv: &Strings,
+    envp: &Strings,
+) -> anyhow::Result<i32> {
     let (name, flags) = if path.is_empty() {
         (format!("/dev/fd/{descriptor}"), libc::AT_EMPTY_PATH)
     } else {

@@ -41,8 +41,9 @@ pub(super) fn long_argument(_: &Case) -> anyhow::Result<i32> {
 pub(super) fn two_mebibytes(_: &Case) -> anyhow::Result<i32> {
     allow(3 << 20)?;
     let argv: Vec<Vec<u8>> = (0..12).map(|index| pattern(LONGEST, index)).collect();
-    let variables: Vec<String> =
-        (0..4).map(|index| format!("LONG{index}={}", String::from_utf8_lossy(&pattern(LONGEST - 6, index)))).collect();
+    let variables: Vec<String> = (0..4)
+        .map(|index| format!("LONG{index}={}", String::from_utf8_lossy(&pattern(LONGEST - 6, index))))
+        .collect();
     let more: Vec<&str> = variables.iter().map(String::as_str).collect();
     run(argv, &reporting_with(&more)?)?;
     Ok(0)

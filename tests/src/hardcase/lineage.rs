@@ -15,7 +15,9 @@ pub(super) fn pid_reuse(_: &Case) -> anyhow::Result<i32> {
     for round in 0..3 {
         let ret = call::fork_with_pid(pid);
         if ret == 0 {
-            child::end((|| replace(&own()?, &Strings::new(["again".to_owned(), round.to_string()])?, &reporting()?))());
+            child::end((|| {
+                replace(&own()?, &Strings::new(["again".to_owned(), round.to_string()])?, &reporting()?)
+            })());
         }
         if ret < 0 {
             truth::unable("choosing a process id", &format!("clone3 with set_tid: errno {}", -ret))?;

@@ -80,7 +80,9 @@ pub(super) fn target(pid: i32) -> Value {
     let field = |name: &str| -> Value {
         status
             .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse::<u32>().ok())
+            .find_map(|line| {
+                line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse::<u32>().ok()
+            })
             .map_or(Value::Null, |number| json!(number))
     };
     let comm = truth::comm(&format!("/proc/{pid}/comm")).unwrap_or(Value::Null);
@@ -89,7 +91,14 @@ pub(super) fn target(pid: i32) -> Value {
 }
 
 /// Calls and tells; `refused_by` is what a refusal must be blamed on.
-pub(super) fn told(request: u64, pid: i32, addr: u64, data: u64, target: &Value, refused_by: Option<&str>) -> anyhow::Result<i64> {
+pub(super) fn told(
+    request: u64,
+    pid: i32,
+    addr: u64,
+    data: u64,
+    target: &Value,
+    refused_by: Option<&str>,
+) -> anyhow::Result<i64> {
     let ret = call::ptrace(request, pid, addr, data);
     let name = NAMES.iter().find(|(number, _)| *number == request).map(|(_, name)| *name);
     let (own, tid) = truth::ids()?;

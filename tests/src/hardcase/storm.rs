@@ -60,7 +60,9 @@ pub(super) fn two(case: &Case) -> anyhow::Result<i32> {
 /// Tells a storm.
 fn told(option: u64, ret: i64, count: u64) -> anyhow::Result<()> {
     let (pid, tid) = truth::ids()?;
-    truth::tell(&json!({"call": "storm", "pid": pid, "tid": tid, "option": option, "ret": ret, "count": count}))
+    truth::tell(
+        &json!({"call": "storm", "pid": pid, "tid": tid, "option": option, "ret": ret, "count": count}),
+    )
 }
 
 /// `wait FILE`: executes a program every few milliseconds until FILE is there: something to record while a

@@ -159,7 +159,10 @@ impl Status {
         let bytes = std::fs::read("/proc/self/status").context("cannot read /proc/self/status")?;
         let text = String::from_utf8_lossy(&bytes);
         let field = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim).unwrap_or_default()
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(str::trim)
+                .unwrap_or_default()
         };
         let numbers = |name: &str| -> Vec<u32> {
             field(name).split_whitespace().filter_map(|word| word.parse().ok()).collect()
