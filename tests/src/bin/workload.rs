@@ -1,10 +1,18 @@
-//! What benchmarks measure: does one thing many times on one core and tells how long it took.
+//! What benchmarks measure: does one thing many times on one core and tells how often and how long it took.
 //!
-//! `workload --core N prctl COUNT`, `exec COUNT PROGRAM` (as fast as possible), `exec-rate PER_SECOND SECONDS
-//! PROGRAM`. Prints one JSON object: operations done and the wall time they took.
+//! `workload --core N WORK`, where WORK is
+//! - `prctl COUNT`: calls as fast as possible,
+//! - `prctl-until-eof`: the same until standard input ends,
+//! - `exec COUNT PROGRAM`: starts and waits for programs as fast as possible,
+//! - `exec-rate PER_SECOND SECONDS PROGRAM`: the same against the clock,
+//! - `exec-tagged COUNT PROGRAM`: each with an argument of its own, `goaudit-tag-0` and so on.
+//!
+//! Prints one JSON object: its process id, operations done and the wall time they took.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,7 +32,11 @@ fn main() -> Result<()> {
 
     let (operations, took) = match work {
         ["prctl", count] => timed(number(count)?, |_| prctl())?,
-        ["exec", count, program] => timed(number(count)?, |_| exec(program))?,
+        ["prctl-until-eof"] => until_eof()?,
+        ["exec", count, program] => timed(number(count)?, |_| exec(program, None))?,
+        ["exec-tagged", count, program] => {
+            timed(number(count)?, |index| exec(program, Some(&format!("goaudit-tag-{index}"))))?
+        }
         ["exec-rate", per_second, seconds, program] => {
             let per_second = number(per_second)?;
             let began = Instant::now();
@@ -32,12 +44,13 @@ fn main() -> Result<()> {
                 // Against the clock, not by pauses: the rate holds whatever one exec takes.
                 let due = Duration::from_nanos(index * 1_000_000_000 / per_second);
                 sleep(due.saturating_sub(began.elapsed()));
-                exec(program)
+                exec(program, None)
             })?
         }
         _ => bail!("no such work: {work:?}"),
     };
-    let told = json!({"operations": operations, "wall_ns": u64::try_from(took.as_nanos())?});
+    let wall_ns = u64::try_from(took.as_nanos())?;
+    let told = json!({"pid": std::process::id(), "operations": operations, "wall_ns": wall_ns});
     writeln!(io::stdout(), "{told}").context("failed to tell the result")
 }
 
@@ -57,14 +70,33 @@ fn timed(count: u64, mut work: impl FnMut(u64) -> Result<()>) -> Result<(u64, Du
     Ok((count, began.elapsed()))
 }
 
+/// Calls until standard input ends, which a thread of its own waits for: the loop itself must not block.
+fn until_eof() -> Result<(u64, Duration)> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&ended);
+    std::thread::spawn(move || {
+        // An error is an end, too.
+        io::stdin().read_to_end(&mut Vec::new()).ok();
+        told.store(true, Ordering::Relaxed);
+    });
+    let began = Instant::now();
+    let mut count = 0;
+    while !ended.load(Ordering::Relaxed) {
+        prctl()?;
+        count += 1;
+    }
+    Ok((count, began.elapsed()))
+}
+
 /// prctl(PR_GET_DUMPABLE): changes nothing, takes no lock.
 fn prctl() -> Result<()> {
     rustix::process::dumpable_behavior().context("failed to call prctl")?;
     Ok(())
 }
 
-fn exec(program: &str) -> Result<()> {
+fn exec(program: &str, argument: Option<&str>) -> Result<()> {
     let status = Command::new(program)
+        .args(argument)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .status()

@@ -1,51 +1,60 @@
-//! CPU time of a process and its living descendants, from /proc.
+//! CPU time and memory of a process, from /proc.
 //!
-//! In clock ticks of 10 ms: a turn must last seconds for this to mean anything.
+//! To the nanosecond from `schedstat` (CONFIG_SCHED_INFO, on everywhere); the clock ticks of `stat` would need
+//! turns of many seconds.
 
-use std::collections::HashMap;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// User and kernel time of the process, its waited-for children, and all its living descendants.
-pub(super) fn of_tree(pid: u32) -> Result<Duration> {
-    let processes = processes();
-    let own = processes.get(&pid).with_context(|| format!("process {pid} is gone"))?;
-    let mut ticks = own.ticks;
-    let mut parents = vec![pid];
-    while let Some(parent) = parents.pop() {
-        for (child, process) in processes.iter().filter(|(_, process)| process.parent == parent) {
-            ticks += process.ticks;
-            parents.push(*child);
-        }
-    }
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+/// CPU time that the living threads of a process have used, user and kernel.
+pub(super) fn of_process(pid: u32) -> Result<Duration> {
+    let tasks =
+        fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))?;
+    // A thread that ended since is no error.
+    let nanos = tasks.filter_map(|task| running_ns(&task.ok()?.path().join("schedstat"))).sum();
+    Ok(Duration::from_nanos(nanos))
 }
 
-struct Process {
-    parent: u32,
-    ticks: u64,
+/// The first number of a `schedstat`: nanoseconds on a CPU.
+fn running_ns(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
 
-fn processes() -> HashMap<u32, Process> {
+/// Process ids of all processes, kernel threads included, of that name.
+pub(super) fn named(comm: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten();
     entries
         .filter_map(|entry| {
             let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            // A process that ended since is no error.
-            Some((pid, parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?))
+            let found = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            (found.trim_end() == comm).then_some(pid)
         })
         .collect()
 }
 
-/// proc_pid_stat(5): after the command in parentheses, ppid is field 4, utime to cstime are 14 to 17.
-fn parse(stat: &str) -> Option<Process> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = rest.split_whitespace().collect();
-    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    let ticks = field(14)? + field(15)? + field(16)? + field(17)?;
-    Some(Process { parent: u32::try_from(field(4)?).ok()?, ticks })
+/// Resident memory.
+#[derive(Clone, Copy)]
+pub(super) struct Memory {
+    /// Now, in MiB. Counts the ring buffer's pages as often as they are mapped.
+    pub(super) rss_mib: f64,
+    /// Of that what only this process has: not files, not memory that it shares with the kernel.
+    pub(super) anonymous_mib: f64,
+}
+
+/// proc_pid_status(5).
+pub(super) fn memory(pid: u32) -> Result<Memory> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let mib = |name: &str| {
+        let kib: Option<f64> = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok());
+        kib.map(|kib| kib / 1024.0).with_context(|| format!("the kernel told no {name}"))
+    };
+    Ok(Memory { rss_mib: mib("VmRSS:")?, anonymous_mib: mib("RssAnon:")? })
 }
 
 #[cfg(test)]
@@ -54,14 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_with_parentheses_does_not_shift_the_fields() {
-        let process = parse("7 (a) b) S 3 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 5").unwrap();
-        assert_eq!((process.parent, process.ticks), (3, 100));
+    fn our_own_time_and_memory_are_some() {
+        let own = std::process::id();
+        assert!(of_process(own).unwrap() > Duration::ZERO);
+        let memory = memory(own).unwrap();
+        assert!(memory.rss_mib > 0.0 && memory.anonymous_mib <= memory.rss_mib);
+        assert!(of_process(u32::MAX).is_err());
     }
 
     #[test]
-    fn our_own_time_is_some() {
-        of_tree(std::process::id()).unwrap();
-        assert!(of_tree(u32::MAX).is_err());
+    fn a_process_is_found_by_its_name() {
+        let own = fs::read_to_string("/proc/self/comm").unwrap();
+        assert!(named(own.trim_end()).contains(&std::process::id()));
     }
 }

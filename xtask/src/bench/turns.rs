@@ -26,6 +26,19 @@ pub(super) struct Turns {
     pub(super) missing: Option<String>,
 }
 
+impl Measured {
+    /// The median of a contestant's figure.
+    pub(super) fn median(&self, contestant: &str, figure: &str) -> Option<f64> {
+        self.contestants.iter().find(|turns| turns.name == contestant)?.median(figure)
+    }
+
+    /// The largest of a contestant's figure: for what must be zero every time.
+    pub(super) fn worst(&self, contestant: &str, figure: &str) -> Option<f64> {
+        let turns = self.contestants.iter().find(|turns| turns.name == contestant)?;
+        turns.rounds.iter().filter_map(|turn| turn.get(figure).copied()).max_by(f64::total_cmp)
+    }
+}
+
 impl Turns {
     /// The median of a figure over all turns that have it.
     pub(super) fn median(&self, figure: &str) -> Option<f64> {
@@ -41,12 +54,13 @@ impl Turns {
     }
 }
 
-/// Lets the contestants take `count` turns each, after one that is not counted. A contestant that cannot start is
-/// left out and told; a turn that fails is an error.
+/// Lets the contestants take `count` turns each, after `warm_up` ones that are not counted. A peer that cannot
+/// start or fails is left out from then on and told; a turn of ours that fails is an error.
 pub(super) fn interleave(
     contestants: &[Contestant],
+    warm_up: usize,
     count: usize,
-    turn: impl Fn(&Contestant) -> Result<Figures>,
+    turn: impl Fn(Contestant) -> Result<Figures>,
 ) -> Result<Measured> {
     let mut measured: Vec<Turns> = contestants
         .iter()
@@ -56,18 +70,23 @@ pub(super) fn interleave(
             missing: contestant.missing(),
         })
         .collect();
-    for round in 0..=count {
+    for round in 0..warm_up + count {
         for (contestant, turns) in contestants.iter().zip(&mut measured) {
             if turns.missing.is_some() {
                 continue;
             }
-            let figures = turn(contestant)?;
-            // The first round warms caches and, for auditd, its queue.
-            if round > 0 {
-                turns.rounds.push(figures);
+            match turn(*contestant) {
+                // The first rounds warm caches and, for auditd, the kernel's audit.
+                Ok(figures) if round >= warm_up => turns.rounds.push(figures),
+                Ok(_) => {}
+                Err(error) if contestant.is_peer() => {
+                    println!("bench: {} is left out: {error:#}", turns.name);
+                    turns.missing = Some(format!("{error:#}"));
+                }
+                Err(error) => return Err(error),
             }
         }
-        println!("bench: round {round} of {count}");
+        println!("bench: round {} of {} done", round + 1, warm_up + count);
     }
     Ok(Measured { contestants: measured })
 }
@@ -90,5 +109,14 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(Vec::new()), None);
+    }
+
+    #[test]
+    fn the_worst_turn_counts_for_loss() {
+        let rounds = vec![[("lost", 0.0)].into(), [("lost", 7.0)].into(), [("lost", 0.0)].into()];
+        let measured = Measured { contestants: vec![Turns { name: "x", rounds, missing: None }] };
+        assert_eq!(measured.median("x", "lost"), Some(0.0));
+        assert_eq!(measured.worst("x", "lost"), Some(7.0));
+        assert_eq!(measured.worst("y", "lost"), None);
     }
 }
