@@ -38,7 +38,10 @@ pub fn host_id() -> [u8; 16] {
 }
 
 fn parse_uuid(text: &str) -> [u8; 16] {
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let digits = text.trim().replace('-', "");
+    if digits.len() != 32 {
+        return [0; 16];
+    }
     u128::from_str_radix(&digits, 16).map_or([0; 16], u128::to_be_bytes)
 }
 

@@ -137,7 +137,12 @@ impl Reader {
     }
 
     fn books(&self, kernel: &kernel::Counters) -> Counters {
-        Counters { not_run: kernel.not_run, ..self.correlator.counters() }
+        let mut books = Counters { not_run: kernel.not_run, ..self.correlator.counters() };
+        let unkept: u64 = kernel.per_cpu.iter().map(|cpu| cpu.unkept).sum();
+        if unkept > 0 {
+            books.oddities.push(("kernel_map_full".to_owned(), unkept));
+        }
+        books
     }
 
     fn control(&mut self, control: Control) {
