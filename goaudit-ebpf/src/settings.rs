@@ -69,6 +69,8 @@ offsets! {
     mm_env_end: "mm_struct"."env_end",
     mm_exe_file: "mm_struct"."exe_file",
     mm_flags: "mm_struct"."flags",
+    task_exec_state: "task_struct"."exec_state",
+    exec_state_dumpable: "task_exec_state"."dumpable",
     bprm_argc: "linux_binprm"."argc",
     bprm_envc: "linux_binprm"."envc",
     bprm_filename: "linux_binprm"."filename",
