@@ -60,7 +60,6 @@ offsets! {
     cred_cap_ambient: "cred"."cap_ambient",
     cred_user_ns: "cred"."user_ns",
     signal_live: "signal_struct"."live",
-    signal_nr_threads: "signal_struct"."nr_threads",
     signal_flags: "signal_struct"."flags",
     signal_group_exit_code: "signal_struct"."group_exit_code",
     mm_arg_start: "mm_struct"."arg_start",
