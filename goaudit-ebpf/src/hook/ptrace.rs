@@ -68,7 +68,7 @@ pub struct Target {
     pub uids: [u32; 3],
     /// Real, effective, saved group id.
     pub gids: [u32; 3],
-    /// `mm->flags` dumpable bits (0 no, 1 yes, 2 root only), `u32::MAX` when unknown.
+    /// Who may dump and trace it (0 nobody, 1 its owner, 2 root only), `u32::MAX` when unknown.
     pub dumpable: u32,
     /// `task->flags` (PF_KTHREAD is 0x0020_0000).
     pub task_flags: u32,

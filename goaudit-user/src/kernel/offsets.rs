@@ -211,6 +211,13 @@ impl Resolved {
             offsets.cred_uid = ABSENT;
             absent.push("cred_uid");
         }
+        // Dumpability is in one of two places.
+        if offsets.exec_state_dumpable == ABSENT {
+            absent.retain(|name| !["task_exec_state", "exec_state_dumpable"].contains(name));
+        } else {
+            offsets.mm_flags = ABSENT;
+            absent.retain(|name| *name != "mm_flags");
+        }
         let upid_size =
             btf.structure("upid").and_then(|upid| u32::try_from(upid.size()).ok()).unwrap_or(ABSENT);
         Ok(Self {

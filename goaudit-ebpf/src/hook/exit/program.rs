@@ -75,10 +75,6 @@ fn is_last(current: u64, signal: u64, tgid: u32) -> bool {
     if read::kernel::<u32>(signal, setting!(offsets.signal_live)) != Some(0) {
         return false;
     }
-    // A process that has but one thread has no race.
-    if read::kernel::<u32>(signal, setting!(offsets.signal_nr_threads)) == Some(1) {
-        return true;
-    }
     let key = Key { start: task::process_start(current).unwrap_or(0), tgid: u64::from(tgid) };
     ENDED.insert(key, 1u8, u64::from(BPF_NOEXIST)).is_ok()
 }

@@ -84,10 +84,7 @@ fn value_of(option: u64) -> Option<u64> {
         option::PDEATHSIG => {
             read::kernel::<u32>(current, setting!(offsets.task_pdeath_signal)).map(u64::from)
         }
-        option::DUMPABLE => {
-            let mm = read::pointer(current, setting!(offsets.task_mm))?;
-            read::kernel::<u64>(mm, setting!(offsets.mm_flags)).map(|flags| flags & 3)
-        }
+        option::DUMPABLE => task::dumpable(current).map(u64::from),
         option::KEEPCAPS | option::SECUREBITS => {
             cred(setting!(offsets.cred_securebits)).map(|bits| bits & 0xffff_ffff)
         }

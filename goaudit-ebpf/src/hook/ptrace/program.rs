@@ -152,12 +152,7 @@ unsafe fn note_target(entry: *mut Entry, target: u64) {
             (*noted).uids = [uid, euid, suid];
             (*noted).gids = [gid, egid, sgid];
         }
-        (*noted).dumpable = match read::pointer(target, setting!(offsets.task_mm))
-            .and_then(|mm| read::kernel::<u32>(mm, setting!(offsets.mm_flags)))
-        {
-            Some(flags) => flags & 3,
-            None => u32::MAX,
-        };
+        (*noted).dumpable = task::dumpable(target).unwrap_or(u32::MAX);
         (*noted).task_flags = read::kernel::<u32>(target, setting!(offsets.task_flags)).unwrap_or(0);
     }
 }
