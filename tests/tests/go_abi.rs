@@ -2,7 +2,7 @@
 //!
 //! Parameters: the DWARF locations at each function's first instruction. Results: the registers and stack slots that
 //! the function's code moves its constants into.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -150,6 +150,9 @@ fn told_parameters(arch: Arch, data: &[u8]) -> BTreeMap<String, Vec<(String, Vec
     found
 }
 
+/// Stands for the frame address, which only differences are taken from.
+const FRAME: u64 = 1 << 40;
+
 fn parts(arch: Arch, expression: gimli::Expression<Slice<'_>>, encoding: gimli::Encoding) -> Vec<Told> {
     // At the first instruction the frame address is behind the return address on amd64, and the stack pointer itself
     // on arm64.
@@ -161,7 +164,6 @@ fn parts(arch: Arch, expression: gimli::Expression<Slice<'_>>, encoding: gimli::
         Arch::Amd64 => 8,
         Arch::Arm64 => 0,
     };
-    const FRAME: u64 = 1 << 40;
     let mut evaluation = expression.evaluation(encoding);
     let mut state = evaluation.evaluate().unwrap();
     loop {

@@ -1,5 +1,10 @@
 //! `goaudit inspect` and the reading of Go programs, against Go's own tools on unstripped twins of the same build.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -36,17 +36,27 @@ impl Wanted {
 
     /// Whether a name from a binary is what was asked for.
     pub fn matches(&self, raw: &[u8]) -> bool {
-        let bare = match raw.iter().position(|&byte| byte == b'[') {
-            // Generic: the brackets may be anywhere, compare in full.
-            Some(_) => None,
-            None => Some(raw.strip_suffix(b".abi0").unwrap_or(raw)),
-        };
-        // Escapes are in paths only, so the last part is plain in the raw name too.
-        if bare.is_some_and(|bare| !bare.ends_with(self.last.as_bytes())) {
+        // Most names fail this, before anything is allocated. Escapes are in paths only, so the last part is plain in
+        // the raw name too; of a generic name the brackets may be anywhere, so it is compared in full.
+        let bare = raw.strip_suffix(b".abi0").unwrap_or(raw);
+        if !bare.ends_with(self.last.as_bytes()) && !is_generic(raw) {
             return false;
         }
         let full = normalise(raw);
         if self.versioned { full == self.form } else { without_versions(&full) == self.form }
+    }
+
+    /// A misspelt name differs in few letters; more is another word.
+    fn tolerance(&self) -> usize {
+        (self.last.len() / 4).clamp(1, 3)
+    }
+
+    /// Whether a last part can be within the tolerance: by its length, and by its first or last letter.
+    fn resembles(&self, last: &[u8]) -> bool {
+        let own = self.last.as_bytes();
+        let same = |a: Option<&u8>, b: Option<&u8>| a.zip(b).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b));
+        last.len().abs_diff(own.len()) <= self.tolerance()
+            && (same(last.first(), own.first()) || same(last.last(), own.last()))
     }
 
     /// How far a name is from what was asked; `None`: not worth telling. Smaller is nearer.
@@ -56,9 +66,7 @@ impl Wanted {
         if is_closure_part(last) || short.contains(':') {
             return None;
         }
-        // A misspelt name differs in few letters; more is another word.
-        let limit = (self.last.len() / 4).clamp(1, 3);
-        let by_last = edit_distance(&last.to_lowercase(), &self.last.to_lowercase(), limit)?;
+        let by_last = edit_distance(&last.to_lowercase(), &self.last.to_lowercase(), self.tolerance())?;
         let wanted = self.form.rsplit('/').next().unwrap_or(&self.form);
         let found = short.rsplit('/').next().unwrap_or(&short);
         let by_type = edit_distance(found, wanted, 24).unwrap_or(24);
@@ -76,10 +84,9 @@ pub(crate) fn nearest<'a>(
     let mut best: Vec<BTreeSet<(usize, String)>> = vec![BTreeSet::new(); wanted.len()];
     for name in raw {
         let last_dot = name.iter().rposition(|&byte| byte == b'.').map_or(0, |dot| dot + 1);
-        let last_len = name.len() - last_dot;
         for (wanted, best) in wanted.iter().zip(&mut best) {
-            // Lengths alone exclude most names, before anything is allocated.
-            if !name.contains(&b'[') && last_len.abs_diff(wanted.last.len()) > 3 {
+            // Excludes most names, before anything is allocated.
+            if !is_generic(name) && !wanted.resembles(name.get(last_dot..).unwrap_or_default()) {
                 continue;
             }
             let name = normalise(name);
