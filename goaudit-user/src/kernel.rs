@@ -151,6 +151,11 @@ impl Session {
         Ok(counters::read(&self.attached.ebpf)?)
     }
 
+    /// The per-CPU part of [`Self::counters`], which is cheap: for looking at often.
+    pub fn cpu_states(&self) -> Result<Vec<goaudit_ebpf::wire::CpuState>, KernelError> {
+        Ok(counters::read_per_cpu(&self.attached.ebpf)?)
+    }
+
     /// Records (or, with `skip_descendants`, leaves out) this process and what will descend from it.
     pub fn scope_add(&mut self, tgid: u32) -> Result<(), KernelError> {
         if let Some(scope) = &mut self.scope {

@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Turns of each contestant.
     #[arg(long, default_value_t = 5)]
     turns: usize,
+    /// Measure the release binaries as they are.
+    #[arg(long)]
+    no_build: bool,
     /// Where the results go as JSON; without it into the target directory.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -108,7 +111,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Err(error) = crate::setup::ensure(crate::setup::Group::Bench) {
         println!("bench: {error:#}; going on without");
     }
-    agent::build()?;
+    if !args.no_build {
+        agent::build()?;
+    }
     let mut results = Vec::new();
     for benchmark in wanted {
         println!("\n{}: {}", benchmark.id, benchmark.title);

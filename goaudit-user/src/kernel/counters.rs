@@ -24,11 +24,16 @@ pub struct Counters {
     pub not_run: u64,
 }
 
-/// Reads the books.
-pub(super) fn read(ebpf: &Ebpf) -> Result<Counters, aya::maps::MapError> {
-    let Some(map) = ebpf.map("CPU_STATE") else { return Ok(Counters::default()) };
+/// Reads the books of each CPU alone: one system call.
+pub(super) fn read_per_cpu(ebpf: &Ebpf) -> Result<Vec<CpuState>, aya::maps::MapError> {
+    let Some(map) = ebpf.map("CPU_STATE") else { return Ok(Vec::new()) };
     let states: PerCpuArray<_, PodState> = PerCpuArray::try_from(map)?;
-    let per_cpu = states.get(&0, 0)?.iter().map(|state| state.0).collect();
+    Ok(states.get(&0, 0)?.iter().map(|state| state.0).collect())
+}
+
+/// Reads the books: a system call for each program, so not for every wake-up.
+pub(super) fn read(ebpf: &Ebpf) -> Result<Counters, aya::maps::MapError> {
+    let per_cpu = read_per_cpu(ebpf)?;
     let not_run = ebpf
         .programs()
         .filter_map(|(_, program)| program.fd().ok())

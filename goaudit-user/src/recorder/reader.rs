@@ -24,6 +24,11 @@ const IDLE: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Events handed over at once.
 const HAND_OVER: usize = 1024;
+/// How long events that are not urgent may gather before they are handed over: waking the writer for each one
+/// would cost more than storing it.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often the correlator is asked what has waited long enough; it looks at spans from 50 ms up.
+const FLUSH: Duration = Duration::from_millis(25);
 /// A change of the clock offset that is a step rather than a slew (NTP moves at most 0.5 ms a second).
 const CLOCK_STEP_NS: i64 = 100_000_000;
 
@@ -34,6 +39,10 @@ pub(super) struct Reader {
     correlator: Correlator<LiveHost>,
     filter: Filter,
     events: Vec<Event>,
+    /// So many of `events` are known not to be urgent.
+    looked_at: usize,
+    handed_over: Instant,
+    flushed: Instant,
     sender: SyncSender<Vec<Event>>,
     stop: Arc<Stop>,
     clock_offset: i64,
@@ -57,6 +66,9 @@ impl Reader {
             correlator,
             filter,
             events: Vec::new(),
+            looked_at: 0,
+            handed_over: Instant::now(),
+            flushed: Instant::now(),
             sender,
             stop,
             clock_offset: clock_offset(),
@@ -80,7 +92,7 @@ impl Reader {
         }
         let mut heartbeat = Instant::now();
         while !self.stop.asked() {
-            self.drain(IDLE)?;
+            self.drain(if self.events.is_empty() { IDLE } else { GATHER })?;
             self.flush()?;
             if heartbeat.elapsed() >= HEARTBEAT {
                 heartbeat = Instant::now();
@@ -89,7 +101,7 @@ impl Reader {
                 self.control(Control::Heartbeat(counters));
             }
             self.watch_clock();
-            if !self.hand_over() {
+            if self.is_due() && !self.hand_over() {
                 return Ok(());
             }
         }
@@ -129,11 +141,23 @@ impl Reader {
         Ok(count)
     }
 
-    /// Ends what waits in the correlator and tells of loss.
+    /// Ends what has waited long enough in the correlator and tells of loss.
     fn flush(&mut self) -> Result<(), RecorderError> {
-        let counters = self.session.counters()?;
-        self.correlator.flush(now_ktime(), &counters.per_cpu, &mut self.events);
+        if self.flushed.elapsed() < FLUSH {
+            return Ok(());
+        }
+        self.flushed = Instant::now();
+        let per_cpu = self.session.cpu_states()?;
+        self.correlator.flush(now_ktime(), &per_cpu, &mut self.events);
         Ok(())
+    }
+
+    /// Whether the writer should have what has gathered: enough, old enough, or urgent.
+    fn is_due(&mut self) -> bool {
+        let new = self.events.get(self.looked_at..).unwrap_or_default();
+        let urgent = new.iter().any(Event::is_urgent);
+        self.looked_at = self.events.len();
+        urgent || self.events.len() >= HAND_OVER || self.handed_over.elapsed() >= GATHER
     }
 
     fn books(&self, kernel: &kernel::Counters) -> Counters {
@@ -173,6 +197,8 @@ impl Reader {
     /// Hands what the filter lets through to the writer; false when the writer is gone.
     fn hand_over(&mut self) -> bool {
         self.sift();
+        self.looked_at = 0;
+        self.handed_over = Instant::now();
         if self.events.is_empty() {
             return true;
         }
