@@ -1,3 +1,5 @@
+//! Filters as an operator writes them, against events of every kind.
+
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use goaudit_ebpf::units::Ktime;

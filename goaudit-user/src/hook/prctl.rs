@@ -14,6 +14,7 @@ use crate::event::{Prctl, Text};
 use crate::names::{capability, errno, signal};
 
 pub mod options;
+mod values;
 use options::{OPTIONS, Row, Shape};
 
 /// This hook.

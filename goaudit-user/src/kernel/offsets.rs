@@ -77,15 +77,9 @@ impl KernelTypes {
         if let Ok(btf) = Btf::from_file_with_backend(path, Backend::Mmap) {
             return Ok(Self { btf });
         }
-<<<<<<< HEAD
-        // Mapped, it takes a tenth of the time (35 ms against 320); older kernels cannot map this file.
-        let mapped = Btf::from_file_with_backend(path, Backend::Mmap);
-        Ok(Self { btf: mapped.or_else(|_| Btf::from_file_with_backend(path, Backend::Cache))? })
-=======
         let bytes = std::fs::read(path)
             .map_err(|source| OffsetsError::NoBtf { path: path.display().to_string(), source })?;
         Ok(Self { btf: Btf::from_bytes(&bytes)? })
->>>>>>> bench
     }
 
     /// The struct of this name with the most members (others are forward declarations of modules).
