@@ -8,28 +8,7 @@ use super::values::{
     VECTOR_LENGTH, VMA,
 };
 
-/// How to show a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// As it is.
-    Number,
-    /// As a signed number.
-    Signed,
-    /// A user-space address.
-    Address,
-    /// Zero is false.
-    Bool,
-    /// A signal number.
-    Signal,
-    /// A capability number.
-    Capability,
-    /// A set of capabilities, in hexadecimal as `/proc/PID/status` writes it.
-    CapabilitySet,
-    /// One of these, or a number.
-    Choice(&'static [(u64, &'static str)]),
-    /// Any of these bits.
-    Flags(&'static [(u64, &'static str)]),
-}
+pub use super::values::Shape;
 
 /// An option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

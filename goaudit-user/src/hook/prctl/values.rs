@@ -1,5 +1,28 @@
 //! What numbers in prctl arguments mean (`include/uapi/linux/prctl.h` up to 7.x): choices and flags, by option.
 
+/// How to show a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// As it is.
+    Number,
+    /// As a signed number.
+    Signed,
+    /// A user-space address.
+    Address,
+    /// Zero is false.
+    Bool,
+    /// A signal number.
+    Signal,
+    /// A capability number.
+    Capability,
+    /// A set of capabilities, in hexadecimal as `/proc/PID/status` writes it.
+    CapabilitySet,
+    /// One of these, or a number.
+    Choice(&'static [(u64, &'static str)]),
+    /// Any of these bits.
+    Flags(&'static [(u64, &'static str)]),
+}
+
 pub(super) const DUMPABLE: &[(u64, &str)] =
     &[(0, "SUID_DUMP_DISABLE"), (1, "SUID_DUMP_USER"), (2, "SUID_DUMP_ROOT")];
 pub(super) const UNALIGN: &[(u64, &str)] = &[(1, "PR_UNALIGN_NOPRINT"), (2, "PR_UNALIGN_SIGBUS")];
