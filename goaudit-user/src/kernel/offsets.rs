@@ -148,10 +148,11 @@ impl KernelTypes {
         (found.width.is_none() && found.bit % 8 == 0).then_some(found.bit / 8)
     }
 
-    /// Word and mask of a bit field.
+    /// Word and mask of a flag: a bit field, or a `bool`.
     fn bits(&self, structure: &str, path: &str) -> Option<Bit> {
         let found = self.member(&self.structure(structure)?, path)?;
-        let width = found.width?;
+        // A plain `bool` is a byte (`is_child_subreaper` in 7.3).
+        let width = found.width.unwrap_or(8);
         let shift = found.bit % 32;
         let mask = u32::try_from(((1u64 << width) - 1) << shift).ok()?;
         Some(Bit { offset: found.bit / 32 * 4, mask })
