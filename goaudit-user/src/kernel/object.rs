@@ -58,7 +58,8 @@ fn executable_sections(object: &[u8]) -> Vec<(usize, usize)> {
             let at = usize::try_from(table.checked_add(index.checked_mul(entry)?)?).ok()?;
             let start = usize::try_from(number(at.checked_add(0x18)?, 8)?).ok()?;
             let len = usize::try_from(number(at.checked_add(0x20)?, 8)?).ok()?;
-            (number(at.checked_add(8)?, 8)? & FLAG_EXECUTABLE != 0).then_some((start, start.checked_add(len)?))
+            (number(at.checked_add(8)?, 8)? & FLAG_EXECUTABLE != 0)
+                .then_some((start, start.checked_add(len)?))
         })
         .collect()
 }
