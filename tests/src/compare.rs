@@ -299,7 +299,10 @@ pub fn ptraces(capture: &Capture) {
             }
             is("/ptrace/pid", at(told, "/target_pid"));
             let target = at(told, "/target");
-            if at(told, "/ret").as_i64().is_some_and(|ret| ret >= 0) && !target.is_null() {
+            // Who asks to be traced names nobody.
+            if at(told, "/request") == &json!(0) {
+                is("/ptrace/target", &Value::Null);
+            } else if at(told, "/ret").as_i64().is_some_and(|ret| ret >= 0) && !target.is_null() {
                 for name in ["tgid", "tid", "uid", "comm"] {
                     is(&format!("/ptrace/target/{name}"), at(target, &format!("/{name}")));
                 }

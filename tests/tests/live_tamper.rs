@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use goaudit_tests::ability::lab_kernel;
 use goaudit_tests::capture::{Capture, segments, verify};
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
+use goaudit_user::audit::{self, Verdict, VerifyOptions};
 use serde_json::Value;
 
 /// A copy of a log that may be touched.
@@ -60,6 +62,29 @@ fn any_flipped_byte_is_found_and_its_place_named() {
     std::fs::write(&touched, &bytes).unwrap();
     assert_eq!(verify(&copy, &[])["verdict"], "ok", "the restored log");
     println!("{} of {} bytes flipped", places.len(), bytes.len());
+}
+
+#[test]
+fn every_single_byte_counts() {
+    needs!(Root, Bpf, Btf);
+    let capture = Capture::with(&["--only", "exit"], &["nothing"]);
+    capture.assert_sound();
+    let folder = LogDir::new();
+    let copy = copy(&capture.log(), folder.path());
+    let touched = segments(&copy).pop().unwrap();
+    let bytes = std::fs::read(&touched).unwrap();
+    // An emulated guest takes a while for each.
+    let step = if lab_kernel().is_some() { 97 } else { 1 };
+    for at in (0..bytes.len()).step_by(step) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x80 >> (at % 8);
+        std::fs::write(&touched, flipped).unwrap();
+        // The verifier of `goaudit verify` itself, without starting it for each byte.
+        let report = audit::verify(std::slice::from_ref(&copy), &VerifyOptions::default(), None).unwrap();
+        assert!(matches!(report.verdict, Verdict::Tampered | Verdict::Damaged), "byte {at}: {report:?}");
+        let bad = report.first_bad.unwrap_or_else(|| panic!("byte {at}: no place"));
+        assert!(bad.segment.is_some() && !bad.what.is_empty(), "byte {at}: {bad:?}");
+    }
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::audit::AuditError;
 use crate::kernel::KernelError;
 use crate::recorder::RecorderError;
+use crate::replay::ReplayError;
 
 /// Exit codes; README and the man page list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,12 @@ impl Exit {
                     | RecorderError::Panicked(_),
                 )
                 | None => {}
+            }
+            match cause.downcast_ref() {
+                Some(ReplayError::Audit(AuditError::Segment { .. }) | ReplayError::Event { .. }) => {
+                    return Self::Tampered;
+                }
+                Some(ReplayError::Audit(_)) | None => {}
             }
             if let Some(kernel) = cause.downcast_ref::<KernelError>() {
                 return kernel_exit(kernel);
