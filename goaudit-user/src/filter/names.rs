@@ -14,7 +14,7 @@ pub(super) fn check(source: &str, program: &Program) -> Result<Vec<&'static str>
     let root: Json = serde_json::from_str(&schema::generate()).unwrap_or_default();
     let mut check = Check { source, program, root: &root, bound: Vec::new(), used: Vec::new() };
     let result = check.expression(program.expression())?;
-    check.must_be_bool(program.expression(), result)?;
+    must_be_bool(program.expression(), result)?;
     Ok(check.used)
 }
 
@@ -180,36 +180,6 @@ impl<'a> Check<'a> {
         place.open |= schema.get("additionalProperties").is_some_and(|more| *more != Json::Bool(false));
     }
 
-    fn must_be_bool(&self, node: &IdedExpr, schema: Option<&Json>) -> Result<(), FilterError> {
-        let gives = match &node.expr {
-            Expr::Literal(LiteralValue::Boolean(_)) | Expr::Unspecified | Expr::Comprehension(_) => {
-                return Ok(());
-            }
-            Expr::Literal(_) => "a constant".to_owned(),
-            Expr::List(_) => "a list".into(),
-            Expr::Map(_) | Expr::Struct(_) => "an object".into(),
-            Expr::Call(call) => match NOT_BOOL.iter().find(|row| row.0 == call.func_name) {
-                Some(row) => row.1.into(),
-                None => return Ok(()),
-            },
-            Expr::Select(select) if select.test => return Ok(()),
-            Expr::Ident(_) | Expr::Select(_) => {
-                let kind = schema.and_then(|schema| schema.get("type"));
-                let boolean = kind.is_none_or(|kind| match kind {
-                    Json::Array(kinds) => kinds.iter().any(|kind| kind == "boolean"),
-                    kind => kind == "boolean",
-                });
-                let object = schema
-                    .is_some_and(|schema| schema.get("$ref").is_some() || schema.get("anyOf").is_some());
-                if boolean && !object {
-                    return Ok(());
-                }
-                format!("the field `{}`", text(node))
-            }
-        };
-        Err(FilterError::NotBool { gives })
-    }
-
     fn unknown(&self, node: &IdedExpr, written: &str, place: &str, valid: &[&str]) -> FilterError {
         let name = ALIASES.iter().find(|row| row.0 == written).map_or(written, |row| row.1);
         let nearest =
@@ -276,6 +246,37 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or(0)
+}
+
+/// Whether the whole expression can be true or false.
+fn must_be_bool(node: &IdedExpr, schema: Option<&Json>) -> Result<(), FilterError> {
+    let gives = match &node.expr {
+        Expr::Literal(LiteralValue::Boolean(_)) | Expr::Unspecified | Expr::Comprehension(_) => {
+            return Ok(());
+        }
+        Expr::Literal(_) => "a constant".to_owned(),
+        Expr::List(_) => "a list".into(),
+        Expr::Map(_) | Expr::Struct(_) => "an object".into(),
+        Expr::Call(call) => match NOT_BOOL.iter().find(|row| row.0 == call.func_name) {
+            Some(row) => row.1.into(),
+            None => return Ok(()),
+        },
+        Expr::Select(select) if select.test => return Ok(()),
+        Expr::Ident(_) | Expr::Select(_) => {
+            let kind = schema.and_then(|schema| schema.get("type"));
+            let boolean = kind.is_none_or(|kind| match kind {
+                Json::Array(kinds) => kinds.iter().any(|kind| kind == "boolean"),
+                kind => kind == "boolean",
+            });
+            let object =
+                schema.is_some_and(|schema| schema.get("$ref").is_some() || schema.get("anyOf").is_some());
+            if boolean && !object {
+                return Ok(());
+            }
+            format!("the field `{}`", text(node))
+        }
+    };
+    Err(FilterError::NotBool { gives })
 }
 
 #[cfg(test)]

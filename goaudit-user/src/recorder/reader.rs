@@ -21,7 +21,7 @@ use crate::view::Origin;
 /// Longest the ring is left alone: bounds the age of what nobody was woken for.
 const IDLE: Duration = Duration::from_millis(100);
 /// How often the books are written when nothing else asks for it, so that silence is provable.
-const HEARTBEAT: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_mins(1);
 /// Events handed over at once.
 const HAND_OVER: usize = 1024;
 /// How long events that are not urgent may gather before they are handed over: waking the writer for each one

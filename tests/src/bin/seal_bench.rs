@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         writer.append(&event, time.boottime_ns, false, time)?;
     }
     writer.close(now())?;
-    rate("write", events, wall.elapsed(), cpu_time(ClockId::ThreadCPUTime) - cpu);
+    rate("write", events, wall.elapsed(), cpu_time(ClockId::ThreadCPUTime).checked_sub(cpu).unwrap());
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir.path())? {
         let metadata = entry?.metadata()?;
@@ -72,7 +72,12 @@ fn main() -> Result<()> {
         let wall = Instant::now();
         let report =
             verify(&[dir.path().to_owned()], &options, if visit { Some(&mut visitor) } else { None })?;
-        rate(name, report.events, wall.elapsed(), cpu_time(ClockId::ProcessCPUTime) - cpu);
+        rate(
+            name,
+            report.events,
+            wall.elapsed(),
+            cpu_time(ClockId::ProcessCPUTime).checked_sub(cpu).unwrap(),
+        );
         println!(
             "          {:?}; {:.2} GB/s of segments",
             report.verdict,

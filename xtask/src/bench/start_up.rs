@@ -36,14 +36,14 @@ pub(super) fn measure(contestant: Contestant) -> Result<Figures> {
     };
     let idle = workload::idle_program()?;
     let idle = idle.to_str().context("the target directory's path is not UTF-8")?;
-    let background = std::thread::scope(|scope| -> Result<Figures> {
+
+    std::thread::scope(|scope| -> Result<Figures> {
         let busy = scope.spawn(|| workload::run(CORE, &["exec-rate", "200", SECONDS, idle]));
         std::thread::sleep(Duration::from_millis(200));
         let figures = first_event(&mut agent);
         busy.join().map_err(|_| anyhow::anyhow!("the workload's thread panicked"))??;
         figures
-    });
-    background
+    })
 }
 
 fn first_event(agent: &mut Command) -> Result<Figures> {
@@ -82,6 +82,7 @@ fn first_event(agent: &mut Command) -> Result<Figures> {
 }
 
 /// Whether a line tells of something that happened, and, if it says so, when (boot time, ns).
+#[expect(clippy::option_option, reason = "no event, an event without a time, an event with one")]
 fn event(line: &str) -> Option<Option<u64>> {
     if line.starts_with('{') {
         let event: Value = serde_json::from_str(line).ok()?;
