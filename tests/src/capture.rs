@@ -124,8 +124,7 @@ impl Capture {
 
     /// Events of a kind by one process.
     pub fn by<'a>(&'a self, kind: &str, pid: u64) -> impl Iterator<Item = &'a Value> + use<'a> {
-        self.kind(kind)
-            .filter(move |event| event.pointer("/process/tgid").map(|tgid| tgid == pid) == Some(true))
+        self.kind(kind).filter(move |event| event.pointer("/process/tgid").is_some_and(|tgid| tgid == pid))
     }
 
     /// Control events of a type.

@@ -422,7 +422,7 @@ pub fn storms(capture: &Capture) -> Vec<(u64, u64)> {
 }
 
 /// The only execs of the truth that meet a condition, for tests of one field.
-pub fn find<'a>(truth: &'a Truth, mut wanted: impl FnMut(&Value) -> bool) -> &'a Value {
+pub fn find(truth: &Truth, mut wanted: impl FnMut(&Value) -> bool) -> &Value {
     let found: Vec<_> = truth.execs.values().flatten().filter(|exec| wanted(exec)).collect();
     match found.as_slice() {
         [one] => one,

@@ -1,5 +1,10 @@
 //! Loss is counted, crashes lose nothing that was sealed, and every way to end is in order or says that it was not.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -107,7 +112,7 @@ fn with_execs(during: impl FnOnce(Agent, &LogDir, &Path)) {
     let agent = Agent::start(&folder.join("log"), &[]);
     let mut workload = Command::new(&words[0]).args(&words[1..]).spawn().unwrap();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        during(agent, &folder, &folder.join("log"))
+        during(agent, &folder, &folder.join("log"));
     }));
     // It ends whatever happened.
     std::fs::write(&enough, "").unwrap();
