@@ -1,5 +1,5 @@
 //! The command line on any machine, without root: usage, what is no log, results to standard output.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap, index or panic is a failed test")]
 
 use std::process::Output;
 
@@ -79,6 +79,9 @@ fn a_closed_pipe_is_a_normal_end() {
     }
 }
 
+/// Name of a log's first segment.
+const SEGMENT: &str = "seg-00000000000000000000.gal";
+
 #[test]
 fn what_is_no_log_is_said_to_be_none() {
     let folder = LogDir::new();
@@ -90,9 +93,9 @@ fn what_is_no_log_is_said_to_be_none() {
         }
         path
     };
-    const SEGMENT: &str = "seg-00000000000000000000.gal";
     std::fs::write(folder.join("a-file"), "no folder").unwrap();
-    let random: Vec<u8> = (0..5000u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let random: Vec<u8> =
+        (0..1250u32).flat_map(|index| index.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     for path in [
         folder.join("nothing-here"),
         folder.join("a-file"),

@@ -1,5 +1,9 @@
 //! execve and execveat on a running kernel: every hard case, events against the truth field by field.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
 
 use goaudit_tests::capture::Capture;
 use goaudit_tests::compare::{self, at, find, is_script, same};

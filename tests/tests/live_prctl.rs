@@ -1,5 +1,9 @@
 //! prctl on a running kernel: every option by name, arguments, result, value before and after.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
 
 use goaudit_tests::capture::Capture;
 use goaudit_tests::compare::{self, at, cut, same};

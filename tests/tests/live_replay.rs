@@ -1,5 +1,9 @@
 //! The promise: what `replay` shows is, byte for byte, what `record` showed.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
 
 use goaudit_tests::capture::{Capture, first_difference, replay};
 use goaudit_tests::compare::{self, at};

@@ -1,5 +1,11 @@
 //! A log that was touched says so: every byte of every segment counts.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -14,9 +14,8 @@ use anyhow::bail;
 /// # Safety
 /// The arguments must not make the kernel write where Rust does not expect it.
 unsafe fn raw(number: c_long, args: [u64; 6]) -> i64 {
-    let [first, second, third, fourth, fifth, sixth] = args;
     // SAFETY: the caller answers for the arguments.
-    let ret = unsafe { libc::syscall(number, first, second, third, fourth, fifth, sixth) };
+    let ret = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4], args[5]) };
     if ret == -1 { -i64::from(errno()) } else { ret }
 }
 
@@ -139,7 +138,7 @@ impl Strings {
 
     /// The bytes, without terminators.
     pub(super) fn bytes(&self) -> impl Iterator<Item = &[u8]> {
-        self.owned.iter().map(std::ffi::CString::as_bytes)
+        self.owned.iter().map(CString::as_bytes)
     }
 
     /// Adds a string at an address of this process, at the end.
@@ -211,9 +210,7 @@ pub(super) fn vfork_exec(image: &Image<'_>) -> anyhow::Result<i32> {
             ptr::from_ref(image).cast_mut().cast(),
         )
     };
-    if pid < 0 {
-        bail!("clone: errno {}", errno())
-    }
+    anyhow::ensure!(pid > 0, "clone: errno {}", errno());
     Ok(pid)
 }
 
