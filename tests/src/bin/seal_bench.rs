@@ -3,6 +3,12 @@
 //! `seal_bench [EVENTS] [DIR]`; without DIR a directory in memory is used and nothing is synced, so that the figures
 //! are those of the code. Events are 200 bytes like a CBOR exec event: mostly repeated, a few numbers that are new.
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::unwrap_used,
+    reason = "a benchmark over data of its own making"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
