@@ -245,7 +245,9 @@ fn wait(args: &Args, child: Option<Child>, running: &Running) -> anyhow::Result<
         let mut terminate = signal(SignalKind::terminate())?;
         let mut child = child;
         let begun = Instant::now();
-        let mut poll = tokio::time::interval(Duration::from_millis(20));
+        // Nobody waits for the end of a recording that only a signal ends.
+        let prompt = child.is_some() || args.duration.is_some();
+        let mut poll = tokio::time::interval(Duration::from_millis(if prompt { 20 } else { 200 }));
         loop {
             tokio::select! {
                 _ = interrupt.recv() => return Ok(("interrupt", None)),
