@@ -234,8 +234,10 @@ fn watch(
     Ok(Some(thread))
 }
 
-/// How often the time, the command and the threads are looked at.
-const POLL: Duration = Duration::from_millis(50);
+/// How often the time, the command and the threads are looked at, when their end is waited for.
+const PROMPT_POLL: Duration = Duration::from_millis(20);
+/// How often the threads are looked at, when only a signal ends the recording.
+const IDLE_POLL: Duration = Duration::from_millis(200);
 
 /// Waits for the end: a signal, the time, the command, or a failure inside. A command that was interrupted with
 /// us is waited for, so that its end is recorded, too; a second Ctrl-C does not wait.
@@ -248,7 +250,9 @@ fn wait(
     let Signals { runtime, interrupt, terminate } = signals;
     runtime.block_on(async {
         let begun = Instant::now();
-        let mut poll = tokio::time::interval(POLL);
+        // Nobody waits for the end of a recording that only a signal ends.
+        let prompt = child.is_some() || args.duration.is_some();
+        let mut poll = tokio::time::interval(if prompt { PROMPT_POLL } else { IDLE_POLL });
         let mut interrupted = false;
         loop {
             tokio::select! {

@@ -17,6 +17,9 @@ use super::offsets::{Resolved, VMLINUX};
 use super::tracefs::Tracefs;
 use super::{AttachReport, Config, KernelError, object, sys};
 
+/// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
+const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+
 /// The object is in the kernel, nothing runs.
 pub(super) struct Loaded {
     ebpf: Ebpf,
@@ -82,6 +85,7 @@ impl Loaded {
         let mut links = Vec::new();
         let mut reports = Vec::new();
         let mut failed: BTreeSet<&str> = BTreeSet::new();
+        self.load_slow();
         let tracefs = Tracefs::open();
         let btf = if self.fexit.is_ok() && self.hooks.contains(&Hook::Ptrace) {
             Some(Btf::parse_file(VMLINUX, aya::Endianness::default()))
@@ -129,6 +133,28 @@ impl Loaded {
             || (program.hook == Hook::Fork && self.scoped)
     }
 
+    /// Loads the slow programs, each in a thread of its own. One that fails is tried again when its turn comes,
+    /// which tells why.
+    fn load_slow(&mut self) {
+        let slow: BTreeSet<&str> = PROGRAMS
+            .iter()
+            .filter(|program| self.wanted(program) && SLOW.contains(&program.name))
+            .map(|program| program.name)
+            .collect();
+        std::thread::scope(|scope| {
+            for (_, program) in self.ebpf.programs_mut().filter(|(name, _)| slow.contains(name)) {
+                scope.spawn(move || {
+                    // Told by the second try.
+                    let _ = match program {
+                        AyaProgram::RawTracePoint(program) => program.load(),
+                        AyaProgram::TracePoint(program) => program.load(),
+                        _ => Ok(()),
+                    };
+                });
+            }
+        });
+    }
+
     fn attach_one(
         &mut self,
         program: &Program,
@@ -139,7 +165,9 @@ impl Loaded {
         match program.point {
             AttachPoint::RawTracepoint(name) => {
                 let raw: &mut RawTracePoint = loaded.try_into().map_err(one_line)?;
-                raw.load().map_err(one_line)?;
+                if raw.fd().is_err() {
+                    raw.load().map_err(one_line)?;
+                }
                 let link = raw.attach(name).map_err(one_line)?;
                 Ok(Box::new(raw.take_link(link).map_err(one_line)?))
             }
@@ -149,7 +177,7 @@ impl Loaded {
                     format!("{category}/{name} is not in tracefs ({}): {error}", tracefs.place())
                 })?;
                 let trace: &mut TracePoint = loaded.try_into().map_err(one_line)?;
-                // Some programs hang at several tracepoints.
+                // Some programs hang at several tracepoints, some are loaded already.
                 if trace.fd().is_err() {
                     trace.load().map_err(one_line)?;
                 }

@@ -7,7 +7,8 @@
 //! - `exec-rate PER_SECOND SECONDS PROGRAM`: the same against the clock,
 //! - `exec-tagged COUNT PROGRAM`: each with an argument of its own, `goaudit-tag-0` and so on.
 //!
-//! Prints one JSON object: its process id, operations done and the wall time they took.
+//! Prints one JSON object: its process id, operations done, and the wall time and CPU time (its own and that of
+//! the programs it ran) that they took.
 
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 
 fn main() -> Result<()> {
@@ -50,8 +52,31 @@ fn main() -> Result<()> {
         _ => bail!("no such work: {work:?}"),
     };
     let wall_ns = u64::try_from(took.as_nanos())?;
-    let told = json!({"pid": std::process::id(), "operations": operations, "wall_ns": wall_ns});
+    let told = json!({
+        "pid": std::process::id(),
+        "operations": operations,
+        "wall_ns": wall_ns,
+        "cpu_ns": own_cpu_ns()? + children_cpu_ns()?,
+    });
     writeln!(io::stdout(), "{told}").context("failed to tell the result")
+}
+
+fn own_cpu_ns() -> Result<u64> {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Ok(u64::try_from(used.tv_sec)? * 1_000_000_000 + u64::try_from(used.tv_nsec)?)
+}
+
+/// Of all waited-for children: proc_pid_stat(5) fields 16 and 17, in clock ticks. The kernel scales them to the
+/// time that it measured, so that the sum is as exact as one tick.
+fn children_cpu_ns() -> Result<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").context("failed to read our own times")?;
+    let (_, rest) = stat.rsplit_once(')').context("a stat without a name")?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let [user, system] = fields.get(13..15).context("a stat without times")? else {
+        bail!("a stat without times")
+    };
+    let ticks = user.parse::<u64>()? + system.parse::<u64>()?;
+    Ok(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second())
 }
 
 fn number(text: &str) -> Result<u64> {

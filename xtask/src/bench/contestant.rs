@@ -15,8 +15,11 @@ use super::{auditd, cpu};
 use crate::command::{command, wait_within};
 use crate::workspace::{find_program, target};
 
-/// From start until everything is attached; bpftrace compiles its script first.
-const SETTLE: Duration = Duration::from_secs(3);
+/// After an agent has said that it watches: what else it does at its start is not measured.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// What an agent may take until it says so.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an agent may take to end in order.
 const END_LIMIT: Duration = Duration::from_mins(1);
@@ -79,7 +82,7 @@ impl Contestant {
                 Some(child)
             }
             Self::Bpftrace(script) => {
-                let mut bpftrace = command("bpftrace");
+                let mut bpftrace = bpftrace();
                 bpftrace.arg("-o").arg(dir.join("output")).args(["-e", script]);
                 Some(spawn(bpftrace, &dir)?)
             }
@@ -88,16 +91,32 @@ impl Contestant {
         let mut watching =
             Watching { contestant: self, dir, child, audit: before, lost_before, cpu_before: Duration::ZERO };
         if watching.child.is_some() {
-            sleep(SETTLE);
-            if let Some(status) = watching.ended()? {
-                let told = fs::read_to_string(watching.dir.join("stderr")).unwrap_or_default();
-                bail!("{} ended before it was measured, with {status}: {told}", self.name());
-            }
+            watching.wait_until_ready()?;
             watching.cpu_before = watching.cpu_now()?;
         }
         Ok(watching)
     }
+
+    /// What it says, and in which file, when it watches (bpftrace: when it is about to).
+    fn ready_sign(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Bare | Self::Auditd(_) => None,
+            Self::Goaudit => Some(("stderr", "recording into")),
+            Self::Bpftrace(_) => Some(("output", "Attaching")),
+        }
+    }
 }
+
+/// bpftrace, where it finds tracefs: in a mount namespace of its own, because many hosts mount none.
+pub(super) fn bpftrace() -> Command {
+    let mut command = command("unshare");
+    command.args(["--mount", "sh", "-c", BPFTRACE_START, "sh"]);
+    command
+}
+
+/// Its process is the one that was started. Where a mount is there already, mounting fails and nothing is lost.
+const BPFTRACE_START: &str = "mount -t debugfs none /sys/kernel/debug 2>/dev/null; \
+     mount -t tracefs none /sys/kernel/tracing 2>/dev/null; exec bpftrace \"$@\"";
 
 /// An empty folder for a contestant's turn.
 pub(super) fn fresh_dir(name: &str) -> Result<PathBuf> {
@@ -176,6 +195,28 @@ impl Watching {
             }
         }
         Ok(Store { contestant: self.contestant, dir: self.dir.clone(), audit_lost: lost })
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let began = Instant::now();
+        let sign = self.contestant.ready_sign();
+        loop {
+            if let Some(status) = self.ended()? {
+                let told = fs::read_to_string(self.dir.join("stderr")).unwrap_or_default();
+                bail!("{} ended before it was measured, with {status}: {told}", self.contestant.name());
+            }
+            let said = sign.is_none_or(|(file, sign)| {
+                fs::read(self.dir.join(file)).is_ok_and(|said| String::from_utf8_lossy(&said).contains(sign))
+            });
+            if said {
+                sleep(SETTLE);
+                return Ok(());
+            }
+            if began.elapsed() > START_LIMIT {
+                bail!("{} did not say that it watches", self.contestant.name());
+            }
+            sleep(Duration::from_millis(50));
+        }
     }
 
     fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {

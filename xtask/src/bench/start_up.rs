@@ -11,10 +11,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use super::agent::program;
-use super::contestant::{Contestant, fresh_dir, interrupt};
+use super::contestant::{Contestant, bpftrace, fresh_dir, interrupt};
 use super::turns::Figures;
 use super::workload;
-use crate::command::{command, wait_within};
+use crate::command::wait_within;
 
 const CORE: usize = 0;
 /// For this long something happens every 5 ms.
@@ -28,7 +28,7 @@ pub(super) fn measure(contestant: Contestant) -> Result<Figures> {
             record
         }
         Contestant::Bpftrace(script) => {
-            let mut bpftrace = command("bpftrace");
+            let mut bpftrace = bpftrace();
             bpftrace.args(["-B", "line", "-e", script]);
             bpftrace
         }
@@ -36,7 +36,6 @@ pub(super) fn measure(contestant: Contestant) -> Result<Figures> {
     };
     let idle = workload::idle_program()?;
     let idle = idle.to_str().context("the target directory's path is not UTF-8")?;
-
     std::thread::scope(|scope| -> Result<Figures> {
         let busy = scope.spawn(|| workload::run(CORE, &["exec-rate", "200", SECONDS, idle]));
         std::thread::sleep(Duration::from_millis(200));

@@ -19,11 +19,17 @@ pub(super) struct Done {
     pub(super) pid: u32,
     pub(super) operations: f64,
     pub(super) wall_ns: f64,
+    /// CPU time, that of the programs it ran included: what others on a busy machine do not add to.
+    pub(super) cpu_ns: f64,
 }
 
 impl Done {
     pub(super) fn ns_per_operation(&self) -> f64 {
         self.wall_ns / self.operations
+    }
+
+    pub(super) fn cpu_ns_per_operation(&self) -> f64 {
+        self.cpu_ns / self.operations
     }
 
     fn parse(told: &str) -> Result<Self> {
@@ -36,6 +42,7 @@ impl Done {
             pid: pid.context("the workload told no process id")?,
             operations: number("operations")?,
             wall_ns: number("wall_ns")?,
+            cpu_ns: number("cpu_ns")?,
         })
     }
 }
