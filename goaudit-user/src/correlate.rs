@@ -393,7 +393,8 @@ impl<H: HostInfo> Correlator<H> {
         const FIELD: &str = "ptrace.target";
         let seen = record.header.flags & ptrace::flags::TARGET != 0;
         let [request, pid, ..] = record.args;
-        let task = if seen {
+        // Whatever a check was given: kernels with and without observed checks tell the same.
+        let task = if seen && request != hook::ptrace::request::TRACEME {
             Task { tgid: record.target.tgid.0, tid: record.target.tid.0 }
         } else if request == hook::ptrace::request::TRACEME {
             gone.push(Missing::new(

@@ -21,6 +21,8 @@ pub mod flags {
     pub const ENTERED: u16 = 1 << 0;
     /// `target` is valid: a check function was given the target task.
     pub const TARGET: u16 = 1 << 1;
+    /// `capability_ns` is not the caller's own user namespace.
+    pub const FOREIGN_USER_NS: u16 = 1 << 2;
 }
 
 /// A kernel function whose return value tells who refused. Bit number in [`Ptrace::called`] and index into

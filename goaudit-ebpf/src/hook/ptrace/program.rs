@@ -112,11 +112,22 @@ fn ended(ret: i64, regs: u64) {
                 (*record).target = (*entry).target;
                 bits |= flags::TARGET;
             }
+            if (*entry).capability_ns != 0 && own_user_ns().is_some_and(|own| own != (*entry).capability_ns) {
+                bits |= flags::FOREIGN_USER_NS;
+            }
             (*record).header.flags = bits;
             forget(tid);
         }
         emit(record.cast::<Header>(), size_of::<Ptrace>() as u64, Class::Urgent);
     }
+}
+
+/// Inode number of the caller's user namespace. Read now: `unshare` changes it without an exec.
+#[inline(always)]
+fn own_user_ns() -> Option<u32> {
+    let cred = read::pointer(task::current(), setting!(offsets.task_cred))?;
+    let user_ns = read::pointer(cred, setting!(offsets.cred_user_ns))?;
+    read::kernel::<u32>(user_ns, setting!(offsets.user_ns_inum))
 }
 
 /// The entry of the ptrace call that this thread is in, if it is in one.

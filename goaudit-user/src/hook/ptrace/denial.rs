@@ -191,25 +191,19 @@ fn ids_or_dumpable(record: &Ptrace) -> Denial {
 fn refine(record: &Ptrace, caller_user_ns: Option<u32>, found: Denial) -> Denial {
     let refused = matches!(ran(record, Check::CapCapable), Ran::Refused(_));
     let asked = record.capability_ns;
-    match caller_user_ns {
-        Some(own)
-            if refused
-                && asked != 0
-                && asked != own
-                && found.by != "yama"
-                && !found.by.starts_with("lsm:") =>
-        {
-            denial(
-                "user_ns",
-                format!(
-                    "CAP_SYS_PTRACE was asked for in user namespace {asked} and refused; the caller lives in {own} \
-                     ({})",
-                    found.detail
-                ),
-            )
-        }
-        _ => found,
+    // The kernel side compares at the time of the call; what is known from the last exec may be older.
+    let foreign = record.header.flags & flags::FOREIGN_USER_NS != 0
+        || caller_user_ns.is_some_and(|own| asked != 0 && asked != own);
+    if !refused || !foreign || found.by == "yama" || found.by.starts_with("lsm:") {
+        return found;
     }
+    denial(
+        "user_ns",
+        format!(
+            "CAP_SYS_PTRACE was asked for in user namespace {asked}, which is not the caller's own, and refused ({})",
+            found.detail
+        ),
+    )
 }
 
 /// The security module that refused an attach, if one was seen to.
