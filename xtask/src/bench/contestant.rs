@@ -19,10 +19,10 @@ use crate::workspace::{find_program, target};
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// What an agent may take until it says so.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What an agent may take to end in order.
-const END_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_mins(1);
 
 /// What an agent may take until it has stored what it has seen.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(15);
