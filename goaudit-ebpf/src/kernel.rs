@@ -61,6 +61,15 @@ static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static READER: Array<u32> = Array::with_max_entries(1, 0);
 
+/// Says something to whoever builds with the feature `kernel-log` (aya-log, level debug); nothing otherwise.
+macro_rules! diagnose {
+    ($($words:tt)+) => {
+        #[cfg(feature = "kernel-log")]
+        aya_log_ebpf::debug!(&(), $($words)+);
+    };
+}
+pub(crate) use diagnose;
+
 /// How much a record matters now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -98,6 +107,7 @@ fn next_seq(state: *mut CpuState) -> u64 {
 /// Counts a record as lost.
 #[inline(always)]
 fn lose(state: *mut CpuState, cause: Lost) {
+    diagnose!("a record is lost: cause {}", cause as u32);
     // SAFETY: `state` is this CPU's map value.
     unsafe {
         atomic::increment((&raw mut (*state).lost).cast::<u64>().add(cause as usize));
@@ -107,6 +117,7 @@ fn lose(state: *mut CpuState, cause: Lost) {
 /// Counts something that a map had no room for.
 #[inline(always)]
 pub(crate) fn count_unkept() {
+    diagnose!("a map of calls under way is full");
     if let Some(state) = state() {
         // SAFETY: as in `lose`.
         unsafe {

@@ -13,6 +13,8 @@ mod demo;
 mod doctor;
 mod exit;
 mod inspect;
+#[cfg(feature = "kernel-log")]
+mod kernel_log;
 mod launch;
 mod man;
 mod output;
@@ -73,6 +75,8 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    #[cfg(feature = "kernel-log")]
+    kernel_log::to_standard_error();
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Record(args) => record::run(&args),

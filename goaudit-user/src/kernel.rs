@@ -110,6 +110,9 @@ pub struct Session {
     attached: Attached,
     ring: Ring,
     scope: Option<HashMap<MapData, u32, u8>>,
+    /// What the programs say of themselves; goes to the `log` crate's logger at each drain.
+    #[cfg(feature = "kernel-log")]
+    diagnostics: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Session {
@@ -120,9 +123,17 @@ impl Session {
             let reason = attached.reports.iter().find_map(|report| report.reason.clone());
             return Err(KernelError::NothingAttached(reason.unwrap_or_else(|| "none".into())));
         }
+        #[cfg(feature = "kernel-log")]
+        let diagnostics = aya_log::EbpfLogger::init(&mut attached.ebpf).ok();
         let ring = Ring::take(&mut attached.ebpf)?;
         let scope = attached.ebpf.take_map("SCOPE").map(HashMap::try_from).transpose()?;
-        Ok(Self { attached, ring, scope })
+        Ok(Self {
+            attached,
+            ring,
+            scope,
+            #[cfg(feature = "kernel-log")]
+            diagnostics,
+        })
     }
 
     /// What runs and what does not.
@@ -133,7 +144,7 @@ impl Session {
     /// Hands the records that are there to `f`, in ring order; waits up to `timeout` for the first. Returns
     /// how many there were.
     pub fn drain(&mut self, timeout: Duration, f: &mut dyn FnMut(&[u8])) -> Result<usize, KernelError> {
-        Ok(self.ring.drain(timeout, usize::MAX, f)?)
+        self.drain_some(timeout, usize::MAX, f)
     }
 
     /// As [`Self::drain`], but at most `budget` records.
@@ -143,6 +154,10 @@ impl Session {
         budget: usize,
         f: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, KernelError> {
+        #[cfg(feature = "kernel-log")]
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.flush();
+        }
         Ok(self.ring.drain(timeout, budget, f)?)
     }
 

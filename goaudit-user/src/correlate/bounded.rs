@@ -48,7 +48,8 @@ impl<K: Hash + Eq + Copy, V> Bounded<K, V> {
         self.births = self.births.wrapping_add(1);
         self.slots.insert(key, Slot { value, born: self.births, used: false });
         self.queue.push_back((key, self.births));
-        if self.queue.len() > self.bound.saturating_mul(2).max(64) {
+        // At least half of the places are stale then: the work is paid for by the inserts that made them.
+        if self.queue.len() > self.slots.len().saturating_mul(2).max(64) {
             let slots = &self.slots;
             self.queue.retain(|(key, born)| slots.get(key).is_some_and(|slot| slot.born == *born));
         }

@@ -16,11 +16,13 @@ pub(super) struct Sealer {
     writer: Writer,
     buffer: Vec<u8>,
     summary: Summary,
+    /// Nothing that the kernel side saw has been stored yet.
+    waiting_for_first: bool,
 }
 
 impl Sealer {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer, buffer: Vec::new(), summary: Summary::default() }
+        Self { writer, buffer: Vec::new(), summary: Summary::default(), waiting_for_first: true }
     }
 
     /// Writes until the reader hangs up, then seals and closes.
@@ -32,7 +34,11 @@ impl Sealer {
                     for event in &events {
                         self.buffer.clear();
                         event.encode(&mut self.buffer);
-                        self.writer.append(&self.buffer, event.ktime.0, event.is_urgent(), now)?;
+                        // The first event is sealed, and so shown, at once: it tells that recording works.
+                        let first = self.waiting_for_first && event.source.is_some();
+                        self.waiting_for_first &= !first;
+                        let urgent = first || event.is_urgent();
+                        self.writer.append(&self.buffer, event.ktime.0, urgent, now)?;
                         self.note(event);
                     }
                 }

@@ -19,7 +19,7 @@ use crate::workspace::{find_program, target};
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// What an agent may take until it says so.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What an agent may take to end in order.
 const END_LIMIT: Duration = Duration::from_mins(1);

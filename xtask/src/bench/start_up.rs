@@ -59,7 +59,7 @@ fn first_event(agent: &mut Command) -> Result<Figures> {
     let mut figures = Figures::new();
     let mut line = String::new();
     while lines.read_line(&mut line).context("failed to read an agent's output")? > 0 {
-        if let Some(ktime_ns) = event(&line) {
+        if let Some(Seen { ktime_ns }) = event(&line) {
             figures.insert("first_shown_ms", began.elapsed().as_secs_f64() * 1e3);
             if let Some(ktime_ns) = ktime_ns {
                 figures.insert("first_seen_ms", ktime_ns.saturating_sub(began_boot) as f64 / 1e6);
@@ -80,16 +80,23 @@ fn first_event(agent: &mut Command) -> Result<Figures> {
     Ok(figures)
 }
 
-/// Whether a line tells of something that happened, and, if it says so, when (boot time, ns).
-#[expect(clippy::option_option, reason = "no event, an event without a time, an event with one")]
-fn event(line: &str) -> Option<Option<u64>> {
+/// Something that happened.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// When (boot time, ns), if the agent says so.
+    ktime_ns: Option<u64>,
+}
+
+/// What a line tells of, if it is not about the agent itself.
+fn event(line: &str) -> Option<Seen> {
     if line.starts_with('{') {
         let event: Value = serde_json::from_str(line).ok()?;
         let kind = event.get("kind")?.as_str()?;
-        return (kind != "control").then(|| event.get("ktime_ns").and_then(Value::as_u64));
+        let ktime_ns = event.get("ktime_ns").and_then(Value::as_u64);
+        return (kind != "control").then_some(Seen { ktime_ns });
     }
     // bpftrace: the process id first.
-    line.starts_with(|c: char| c.is_ascii_digit()).then_some(None)
+    line.starts_with(|c: char| c.is_ascii_digit()).then_some(Seen { ktime_ns: None })
 }
 
 fn boot_ns() -> u64 {
@@ -105,8 +112,8 @@ mod tests {
     #[test]
     fn control_events_and_words_are_no_events() {
         assert_eq!(event(r#"{"kind":"control","ktime_ns":5}"#), None);
-        assert_eq!(event(r#"{"kind":"exec","ktime_ns":5}"#), Some(Some(5)));
+        assert_eq!(event(r#"{"kind":"exec","ktime_ns":5}"#), Some(Seen { ktime_ns: Some(5) }));
         assert_eq!(event("Attaching 2 probes..."), None);
-        assert_eq!(event("12 0 /bin/true"), Some(None));
+        assert_eq!(event("12 0 /bin/true"), Some(Seen { ktime_ns: None }));
     }
 }

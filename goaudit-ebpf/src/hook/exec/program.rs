@@ -17,7 +17,7 @@ use super::{flags, missing};
 use crate::kernel::entry::{VIEW_MAX, View, ViewHead, read_args};
 use crate::kernel::scratch::{Claimed, Scratch};
 use crate::kernel::{
-    Class, count_unkept, emit, lose_unbuilt, path, read, registers, scope, setting, task, text,
+    Class, count_unkept, diagnose, emit, lose_unbuilt, path, read, registers, scope, setting, task, text,
 };
 use crate::wire::{ARGS_ENV_MAX, Header, Kind, Lost, Section};
 
@@ -89,6 +89,7 @@ fn exec_commit(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let bprm: u64 = ctx.arg(2);
+    diagnose!("exec of process {} by thread {}", tgid, old_tid);
     match Claimed::take() {
         Some(claimed) => {
             // SAFETY: the buffer is claimed.
