@@ -1,5 +1,4 @@
 //! ptrace on a running kernel: requests, targets, results, and who refused.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap, index or panic is a failed test")]
 
 use goaudit_tests::ability::tell_skip;
 use goaudit_tests::capture::{Capture, Shared};
