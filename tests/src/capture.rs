@@ -1,8 +1,11 @@
 //! Recording a hard case with goaudit, and what came of it.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -11,13 +14,11 @@ use crate::goaudit::{goaudit, program};
 use crate::logdir::LogDir;
 use crate::truth::{Truth, number};
 
-/// A finished recording of a case.
+/// A finished recording.
 #[derive(Debug)]
-pub struct Capture {
-    /// Holds log, truth and the case's files.
+pub struct Recording {
+    /// Holds log, truth and the cases' files.
     pub folder: LogDir,
-    /// What the case told.
-    pub truth: Truth,
     /// Standard output of `record -o json`, byte for byte.
     pub live: Vec<u8>,
     /// The same, parsed.
@@ -26,6 +27,58 @@ pub struct Capture {
     pub told: String,
     /// Exit code of `record`.
     pub code: Option<i32>,
+    sound: OnceLock<()>,
+}
+
+/// One case in a recording.
+#[derive(Debug)]
+pub struct Capture {
+    recording: Arc<Recording>,
+    /// What the case told.
+    pub truth: Truth,
+    pids: BTreeSet<u64>,
+}
+
+impl Deref for Capture {
+    type Target = Recording;
+
+    fn deref(&self) -> &Recording {
+        &self.recording
+    }
+}
+
+/// Many cases in one recording, made when the first is asked for.
+#[derive(Debug)]
+pub struct Shared {
+    cases: &'static [&'static str],
+    recording: OnceLock<Arc<Recording>>,
+}
+
+impl Shared {
+    /// These cases; one with arguments is one word with blanks.
+    #[must_use]
+    pub const fn new(cases: &'static [&'static str]) -> Self {
+        Self { cases, recording: OnceLock::new() }
+    }
+
+    /// One of the cases.
+    ///
+    /// # Panics
+    /// As [`Capture::with`], and for a case that is not among these.
+    #[expect(clippy::expect_used, reason = "a test that asks for nothing has failed")]
+    pub fn case(&self, words: &str) -> Capture {
+        let index = self.cases.iter().position(|case| *case == words).expect("a case of this recording");
+        let recording = self.recording.get_or_init(|| {
+            let folder = LogDir::new();
+            let command = case(&folder, &[&["several"], self.cases].concat());
+            let mut record = goaudit();
+            record.arg("record").arg("-w").arg(log_of(&folder)).args(["-o", "json"]);
+            let output = record.arg("--").args(command).output().expect("goaudit starts");
+            Arc::new(Recording::new(folder, output))
+        });
+        let truth = Truth::read(&recording.folder.join(&format!("truth.{index}")));
+        Capture::new(Arc::clone(recording), truth)
+    }
 }
 
 /// Folder of the log in a [`LogDir`].
@@ -102,12 +155,36 @@ impl Capture {
     }
 
     fn finish(folder: LogDir, output: Output) -> Self {
+        let recording = Recording::new(folder, output);
+        let truth = Truth::read(&recording.folder.join("truth"));
+        Self::new(Arc::new(recording), truth)
+    }
+
+    fn new(recording: Arc<Recording>, truth: Truth) -> Self {
+        let pids = truth.pids();
+        Self { recording, truth, pids }
+    }
+
+    /// Events of a kind by the processes of this case, in order.
+    pub fn kind<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+        self.all(kind).filter(|event| {
+            event.pointer("/process/tgid").and_then(Value::as_u64).is_some_and(|pid| self.pids.contains(&pid))
+        })
+    }
+
+    /// Events of a kind by one process.
+    pub fn by<'a>(&'a self, kind: &str, pid: u64) -> impl Iterator<Item = &'a Value> + use<'a> {
+        self.kind(kind).filter(move |event| event.pointer("/process/tgid").is_some_and(|tgid| tgid == pid))
+    }
+}
+
+impl Recording {
+    fn new(folder: LogDir, output: Output) -> Self {
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 4)), "record ended with {} and told:\n{told}", output.status);
-        let truth = Truth::read(&folder.join("truth"));
         let events = lines(&output.stdout);
-        Self { folder, truth, live: output.stdout, events, told, code }
+        Self { folder, live: output.stdout, events, told, code, sound: OnceLock::new() }
     }
 
     /// Folder of the log.
@@ -116,20 +193,15 @@ impl Capture {
         log_of(&self.folder)
     }
 
-    /// Events of a kind, in order.
-    pub fn kind<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    /// Events of a kind, in order, whoever made them.
+    pub fn all<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
         let kind = Value::from(kind);
         self.events.iter().filter(move |event| event.get("kind") == Some(&kind))
     }
 
-    /// Events of a kind by one process.
-    pub fn by<'a>(&'a self, kind: &str, pid: u64) -> impl Iterator<Item = &'a Value> + use<'a> {
-        self.kind(kind).filter(move |event| event.pointer("/process/tgid").is_some_and(|tgid| tgid == pid))
-    }
-
     /// Control events of a type.
     pub fn control<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> + use<'a> {
-        self.kind("control")
+        self.all("control")
             .filter_map(|event| event.get("control"))
             .filter(move |control| control.get("type").and_then(Value::as_str) == Some(kind))
     }
@@ -153,6 +225,9 @@ impl Capture {
     /// # Panics
     /// When it does not hold.
     pub fn assert_sound(&self) {
+        if self.sound.get().is_some() {
+            return;
+        }
         assert_eq!(self.code, Some(0), "record told:\n{}", self.told);
         let verified = verify(&self.log(), &[]);
         assert_eq!(verified.get("verdict").and_then(Value::as_str), Some("ok"), "{verified}");
@@ -163,6 +238,7 @@ impl Capture {
             "replay differs from live: {}",
             first_difference(&self.live, &replayed)
         );
+        self.sound.set(()).ok();
     }
 }
 

@@ -429,3 +429,46 @@ pub fn find(truth: &Truth, mut wanted: impl FnMut(&Value) -> bool) -> &Value {
         other => panic!("{} execs meet the condition", other.len()),
     }
 }
+
+/// Every call whose refusal the truth blames on somebody, with its event.
+#[must_use]
+pub fn blamed(capture: &Capture) -> Vec<(&Value, &Value)> {
+    let mut pairs = Vec::new();
+    for ((pid, tid), told) in &capture.truth.ptraces {
+        let events: Vec<&Value> =
+            capture.by("ptrace", *pid).filter(|event| at(event, "/process/tid") == *tid).collect();
+        assert_eq!(events.len(), told.len());
+        pairs.extend(events.into_iter().zip(told).filter(|(_, told)| !told["refused_by"].is_null()));
+    }
+    assert!(!pairs.is_empty(), "the case was refused nowhere");
+    pairs
+}
+
+/// Where the checks are observed each refusal is blamed on the right one; where not it says that it does not
+/// know, and why. A seccomp filter shows in any case: the kernel never enters the call.
+pub fn attributed(capture: &Capture) {
+    let observed = capture.sees_checks();
+    for (event, told) in blamed(capture) {
+        let (by, detail) = (at(event, "/ptrace/denied_by"), at(event, "/ptrace/denied_detail"));
+        assert!(
+            detail.as_str().is_some_and(|detail| !detail.is_empty()),
+            "a refusal without a reason: {}",
+            cut(event)
+        );
+        let truth = &told["refused_by"];
+        if observed || truth == "seccomp" {
+            // The kernel's checks do not tell an ending task from one that is traced.
+            let accepted: &[&str] = match truth.as_str().unwrap_or_default() {
+                "ended" => &["already_traced", "unknown"],
+                other => &[other],
+            };
+            assert!(
+                accepted.iter().any(|accepted| by == accepted),
+                "refused by {truth}, told as {by} ({detail})\nin {}\ntruth {told}",
+                cut(event)
+            );
+        } else {
+            assert_eq!(by, "unknown", "nothing was observed, so nothing can be blamed: {}", cut(event));
+        }
+    }
+}

@@ -110,7 +110,39 @@ const CASES: &[(&str, Run)] = &[
     ("ptrace-refusals", ptrace_refusal::all),
     ("ptrace-yama", ptrace_refusal::yama),
     ("drop-and-run", exec::drop_and_run),
+    ("several", several),
 ];
+
+/// `several CASE...`: each case in a child of its own, with a folder and a truth file of its own (`FILE.N`). A
+/// case with arguments is one word with blanks. Recording many cases at once saves starting the agent for each.
+fn several(case: &Case) -> anyhow::Result<i32> {
+    for (index, words) in case.arguments.iter().enumerate() {
+        let child = child::fork(|| {
+            truth::open_another(index)?;
+            let mut words = words.split(' ').map(str::to_owned);
+            let name = words.next().context("a case has a name")?;
+            let run = find(&name)?;
+            truth::begins()?;
+            let directory = case.directory.join(index.to_string());
+            std::fs::create_dir(&directory)?;
+            let code = run(&Case { directory, arguments: words.collect() })
+                .with_context(|| format!("case {name}"))?;
+            truth::ends(code)?;
+            Ok(code)
+        })?;
+        child.wait()?;
+    }
+    Ok(0)
+}
+
+/// A case by its name.
+fn find(name: &str) -> anyhow::Result<Run> {
+    CASES
+        .iter()
+        .find(|(case, _)| *case == name)
+        .map(|(_, run)| *run)
+        .with_context(|| format!("no case `{name}`"))
+}
 
 /// Runs the workload; never returns an error code that a case did not ask for, except 99.
 pub fn main() {
@@ -159,8 +191,7 @@ fn started(arguments: Vec<OsString>) -> anyhow::Result<i32> {
     let arguments = words
         .map(|word| word.into_string().map_err(|_| anyhow::anyhow!("not UTF-8")))
         .collect::<Result<_, _>>()?;
-    let (_, run) =
-        CASES.iter().find(|(case, _)| *case == name).with_context(|| format!("no case `{name}`"))?;
+    let run = find(&name)?;
     truth::executed()?;
     let code = run(&Case { directory, arguments }).with_context(|| format!("case {name}"))?;
     truth::ends(code)?;

@@ -48,11 +48,13 @@ impl Truth {
         let mut after: BTreeMap<(u64, u64), Value> = BTreeMap::new();
         truth.pid = lines.first().map_or(0, |line| number(line, "pid"));
         let own = lines.first().cloned().unwrap_or_default();
+        let executed = own.get("call").and_then(Value::as_str) == Some("executed");
         for mut line in lines {
             outside(&mut line, &own);
             let pid = number(&line, "pid");
             let thread = (pid, number(&line, "tid"));
             match line.get("call").and_then(Value::as_str).unwrap_or_default() {
+                "begins" => {}
                 "executed" | "exec_failed" => truth.execs.entry(pid).or_default().push(line),
                 "exec" => intended.entry(pid).or_default().push(line),
                 "prctl" => truth.prctls.entry(thread).or_default().push(line),
@@ -75,8 +77,8 @@ impl Truth {
         }
         for (pid, outcomes) in &mut truth.execs {
             let mut meant = intended.remove(pid).unwrap_or_default();
-            // Who started the case itself tells nothing.
-            if *pid == truth.pid {
+            // Who executed the case itself tells nothing.
+            if *pid == truth.pid && executed {
                 meant.insert(0, Value::Null);
             }
             assert_eq!(meant.len(), outcomes.len(), "process {pid} told {meant:?} and {outcomes:?}");

@@ -5,14 +5,42 @@
     reason = "a failed unwrap, index or panic is a failed test"
 )]
 
-use goaudit_tests::capture::Capture;
+use goaudit_tests::capture::{Capture, Shared};
 use goaudit_tests::compare::{self, at, find, is_script, same};
 use goaudit_tests::needs;
 use serde_json::{Value, json};
 
-/// Records a case without loss and compares everything that happened.
-fn recorded(words: &[&str]) -> Capture {
-    let capture = Capture::of(words);
+/// Every case of this file, in one recording.
+static CASES: Shared = Shared::new(&[
+    "exec-plain",
+    "exec-binary-junk",
+    "exec-empty-strings",
+    "exec-directory",
+    "exec-user",
+    "exec-thread",
+    "exec-vfork",
+    "exec-posix-spawn",
+    "exec-fd",
+    "exec-dirfd",
+    "exec-symlink",
+    "exec-set-uid",
+    "exec-long-argument",
+    "exec-two-mebibytes",
+    "exec-many-arguments",
+    "exec-failures",
+    "namespaces",
+    "tree",
+    "exec-empty-argv",
+    "exec-shebang",
+    "exec-environment",
+    "exec-deleted",
+    "exec-phantom",
+    "exec-beyond-limit",
+]);
+
+/// A case, recorded without loss; everything that happened is compared.
+fn recorded(case: &str) -> Capture {
+    let capture = CASES.case(case);
     capture.assert_sound();
     compare::everything(&capture);
     capture
@@ -26,7 +54,7 @@ macro_rules! cases {
             #[test]
             fn $test() {
                 needs!(Root, Bpf, Btf);
-                let capture = recorded(&[$case]);
+                let capture = recorded($case);
                 let _ = capture.truth.skipped(stringify!($test));
             }
         )*
@@ -57,7 +85,7 @@ cases! {
 #[test]
 fn an_empty_argv_is_told_as_the_kernel_made_it() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exec-empty-argv"]);
+    let capture = recorded("exec-empty-argv");
     let told = find(&capture.truth, |exec| exec.pointer("/intended/argv") == Some(&json!([])));
     let event = capture.by("exec", told["pid"].as_u64().unwrap()).next().unwrap();
     // 5.18 and later make it one empty string; before, there is none.
@@ -68,7 +96,7 @@ fn an_empty_argv_is_told_as_the_kernel_made_it() {
 #[test]
 fn scripts_with_their_interpreters() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exec-shebang"]);
+    let capture = recorded("exec-shebang");
     let scripts = capture
         .truth
         .execs
@@ -82,7 +110,7 @@ fn scripts_with_their_interpreters() {
 #[test]
 fn only_the_asked_environment_is_recorded() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exec-environment"]);
+    let capture = recorded("exec-environment");
     let env = |argument: &str| {
         let told = find(&capture.truth, |exec| exec["argv"] == json!([argument]));
         at(capture.by("exec", told["pid"].as_u64().unwrap()).next().unwrap(), "/exec/env").clone()
@@ -114,7 +142,7 @@ fn the_environment_on_request() {
 #[test]
 fn a_deleted_binary_keeps_its_name() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exec-deleted"]);
+    let capture = recorded("exec-deleted");
     let told = find(&capture.truth, |exec| exec["argv"] == json!(["deleted"]));
     assert!(told["exe"].as_str().unwrap().ends_with("/deleted (deleted)"), "{told}");
 }
@@ -122,7 +150,7 @@ fn a_deleted_binary_keeps_its_name() {
 #[test]
 fn more_than_is_kept_is_cut_with_its_length_stated() {
     needs!(Root, Bpf, Btf);
-    let capture = Capture::of(&["exec-beyond-limit"]);
+    let capture = CASES.case("exec-beyond-limit");
     capture.assert_sound();
     let told = find(&capture.truth, |exec| exec["argc"] == json!(40));
     let event = capture.by("exec", told["pid"].as_u64().unwrap()).next().unwrap();
@@ -148,7 +176,7 @@ fn more_than_is_kept_is_cut_with_its_length_stated() {
 #[test]
 fn arguments_that_change_during_the_call_are_told_with_both_views() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exec-phantom"]);
+    let capture = recorded("exec-phantom");
     if capture.truth.skipped("arguments_that_change_during_the_call_are_told_with_both_views") {
         return;
     }
@@ -165,7 +193,7 @@ fn arguments_that_change_during_the_call_are_told_with_both_views() {
 #[test]
 fn failures_by_their_errno() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exec-failures"]);
+    let capture = recorded("exec-failures");
     let mut errnos: Vec<&str> =
         capture.kind("exec").filter_map(|event| at(event, "/exec/errno").as_str()).collect();
     errnos.sort_unstable();

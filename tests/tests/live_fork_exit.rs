@@ -4,13 +4,30 @@
 use std::collections::BTreeSet;
 
 use goaudit_tests::ability::lab_kernel;
-use goaudit_tests::capture::Capture;
+use goaudit_tests::capture::{Capture, Shared};
 use goaudit_tests::compare::{self, at};
 use goaudit_tests::needs;
 use serde_json::{Value, json};
 
-fn recorded(words: &[&str]) -> Capture {
-    let capture = Capture::of(words);
+/// The cases of this file, in one recording.
+static CASES: Shared = Shared::new(&[
+    "exit-codes",
+    "exit 42",
+    "exit-signals",
+    "exit-core",
+    "exit-threads",
+    "exit-leader-first",
+    "pid-reuse",
+    "tree",
+]);
+
+/// A case, recorded without loss; everything that happened is compared.
+fn recorded(case: &str) -> Capture {
+    compared(CASES.case(case))
+}
+
+/// Asserts that nothing was lost and everything is as the truth has it.
+fn compared(capture: Capture) -> Capture {
     capture.assert_sound();
     compare::everything(&capture);
     capture
@@ -19,7 +36,7 @@ fn recorded(words: &[&str]) -> Capture {
 #[test]
 fn exit_codes() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exit-codes"]);
+    let capture = recorded("exit-codes");
     let codes: BTreeSet<u64> =
         capture.kind("exit").filter_map(|event| at(event, "/exit/code").as_u64()).collect();
     assert_eq!(codes, [0, 1, 2, 77, 127, 128, 255].into());
@@ -28,7 +45,7 @@ fn exit_codes() {
 #[test]
 fn the_exit_code_of_the_recorded_command() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exit", "42"]);
+    let capture = recorded("exit 42");
     assert_eq!(
         capture.kind("exit").map(|event| at(event, "/exit/code").clone()).collect::<Vec<_>>(),
         [json!(42)]
@@ -38,7 +55,7 @@ fn the_exit_code_of_the_recorded_command() {
 #[test]
 fn signals() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exit-signals"]);
+    let capture = recorded("exit-signals");
     let names: Vec<_> =
         capture.kind("exit").filter_map(|event| at(event, "/exit/signal_name").as_str()).collect();
     for name in ["SIGKILL", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGUSR1"] {
@@ -49,7 +66,7 @@ fn signals() {
 #[test]
 fn core_dumps() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["exit-core"]);
+    let capture = recorded("exit-core");
     if !capture.truth.skipped("core_dumps") {
         let cores =
             capture.kind("exit").filter(|event| at(event, "/exit/core_dumped") == &json!(true)).count();
@@ -60,13 +77,13 @@ fn core_dumps() {
 #[test]
 fn fifty_threads_that_end_at_once_are_one_exit() {
     needs!(Root, Bpf, Btf);
-    recorded(&["exit-threads"]);
+    recorded("exit-threads");
 }
 
 #[test]
 fn a_leader_that_ends_before_its_threads() {
     needs!(Root, Bpf, Btf);
-    recorded(&["exit-leader-first"]);
+    recorded("exit-leader-first");
 }
 
 #[test]
@@ -74,7 +91,7 @@ fn ten_thousand_short_lived_processes() {
     needs!(Root, Bpf, Btf);
     // Emulated guests take some ten times as long.
     let count = if lab_kernel().is_some() { 1000 } else { 10_000 };
-    let capture = recorded(&["short-lived", &count.to_string()]);
+    let capture = compared(Capture::of(&["short-lived", &count.to_string()]));
     let truth: BTreeSet<(u64, String)> = capture
         .truth
         .short_lived
@@ -97,7 +114,7 @@ fn ten_thousand_short_lived_processes() {
 #[test]
 fn a_process_id_that_is_used_again() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["pid-reuse"]);
+    let capture = recorded("pid-reuse");
     if capture.truth.skipped("a_process_id_that_is_used_again") {
         return;
     }
@@ -116,7 +133,7 @@ fn a_process_id_that_is_used_again() {
 #[test]
 fn lineage_without_a_gap() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["tree"]);
+    let capture = recorded("tree");
     // From every process of the case up to the case itself, by fork events alone.
     for pid in capture.truth.pids().into_iter().filter(|pid| *pid != capture.truth.pid) {
         let mut at_pid = pid;

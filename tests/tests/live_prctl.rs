@@ -5,29 +5,52 @@
     reason = "a failed unwrap, index or panic is a failed test"
 )]
 
-use goaudit_tests::capture::Capture;
+use goaudit_tests::capture::{Capture, Shared};
 use goaudit_tests::compare::{self, at, cut, same};
 use goaudit_tests::needs;
 use serde_json::{Value, json};
 
-fn recorded(words: &[&str]) -> Capture {
-    let capture = Capture::of(words);
+/// The cases of this file, in one recording.
+static CASES: Shared = Shared::new(&[
+    "prctl-table",
+    "prctl-unprivileged",
+    "prctl-name",
+    "prctl-values",
+    "prctl-seccomp-strict",
+    "prctl-seccomp-filter",
+    "prctl-mm",
+    "prctl-denied-by-seccomp",
+]);
+
+/// A case, recorded without loss; everything that happened is compared.
+fn recorded(case: &str) -> Capture {
+    compared(CASES.case(case))
+}
+
+/// Asserts that nothing was lost and everything is as the truth has it.
+fn compared(capture: Capture) -> Capture {
     capture.assert_sound();
     compare::everything(&capture);
     capture
 }
 
+/// A storm has a recording of its own, with a ring that takes all of it even if the reader is slow: what happens when
+/// it does not is told by `live_loss.rs`.
+fn storm(words: &[&str]) -> Capture {
+    compared(Capture::with(&["--ring", "64MiB"], words))
+}
+
 #[test]
 fn every_option_right_and_wrong() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-table"]);
+    let capture = recorded("prctl-table");
     assert!(capture.kind("prctl").count() > 100);
 }
 
 #[test]
 fn options_without_the_privilege() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-unprivileged"]);
+    let capture = recorded("prctl-unprivileged");
     let refused: Vec<_> = capture
         .kind("prctl")
         .filter(|event| at(event, "/prctl/errno") == "EPERM")
@@ -40,7 +63,7 @@ fn options_without_the_privilege() {
 #[test]
 fn a_name_by_a_disguised_option_number() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-table"]);
+    let capture = recorded("prctl-table");
     // The kernel looks at 32 bits; so must who watches.
     let disguised: Vec<&Value> = capture
         .kind("prctl")
@@ -57,7 +80,7 @@ fn a_name_by_a_disguised_option_number() {
 #[test]
 fn names_before_and_after() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-name"]);
+    let capture = recorded("prctl-name");
     let mut compared = 0;
     for ((pid, tid), told) in &capture.truth.prctls {
         let events = capture.by("prctl", *pid).filter(|event| at(event, "/process/tid") == *tid);
@@ -95,7 +118,7 @@ fn word(option: u64, value: &Value) -> Value {
 #[test]
 fn values_before_and_after() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-values"]);
+    let capture = recorded("prctl-values");
     let mut compared = 0;
     for ((pid, _), told) in &capture.truth.prctls {
         let events: Vec<&Value> = capture.by("prctl", *pid).collect();
@@ -134,7 +157,7 @@ fn values_before_and_after() {
 #[test]
 fn strict_seccomp() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-seccomp-strict"]);
+    let capture = recorded("prctl-seccomp-strict");
     let event = capture.kind("prctl").next().unwrap();
     same(event, "/prctl/name", &json!("PR_SET_SECCOMP"), "strict seccomp");
     same(event, "/prctl/decoded/mode", &json!("SECCOMP_MODE_STRICT"), "strict seccomp");
@@ -145,7 +168,7 @@ fn strict_seccomp() {
 #[test]
 fn a_seccomp_filter() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-seccomp-filter"]);
+    let capture = recorded("prctl-seccomp-filter");
     let installs: Vec<&Value> =
         capture.kind("prctl").filter(|event| at(event, "/prctl/name") == "PR_SET_SECCOMP").collect();
     same(installs[0], "/prctl/errno", &json!("EACCES"), "a filter without no_new_privs");
@@ -158,7 +181,7 @@ fn a_seccomp_filter() {
 #[test]
 fn memory_areas() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-mm"]);
+    let capture = recorded("prctl-mm");
     let whats: Vec<_> = capture.kind("prctl").map(|event| at(event, "/prctl/decoded/what").clone()).collect();
     assert!(
         whats.contains(&json!("PR_SET_MM_ARG_START")) && whats.contains(&json!("PR_SET_MM_EXE_FILE")),
@@ -169,7 +192,7 @@ fn memory_areas() {
 #[test]
 fn a_call_that_seccomp_refuses() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-denied-by-seccomp"]);
+    let capture = recorded("prctl-denied-by-seccomp");
     let refused = capture.kind("prctl").filter(|event| at(event, "/prctl/errno") == "ENODEV").count();
     assert_eq!(refused, 2);
 }
@@ -177,7 +200,7 @@ fn a_call_that_seccomp_refuses() {
 #[test]
 fn a_storm_of_identical_calls_is_counted_exactly() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-storm", "100000"]);
+    let capture = storm(&["prctl-storm", "100000"]);
     assert_eq!(compare::storms(&capture), [(100_000, 100_000)]);
     let events = capture.kind("prctl").count();
     assert!(events < 10_000, "{events} events for 100,000 identical calls");
@@ -186,13 +209,13 @@ fn a_storm_of_identical_calls_is_counted_exactly() {
 #[test]
 fn a_storm_of_alternating_calls_is_counted_exactly() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-storm-alternating", "20000"]);
+    let capture = storm(&["prctl-storm-alternating", "20000"]);
     assert_eq!(compare::storms(&capture), [(20_000, 20_000), (20_000, 20_000)]);
 }
 
 #[test]
 fn two_storms_at_once_are_counted_exactly() {
     needs!(Root, Bpf, Btf);
-    let capture = recorded(&["prctl-storm-two", "50000"]);
+    let capture = storm(&["prctl-storm-two", "50000"]);
     assert_eq!(compare::storms(&capture), [(50_000, 50_000), (50_000, 50_000)]);
 }

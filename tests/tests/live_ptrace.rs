@@ -1,14 +1,31 @@
 //! ptrace on a running kernel: requests, targets, results, and who refused.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap, index or panic is a failed test")]
 
 use goaudit_tests::ability::tell_skip;
-use goaudit_tests::capture::Capture;
-use goaudit_tests::compare::{self, at, cut};
+use goaudit_tests::capture::{Capture, Shared};
+use goaudit_tests::compare::{self, at, attributed, blamed};
 use goaudit_tests::{needs, truth};
-use serde_json::{Value, json};
+use serde_json::json;
 
-fn recorded(words: &[&str]) -> Capture {
-    let capture = Capture::of(words);
+/// The cases of this file, in one recording.
+static CASES: Shared = Shared::new(&[
+    "ptrace-session",
+    "ptrace-seize",
+    "ptrace-attach",
+    "ptrace-thread",
+    "ptrace-kill",
+    "ptrace-errors",
+    "ptrace-refusals",
+    "ptrace-yama 1",
+    "ptrace-yama 2",
+]);
+
+/// A case, recorded without loss; everything that happened is compared.
+fn recorded(case: &str) -> Capture {
+    compared(CASES.case(case))
+}
+
+/// Asserts that nothing was lost and everything is as the truth has it.
+fn compared(capture: Capture) -> Capture {
     capture.assert_sound();
     compare::everything(&capture);
     capture
@@ -20,7 +37,7 @@ macro_rules! cases {
             #[test]
             fn $test() {
                 needs!(Root, Bpf, Btf);
-                recorded(&[$case]);
+                recorded($case);
             }
         )*
     };
@@ -35,53 +52,11 @@ cases! {
     errors_that_are_no_refusals: "ptrace-errors",
 }
 
-/// Every call whose refusal the truth blames on somebody, with its event.
-fn blamed(capture: &Capture) -> Vec<(&Value, &Value)> {
-    let mut pairs = Vec::new();
-    for ((pid, tid), told) in &capture.truth.ptraces {
-        let events: Vec<&Value> =
-            capture.by("ptrace", *pid).filter(|event| at(event, "/process/tid") == *tid).collect();
-        assert_eq!(events.len(), told.len());
-        pairs.extend(events.into_iter().zip(told).filter(|(_, told)| !told["refused_by"].is_null()));
-    }
-    assert!(!pairs.is_empty(), "the case was refused nowhere");
-    pairs
-}
-
-/// Where the checks are observed each refusal is blamed on the right one; where not it says that it does not
-/// know, and why. A seccomp filter shows in any case: the kernel never enters the call.
-fn attributed(capture: &Capture) {
-    let observed = capture.sees_checks();
-    for (event, told) in blamed(capture) {
-        let (by, detail) = (at(event, "/ptrace/denied_by"), at(event, "/ptrace/denied_detail"));
-        assert!(
-            detail.as_str().is_some_and(|detail| !detail.is_empty()),
-            "a refusal without a reason: {}",
-            cut(event)
-        );
-        let truth = &told["refused_by"];
-        if observed || truth == "seccomp" {
-            // The kernel's checks do not tell an ending task from one that is traced.
-            let accepted: &[&str] = match truth.as_str().unwrap() {
-                "ended" => &["already_traced", "unknown"],
-                other => &[other],
-            };
-            assert!(
-                accepted.iter().any(|accepted| by == accepted),
-                "refused by {truth}, told as {by} ({detail})\nin {}\ntruth {told}",
-                cut(event)
-            );
-        } else {
-            assert_eq!(by, "unknown", "nothing was observed, so nothing can be blamed: {}", cut(event));
-        }
-    }
-}
-
 #[test]
 fn refusals_are_blamed_on_the_check_that_refused() {
     needs!(Root, Bpf, Btf);
     let test = "refusals_are_blamed_on_the_check_that_refused";
-    let capture = recorded(&["ptrace-refusals"]);
+    let capture = recorded("ptrace-refusals");
     let _ = capture.truth.skipped(test);
     attributed(&capture);
     if !capture.sees_checks() {
@@ -98,18 +73,18 @@ fn refusals_are_blamed_on_the_check_that_refused() {
 #[test]
 fn the_callers_own_process_and_the_dead_are_no_targets() {
     needs!(Root, Bpf, Btf);
-    attributed(&recorded(&["ptrace-errors"]));
+    attributed(&recorded("ptrace-errors"));
 }
 
 #[test]
 fn a_second_traceme_is_refused() {
     needs!(Root, Bpf, Btf);
-    attributed(&recorded(&["ptrace-session"]));
+    attributed(&recorded("ptrace-session"));
 }
 
 /// One mode of Yama.
 fn yama(mode: &str) {
-    let capture = recorded(&["ptrace-yama", mode]);
+    let capture = recorded(&format!("ptrace-yama {mode}"));
     attributed(&capture);
     for (event, told) in blamed(&capture) {
         assert_eq!(at(event, "/ptrace/errno"), &json!("EPERM"), "{told}");
@@ -126,11 +101,4 @@ fn yama_1_refuses_strangers() {
 fn yama_2_refuses_all_without_the_capability() {
     needs!(Root, Bpf, Btf, Yama);
     yama("2");
-}
-
-/// The last test of this file by name: mode 3 stays until the machine starts again.
-#[test]
-fn zz_yama_3_refuses_everybody() {
-    needs!(Root, Bpf, Btf, Yama, Lab);
-    yama("3");
 }

@@ -33,6 +33,24 @@ pub(super) fn open(path: &Path) -> anyhow::Result<()> {
     call::duplicate_to(file.as_raw_fd(), DESCRIPTOR)
 }
 
+/// Goes on in a truth file of its own, beside the one that is open.
+pub(super) fn open_another(index: usize) -> anyhow::Result<()> {
+    let Ok(first) = std::fs::read_link(format!("/proc/self/fd/{DESCRIPTOR}")) else { return Ok(()) };
+    let mut name = first.into_os_string();
+    name.push(format!(".{index}"));
+    open(name.as_ref())
+}
+
+/// Tells that a case begins in this process, which nobody executed.
+pub(super) fn begins() -> anyhow::Result<()> {
+    let (pid, tid) = ids()?;
+    let own = Status::read()?;
+    tell(&json!({
+        "call": "begins", "pid": pid, "tid": tid, "uid": own.uids.first(), "euid": own.uids.get(1),
+        "suid": own.uids.get(2), "gid": own.gids.first(), "egid": own.gids.get(1), "namespaces": namespaces()?,
+    }))
+}
+
 /// Appends a line. Without a truth file (a person runs a case by hand) nothing is told.
 pub(super) fn tell(line: &Value) -> anyhow::Result<()> {
     tell_bytes(&prepared(line))
