@@ -2,7 +2,7 @@
 //!
 //! A test that needs a process with a certain behaviour starts *itself* in a role, so that workload and
 //! assertion stand in one file:
-//! ```ignore
+//! ```text
 //! #[test]
 //! fn prctl_name_is_recorded() {
 //!     if child::role().as_deref() == Some("rename") { set_name("renamed"); return; }
