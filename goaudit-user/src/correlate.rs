@@ -342,7 +342,7 @@ impl<H: HostInfo> Correlator<H> {
             gone.push(Missing::new("exit.lifetime_ns", "the start time is not known"));
         }
         let process = self.process(header, &mut gone, false);
-        self.processes.remove(header.tgid.0, start);
+        self.processes.end(header.tgid.0, start);
         self.emit(header.ktime, single(header, fit), process, Payload::Exit(payload), gone, out);
     }
 

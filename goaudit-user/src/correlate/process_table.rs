@@ -3,6 +3,8 @@
 //! Bounded: a host with more living processes than that forgets the least recently seen and counts it. A
 //! process is its id and its start time, so that a reused id is never taken for the old process.
 
+use std::collections::VecDeque;
+
 use super::bounded::Bounded;
 use super::host::{Cgroup, HostProcess};
 use crate::event::Text;
@@ -100,12 +102,22 @@ pub struct Task {
 pub struct ProcessTable {
     processes: Bounded<u32, Known>,
     tasks: Bounded<(u32, u32), Task>,
+    /// Ended and still known, oldest first: process id and start.
+    ended: VecDeque<(u32, u64)>,
 }
+
+/// Ended processes that stay known. A record of another CPU that names one (a ptrace call whose target is gone when
+/// the call returns) can come behind the record of its end.
+const ENDED_KEPT: usize = 64;
 
 impl ProcessTable {
     /// At most `bound` processes, and twice as many threads known by their id in a namespace.
     pub fn new(bound: usize) -> Self {
-        Self { processes: Bounded::new(bound), tasks: Bounded::new(bound.saturating_mul(2)) }
+        Self {
+            processes: Bounded::new(bound),
+            tasks: Bounded::new(bound.saturating_mul(2)),
+            ended: VecDeque::new(),
+        }
     }
 
     /// The process, if it is known and is the one that started then.
@@ -133,8 +145,20 @@ impl ProcessTable {
         self.tasks.insert((pid_ns, ns_tid), task);
     }
 
-    /// The process ended.
-    pub fn remove(&mut self, tgid: u32, start: Option<u64>) {
+    /// The process ended. It stays known for a short while, unless its start is not.
+    pub fn end(&mut self, tgid: u32, start: Option<u64>) {
+        let Some(start) = start else { return self.remove(tgid, None) };
+        self.ended.push_back((tgid, start));
+        if self.ended.len() > ENDED_KEPT
+            && let Some((tgid, start)) = self.ended.pop_front()
+        {
+            // Not the process that has its id now.
+            self.remove(tgid, Some(start));
+        }
+    }
+
+    /// Forgets a process.
+    fn remove(&mut self, tgid: u32, start: Option<u64>) {
         if self.get(tgid, start).is_some()
             && let Some(known) = self.processes.remove(tgid)
             && let (Some(pid_ns), Some(ns_tgid)) = (known.pid_ns, known.ns_tgid)
@@ -188,6 +212,25 @@ mod tests {
         assert_eq!(table.len(), 1, "the end of another process of that id removes nothing");
         table.remove(7, Some(1000));
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn the_ended_stay_known_for_a_while_and_never_take_a_successor_with_them() {
+        let mut table = ProcessTable::new(4096);
+        table.put(7, known(Start::Exact(1), "/old"));
+        table.end(7, Some(1));
+        assert_eq!(
+            table.task(INITIAL_PID_NS, 7),
+            Some(Task { tgid: 7, tid: 7 }),
+            "a late record may name it"
+        );
+        table.put(7, known(Start::Exact(2), "/new"));
+        for tgid in 100..100 + 2 * u32::try_from(ENDED_KEPT).unwrap_or(u32::MAX) {
+            table.put(tgid, known(Start::Exact(3), "/x"));
+            table.end(tgid, Some(3));
+        }
+        assert!(table.get(7, Some(2)).is_some(), "the process that has the id now");
+        assert_eq!(table.len(), 1 + ENDED_KEPT);
     }
 
     #[test]

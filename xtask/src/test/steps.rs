@@ -47,7 +47,7 @@ pub(super) fn clippy() -> Row {
 
 pub(super) fn unit() -> Row {
     let mut unit = cargo();
-    unit.args(["test", "--workspace", "--lib", "--bins"]);
+    unit.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
     // The crates' own integration tests, which test the libraries and not the program.
     for dir in CRATES_WITH_TESTS {
         match test_files(dir, |_| true) {
@@ -138,7 +138,7 @@ fn programs() -> Result<()> {
 
 fn integration(tests: &[String]) -> Command {
     let mut command = cargo();
-    command.args(["test", "--workspace"]);
+    command.args(["test", "--workspace", "--no-fail-fast"]);
     for test in tests {
         command.args(["--test", test]);
     }
