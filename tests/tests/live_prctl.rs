@@ -218,5 +218,14 @@ fn a_storm_of_alternating_calls_is_counted_exactly() {
 fn two_storms_at_once_are_counted_exactly() {
     needs!(Root, Bpf, Btf);
     let capture = storm(&["prctl-storm-two", "10000"]);
-    assert_eq!(compare::storms(&capture), [(10_000, 10_000), (10_000, 10_000)]);
+    // A kernel that preempts programs skips one that would run inside another of the same CPU. It counts that.
+    let not_run: u64 =
+        capture.control("stop").filter_map(|stop| at(stop, "/counters/not_run").as_u64()).sum();
+    let mut unseen = 0;
+    for (made, told) in compare::storms(&capture) {
+        assert_eq!(made, 10_000);
+        assert!(told <= made, "{told} of {made}");
+        unseen += made - told;
+    }
+    assert!(unseen <= not_run, "{unseen} calls are missing, the kernel says that it skipped {not_run}");
 }
