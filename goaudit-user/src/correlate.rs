@@ -139,6 +139,7 @@ impl<H: HostInfo> Correlator<H> {
             Record::Fork(record) => self.fork(&record, fit, out),
             Record::Exit(record) => self.exit(&record, fit, out),
             Record::Ptrace(record) => self.ptrace(&record, fit, out),
+            Record::GoEnter(..) | Record::GoReturn(..) | Record::GoUnwind(_) => {}
             Record::Prctl(record, None) if self.runs.begin(bytes, record, fit) => {}
             Record::Prctl(record, change) => self.prctl(&record, change.as_ref(), fit, None, out),
         }
@@ -242,6 +243,7 @@ impl<H: HostInfo> Correlator<H> {
             records: fit.records,
             lost_before: fit.lost_before,
             repeats: None,
+            more: Vec::new(),
         };
         if let Some(pieces) = &pieces {
             source.first = source.first.min(pieces.range.0);
@@ -566,5 +568,6 @@ const fn single(header: &Header, fit: Fit) -> Source {
         records: fit.records,
         lost_before: fit.lost_before,
         repeats: None,
+        more: Vec::new(),
     }
 }
