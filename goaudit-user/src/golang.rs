@@ -100,6 +100,11 @@ impl<'a> Program<'a> {
         self.table.file(function)
     }
 
+    /// Source file and line of an instruction in a function.
+    pub fn line(&self, function: &Function, address: u64) -> Option<(&'a [u8], u32)> {
+        self.table.line(function, address)
+    }
+
     /// The machine code of a function, padding included.
     pub fn code(&self, function: &Function) -> Option<&'a [u8]> {
         self.image.at(function.entry)?.slice(0, function.end - function.entry)

@@ -11,7 +11,7 @@ use std::{fs, io};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::UProbe;
 use aya::{Ebpf, Pod};
-use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe};
+use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout};
 
 use super::{KernelError, sys};
 
@@ -146,6 +146,21 @@ impl GoProbes {
         let event = sys::open_uprobe(self.uprobe, file, offset, process)?;
         let link = sys::link_perf_event(program.as_fd(), event.as_fd(), u64::from(index))?;
         Ok(Link { _link: link, _event: event })
+    }
+
+    /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
+    pub fn site_costs(&mut self) -> Result<Option<super::SiteCosts>, KernelError> {
+        let probe = Probe {
+            traits_: 0,
+            tgid: 0,
+            entry_first: 0,
+            entry_count: 0,
+            return_first: 0,
+            return_count: 0,
+            runtime: RuntimeLayout::NONE,
+        };
+        let Some(index) = self.add(probe, &[], &[])? else { return Ok(None) };
+        Ok(super::calibrate::site_costs(self, index))
     }
 
     /// What the kernel side counted of a probe, over all CPUs.
