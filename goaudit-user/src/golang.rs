@@ -22,7 +22,7 @@ pub use image::{Arch, Image, ImageError};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
 pub use pclntab::{Format, Function, Pclntab, PclntabError};
-pub use plan::{InlinedInto, Probe, Verdict};
+pub use plan::{EntrySite, InlinedInto, Probe, Verdict};
 pub use site::{Class, Costs, Entry, MAX_RETURNS, Refusal, Sites};
 
 use thiserror::Error;

@@ -19,24 +19,7 @@ use super::sequence::Fit;
 use super::{Correlator, single};
 use crate::event::go::{GoCall, GoExit, GoPanic, Outcome};
 use crate::event::{Event, Missing, Payload, Piece, Process, Source};
-use crate::hook::go::cells;
-
-/// What a probe means for the goroutine that hits it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// A call of a function that somebody asked for.
-    Call,
-    /// `runtime.gopanic`: a panic begins.
-    Panic,
-    /// `runtime.fatalpanic`: a panic that nobody recovered ends the process.
-    Fatal,
-    /// `runtime.throw`, `runtime.fatal`: the runtime ends the process.
-    Throw,
-    /// `runtime.Goexit`: the goroutine ends itself.
-    Goexit,
-    /// `runtime.recovery`: a panic was recovered.
-    Recovery,
-}
+use crate::hook::go::{Role, cells};
 
 /// A call that ended, for [`GoBook::payload`].
 #[derive(Debug)]

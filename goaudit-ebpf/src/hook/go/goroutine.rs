@@ -25,8 +25,11 @@ mod place {
     pub(super) const FRAME: usize = 4;
     /// eflags
     pub(super) const STATUS: usize = 18;
-    /// Carry and zero flag: `jbe` is taken.
-    pub(super) const TAKEN: u64 = 1 << 0 | 1 << 6;
+
+    /// `jbe`: carry or zero flag.
+    pub(super) const fn taken(status: u64) -> bool {
+        status & (1 << 0 | 1 << 6) != 0
+    }
 }
 #[cfg(bpf_target_arch = "aarch64")]
 mod place {
@@ -37,10 +40,13 @@ mod place {
     pub(super) const FRAME: usize = 29;
     /// pstate
     pub(super) const STATUS: usize = 33;
-    /// No entry site of arm64 is a jump.
-    pub(super) const TAKEN: u64 = 0;
     /// x30
     pub(super) const LINK: usize = 30;
+
+    /// `bls`: carry clear or zero set.
+    pub(super) const fn taken(status: u64) -> bool {
+        status & 1 << 29 == 0 || status & 1 << 30 != 0
+    }
 }
 
 /// A register by its position; the verifier wants constants.
@@ -53,7 +59,7 @@ fn register(ctx: &ProbeContext, position: usize) -> u64 {
 /// Whether the conditional jump at this site, the stack check's, is going to be taken.
 #[inline(always)]
 pub(super) fn jumps(ctx: &ProbeContext) -> bool {
-    register(ctx, place::STATUS) & place::TAKEN != 0
+    place::taken(register(ctx, place::STATUS))
 }
 
 /// Copies what the steps may read.
