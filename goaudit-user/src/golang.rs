@@ -15,7 +15,9 @@ mod module_data;
 mod name;
 mod pclntab;
 mod plan;
+pub mod profile;
 mod site;
+pub mod types;
 
 pub use build_info::{BuildInfo, Module};
 pub use image::{Arch, Image, ImageError};

@@ -28,7 +28,7 @@ pub const FIELDS_MAX: u32 = 8192;
 /// Fields that one entry, or one return, may have.
 pub const FIELDS_OF_A_SITE: usize = 12;
 /// Steps that lead to a value.
-pub const STEPS: usize = 8;
+pub const STEPS: usize = 12;
 /// Words that an entry may keep for its return.
 pub const KEPT: usize = 4;
 /// Bytes that are taken of one value.
@@ -226,7 +226,7 @@ pub struct Field {
     /// Bytes taken at most; at most [`VALUE_MAX`].
     pub max: u32,
 }
-const _: () = assert!(size_of::<Field>() == 72);
+const _: () = assert!(size_of::<Field>() == 104);
 
 /// Bits of [`Probe::traits_`].
 pub mod traits {
