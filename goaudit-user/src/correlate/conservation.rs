@@ -170,6 +170,7 @@ impl Conservation {
             }
             Control::Genesis(_)
             | Control::ClockStep(_)
+            | Control::Calibration(_)
             | Control::Probe(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}

@@ -43,8 +43,9 @@ pub trait GoBook: fmt::Debug + Send + Sync {
     /// What a probe means; none for an index that was never given out.
     fn role(&self, probe: u32) -> Option<Role>;
 
-    /// Makes an event's payload of a call, and tells what could not be had.
-    fn payload(&self, ended: Ended<'_>) -> (Payload, Vec<Missing>);
+    /// Makes an event's payload of a call, and tells what could not be had. None for a call that is not told by
+    /// itself, because it is a part of one that it is nested in.
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)>;
 
     /// Fills in type, message and stack of a panic: `cells` as the probe took them, `frames` innermost first.
     fn panic(&self, tgid: u32, probe: u32, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
@@ -60,8 +61,8 @@ impl GoBook for NoBook {
         None
     }
 
-    fn payload(&self, ended: Ended<'_>) -> (Payload, Vec<Missing>) {
-        (Payload::GoCall(Box::new(ended.call)), Vec::new())
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
+        Some((Payload::GoCall(Box::new(ended.call)), Vec::new()))
     }
 
     fn panic(&self, _: u32, _: u32, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
@@ -261,9 +262,8 @@ impl<H: HostInfo> Correlator<H> {
         };
         let ended =
             Ended { tgid, probe: call.probe, call: told, entry: None, exit: Some(cells), within: &[] };
-        let (payload, absent) = self.go.book.payload(ended);
-        missing.extend(absent);
-        self.emit(header.ktime, single(header, fit), process, payload, missing, out);
+        let payload = self.go.book.payload(ended);
+        self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
     /// A panic was recovered: the frames between are gone.
@@ -427,8 +427,7 @@ impl<H: HostInfo> Correlator<H> {
         exit: Option<(Piece, &[u8])>,
         out: &mut Vec<Event>,
     ) {
-        let Open { probe, depth, start, mut source, process, mut missing, cells, goid, parent, within } =
-            open;
+        let Open { probe, depth, start, mut source, process, missing, cells, goid, parent, within } = open;
         let call = GoCall {
             goid,
             parent_goid: parent,
@@ -448,8 +447,32 @@ impl<H: HostInfo> Correlator<H> {
             exit: exit.map(|(_, cells)| cells),
             within: &within,
         };
-        let (payload, absent) = self.go.book.payload(ended);
-        missing.extend(absent);
-        self.emit(at.unwrap_or(Ktime(start)), source, process, payload, missing, out);
+        let payload = self.go.book.payload(ended);
+        self.go_tell(at.unwrap_or(Ktime(start)), source, process, payload, missing, out);
+    }
+
+    /// Tells a call; one that is not told by itself is in the books as filtered.
+    fn go_tell(
+        &mut self,
+        ktime: Ktime,
+        source: Source,
+        process: Process,
+        payload: Option<(Payload, Vec<Missing>)>,
+        mut missing: Vec<Missing>,
+        out: &mut Vec<Event>,
+    ) {
+        match payload {
+            Some((payload, absent)) => {
+                missing.extend(absent);
+                self.emit(ktime, source, process, payload, missing, out);
+            }
+            None => {
+                let pieces = source.more.iter().map(|piece| (piece.cpu, piece.records));
+                for (cpu, records) in pieces.chain([(source.cpu, source.records)]) {
+                    self.sequences.stored(cpu, records);
+                    self.sequences.filtered(cpu, records);
+                }
+            }
+        }
     }
 }

@@ -197,6 +197,12 @@ impl<'a> Image<'a> {
         segment.executable.then_some(segment.offset.checked_add(address - segment.address)?)
     }
 
+    /// Where the first segment of code is: its address in the file's own terms, and its offset in the file.
+    pub fn code_segment(&self) -> Option<(u64, u64)> {
+        let segment = self.segments.iter().find(|segment| segment.executable)?;
+        Some((segment.address, segment.offset))
+    }
+
     /// Whether `address` is mapped executable.
     pub fn is_code(&self, address: u64) -> bool {
         self.segment(address).is_some_and(|segment| segment.executable)

@@ -45,7 +45,8 @@ impl Costs {
         self.of(entry) + self.of(exit)
     }
 
-    const fn of(self, class: Class) -> u64 {
+    /// Nanoseconds of a hit at an instruction of a class.
+    pub const fn of(self, class: Class) -> u64 {
         match class {
             Class::Emulated => self.emulated_ns,
             Class::Stepped => self.stepped_ns,

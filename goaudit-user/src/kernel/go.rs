@@ -196,7 +196,10 @@ impl GoProbes {
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
     let program = ebpf.program_mut(site.program()).ok_or("the object has no such program")?;
     let program: &mut UProbe = program.try_into().map_err(super::load::one_line)?;
-    program.load().map_err(super::load::one_line)?;
+    // It may have been loaded beside others.
+    if program.fd().is_err() {
+        program.load().map_err(super::load::one_line)?;
+    }
     let fd = program.fd().map_err(super::load::one_line)?;
     fd.as_fd().try_clone_to_owned().map_err(super::load::one_line)
 }
