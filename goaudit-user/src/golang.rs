@@ -13,6 +13,7 @@ mod image;
 mod inline;
 mod module_data;
 mod name;
+mod offsets;
 mod pclntab;
 mod plan;
 mod site;
@@ -21,11 +22,15 @@ pub use build_info::{BuildInfo, Module};
 pub use image::{Arch, Image, ImageError};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
+pub use offsets::{Confidence, RuntimeOffsets};
 pub use pclntab::{Format, Function, Pclntab, PclntabError};
 pub use plan::{InlinedInto, Probe, Verdict};
 pub use site::{Class, Costs, Entry, MAX_RETURNS, Refusal, Sites};
 
 use thiserror::Error;
+
+/// The oldest Go release with the register calling convention, whose layouts were compared with a real toolchain.
+pub const OLDEST_KNOWN: (u32, u32) = (1, 17);
 
 /// The newest Go release whose layouts were compared with a real toolchain.
 pub const NEWEST_KNOWN: (u32, u32) = (1, 27);
