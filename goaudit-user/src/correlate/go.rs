@@ -24,10 +24,10 @@ use crate::hook::go::{Role, cells};
 /// A call that ended, for [`GoBook::payload`].
 #[derive(Debug)]
 pub struct Ended<'a> {
-    /// Its process.
-    pub tgid: u32,
     /// Index of its probe.
     pub probe: u32,
+    /// Address of the site where it was entered; where it returned, if its entry was not seen.
+    pub site: u64,
     /// What is known of it; names and values are still to be filled in.
     pub call: GoCall,
     /// The cells of its entry.
@@ -48,7 +48,7 @@ pub trait GoBook: fmt::Debug + Send + Sync {
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)>;
 
     /// Fills in type, message and stack of a panic: `cells` as the probe took them, `frames` innermost first.
-    fn panic(&self, tgid: u32, probe: u32, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
+    fn panic(&self, probe: u32, site: u64, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
     -> Vec<Missing>;
 }
 
@@ -65,7 +65,7 @@ impl GoBook for NoBook {
         Some((Payload::GoCall(Box::new(ended.call)), Vec::new()))
     }
 
-    fn panic(&self, _: u32, _: u32, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
+    fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
         Vec::new()
     }
 }
@@ -86,6 +86,7 @@ enum Goroutine {
 struct Open {
     probe: u32,
     depth: u64,
+    site: u64,
     start: u64,
     source: Source,
     process: Process,
@@ -217,6 +218,7 @@ impl<H: HostInfo> Correlator<H> {
         let open = Open {
             probe: call.probe,
             depth: call.depth,
+            site: call.site,
             start: header.ktime.0,
             source: single(header, fit),
             process,
@@ -260,8 +262,14 @@ impl<H: HostInfo> Correlator<H> {
             depth: call.depth,
             ..GoCall::default()
         };
-        let ended =
-            Ended { tgid, probe: call.probe, call: told, entry: None, exit: Some(cells), within: &[] };
+        let ended = Ended {
+            probe: call.probe,
+            site: call.site,
+            call: told,
+            entry: None,
+            exit: Some(cells),
+            within: &[],
+        };
         let payload = self.go.book.payload(ended);
         self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
@@ -330,7 +338,7 @@ impl<H: HostInfo> Correlator<H> {
             parent_goid: goid.and(Some(call.parent.0).filter(|parent| *parent != 0)),
             ..GoPanic::default()
         };
-        missing.extend(self.go.book.panic(header.tgid.0, call.probe, bytes, &frames, &mut panic));
+        missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
         Panicking {
             depth: call.depth,
             ktime: header.ktime,
@@ -427,7 +435,8 @@ impl<H: HostInfo> Correlator<H> {
         exit: Option<(Piece, &[u8])>,
         out: &mut Vec<Event>,
     ) {
-        let Open { probe, depth, start, mut source, process, missing, cells, goid, parent, within } = open;
+        let Open { probe, depth, site, start, mut source, process, missing, cells, goid, parent, within } =
+            open;
         let call = GoCall {
             goid,
             parent_goid: parent,
@@ -440,8 +449,8 @@ impl<H: HostInfo> Correlator<H> {
         };
         source.more.extend(exit.map(|(piece, _)| piece));
         let ended = Ended {
-            tgid: process.tgid,
             probe,
+            site,
             call,
             entry: Some(&cells),
             exit: exit.map(|(_, cells)| cells),

@@ -25,20 +25,30 @@ struct Known {
     function: String,
     module_version: Option<String>,
     compiled: Option<Compiled>,
-}
-
-/// A process of a probed program.
-#[derive(Debug)]
-struct Process {
-    program: Arc<Names>,
-    /// Address in the process minus address in the file.
-    bias: u64,
+    /// Addresses of the sites in the file.
+    entry: u64,
+    returns: Vec<u64>,
+    names: Arc<Names>,
 }
 
 #[derive(Debug, Default)]
 struct Pages {
     probes: HashMap<u32, Arc<Known>>,
-    processes: HashMap<u32, Process>,
+}
+
+impl Known {
+    /// How far above the addresses of its file the program is loaded, where the site at this address was hit. Programs
+    /// are loaded at whole pages, so of several returns the one that was hit is told by the address in the page.
+    fn bias(&self, site: u64) -> Option<u64> {
+        const PAGE: u64 = 4096;
+        let sites = [self.entry].into_iter().chain(self.returns.iter().copied());
+        let mut fits = sites.map(|known| site.wrapping_sub(known)).filter(|bias| bias.is_multiple_of(PAGE));
+        fits.next()
+    }
+
+    fn type_name(&self, site: u64, address: u64) -> Option<TypeName> {
+        self.names.type_at(address.checked_sub(self.bias(site)?)?)
+    }
 }
 
 /// See the module.
@@ -48,9 +58,13 @@ pub struct Book {
 }
 
 impl Book {
-    /// A probe is going to be attached.
-    pub fn add(&self, index: u32, planned: &Planned) {
+    /// A probe is going to be attached in a program whose code lies `code_delta` above its place in the file.
+    pub fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
+        let address = |offset: u64| offset.wrapping_add(code_delta);
         let known = Known {
+            entry: address(planned.entry.offset),
+            returns: planned.returns.iter().copied().map(address).collect(),
+            names,
             role: planned.role,
             id: planned.id.clone(),
             function: planned.function.clone(),
@@ -60,32 +74,12 @@ impl Book {
         self.write(|pages| pages.probes.insert(index, Arc::new(known)));
     }
 
-    /// A process runs a probed program, loaded `bias` above the addresses of its file.
-    pub fn runs(&self, tgid: u32, program: Arc<Names>, bias: u64) {
-        self.write(|pages| pages.processes.insert(tgid, Process { program, bias }));
-    }
-
-    /// A process is gone, or runs another program.
-    pub fn ended(&self, tgid: u32) {
-        self.write(|pages| pages.processes.remove(&tgid));
-    }
-
     fn write<T>(&self, change: impl FnOnce(&mut Pages) -> T) -> T {
         change(&mut self.pages.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn known(&self, probe: u32) -> Option<Arc<Known>> {
         self.pages.read().unwrap_or_else(PoisonError::into_inner).probes.get(&probe).cloned()
-    }
-
-    fn process(&self, tgid: u32) -> Option<(Arc<Names>, u64)> {
-        let pages = self.pages.read().unwrap_or_else(PoisonError::into_inner);
-        pages.processes.get(&tgid).map(|process| (Arc::clone(&process.program), process.bias))
-    }
-
-    fn type_name(&self, tgid: u32, address: u64) -> Option<TypeName> {
-        let (program, bias) = self.process(tgid)?;
-        program.type_at(address.checked_sub(bias)?)
     }
 }
 
@@ -95,7 +89,7 @@ impl GoBook for Book {
     }
 
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
-        let Ended { tgid, probe, call, entry, exit, within } = ended;
+        let Ended { probe, site, call, entry, exit, within } = ended;
         let Some(known) = self.known(probe) else {
             let missing = vec![Missing::new("go_call.probe", "no probe of that number was attached")];
             return Some((Payload::GoCall(Box::new(call)), missing));
@@ -113,7 +107,7 @@ impl GoBook for Book {
         if outer.into_iter().any(|outer| compiled.declared.is_quiet_under(&outer.id)) {
             return None;
         }
-        let reading = compiled.read(entry, exit, &|address| self.type_name(tgid, address));
+        let reading = compiled.read(entry, exit, &|address| known.type_name(site, address));
         Some(match compiled.declared.kind {
             Kind::Call => {
                 let (call, missing) = Compiled::call(call, reading);
@@ -131,21 +125,23 @@ impl GoBook for Book {
 
     fn panic(
         &self,
-        tgid: u32,
         probe: u32,
+        site: u64,
         bytes: &[u8],
         frames: &[u64],
         panic: &mut GoPanic,
     ) -> Vec<Missing> {
         let mut missing = Vec::new();
         let value = cells(bytes).flatten().find(|value| value.field == 0);
-        let thrown = self.known(probe).is_some_and(|known| known.role == Role::Throw);
-        if thrown {
+        let Some(known) = self.known(probe) else {
+            return vec![Missing::new("go_panic.type", "no probe of that number was attached")];
+        };
+        if known.role == Role::Throw {
             panic.value_type = Some("runtime.throw".to_owned());
             panic.message =
                 value.filter(|value| !value.bytes.is_empty()).map(|value| Text::from(value.bytes));
         } else if let Some(value) = value {
-            let dynamic = value.dynamic_type.and_then(|address| self.type_name(tgid, address));
+            let dynamic = value.dynamic_type.and_then(|address| known.type_name(site, address));
             panic.message = message(&value, dynamic.as_ref());
             panic.value_type = dynamic.map(|dynamic| dynamic.name);
         }
@@ -158,8 +154,8 @@ impl GoBook for Book {
                 "the value is neither a string nor an error whose text is kept in it",
             ));
         }
-        panic.stack = match self.process(tgid) {
-            Some((program, bias)) => program.frames(frames, bias),
+        panic.stack = match known.bias(site) {
+            Some(bias) => known.names.frames(frames, bias),
             None => {
                 frames.iter().map(|address| GoFrame { address: *address, ..GoFrame::default() }).collect()
             }

@@ -197,10 +197,10 @@ impl<'a> Image<'a> {
         segment.executable.then_some(segment.offset.checked_add(address - segment.address)?)
     }
 
-    /// Where the first segment of code is: its address in the file's own terms, and its offset in the file.
-    pub fn code_segment(&self) -> Option<(u64, u64)> {
-        let segment = self.segments.iter().find(|segment| segment.executable)?;
-        Some((segment.address, segment.offset))
+    /// Address of code less its offset in the file (of the first segment of code; linkers make one).
+    pub fn code_delta(&self) -> u64 {
+        let segment = self.segments.iter().find(|segment| segment.executable);
+        segment.map_or(0, |segment| segment.address.wrapping_sub(segment.offset))
     }
 
     /// Whether `address` is mapped executable.

@@ -65,6 +65,8 @@ pub struct Target {
     pub go_version: Option<String>,
     /// How far the runtime's layout is known.
     pub confidence: Confidence,
+    /// Address of the code, less its offset in the file.
+    pub code_delta: u64,
     /// Attach only after it runs: a static position-independent program.
     pub only_running: bool,
 }
@@ -86,6 +88,7 @@ impl Target {
             not_probed: Vec::new(),
             go_version: program.build().map(|build| build.go_version.clone()),
             confidence,
+            code_delta: program.image().code_delta(),
             only_running: program.image().position_independent() && !program.image().has_interpreter(),
         };
         let chosen = profile.choose(program.build());
@@ -114,6 +117,12 @@ impl Target {
                     continue;
                 }
             };
+            // Of several major versions the one that the function belongs to.
+            let module_version = program
+                .build()
+                .and_then(|build| build.module_of(&row.function))
+                .map(|module| module.version.clone())
+                .or_else(|| chosen.version.clone());
             let mut bits = 0;
             if compiled.keeps {
                 bits |= traits::KEEPS;
@@ -131,7 +140,7 @@ impl Target {
                 entry_fields: compiled.entry.clone(),
                 return_fields: compiled.returned.clone(),
                 compiled: Some(compiled),
-                module_version: chosen.version.clone(),
+                module_version,
             });
         }
         target
@@ -146,13 +155,11 @@ fn layout(offsets: &RuntimeOffsets) -> RuntimeLayout {
         parent_goid: or_absent(offsets.g_parent_goid),
         m: offsets.g_m,
         curg: offsets.m_curg,
-        start_pc: offsets.g_startpc,
         panic: offsets.g_panic,
         // Up to Go 1.21 `recovery` takes the stack pointer from elsewhere.
         panic_sp: or_absent(offsets.panic_start_sp.map(|_| offsets.panic_sp)),
         panic_start_sp: or_absent(offsets.panic_start_sp),
         sigcode0: offsets.g_sigcode0,
-        reserved: 0,
     }
 }
 

@@ -93,8 +93,6 @@ struct Known {
     target: Target,
     /// Index of each planned function in the kernel's tables.
     indexes: Vec<u32>,
-    /// Lowest address of its code in the file, page-aligned, and where that is in the file.
-    code: (u64, u64),
 }
 
 /// An attached site.
@@ -201,8 +199,7 @@ impl GoWatch {
         let Ok(identity) = Identity::of(&file) else { return };
         if let Some(probed) = self.processes.get(&tgid) {
             if probed.identity == identity {
-                // Prepared before it ran: now it is known where its code lies.
-                self.runs(tgid, identity);
+                // Prepared before it ran.
                 return;
             }
             self.ended(tgid);
@@ -211,7 +208,6 @@ impl GoWatch {
     }
 
     fn ended(&mut self, tgid: u32) {
-        self.book.ended(tgid);
         if let Some(probed) = self.processes.remove(&tgid) {
             detach(probed.attached);
         }
@@ -239,9 +235,6 @@ impl GoWatch {
         }
         let attached = self.attach(tgid, &known, before_main);
         self.processes.insert(tgid, Probed { identity, attached });
-        if !before_main {
-            self.runs(tgid, identity);
-        }
     }
 
     fn plan(&mut self, file: &File, path: &Path) -> Option<Known> {
@@ -271,7 +264,7 @@ impl GoWatch {
         if !target.has_calls() && !self.config.all_panics {
             return None;
         }
-        let code = program.image().code_segment()?;
+        let names = Arc::new(Names::new(file.try_clone().ok()?));
         let mut indexes = Vec::with_capacity(target.planned.len());
         for planned in &target.planned {
             let added = self.probes.add(planned.kernel, &planned.entry_fields, &planned.return_fields);
@@ -280,12 +273,11 @@ impl GoWatch {
                 self.told.push(not_attached(&planned.id, path, reason, "its calls"));
                 return None;
             };
-            self.book.add(index, planned);
+            self.book.add(index, planned, target.code_delta, Arc::clone(&names));
             self.budget.know(index, planned.entry.class, planned.return_class);
             indexes.push(index);
         }
-        let names = Arc::new(Names::new(file.try_clone().ok()?));
-        Some(Known { path: path.to_owned(), names, target, indexes, code })
+        Some(Known { path: path.to_owned(), names, target, indexes })
     }
 
     /// Attaches everything that is planned: what takes frames away first, then returns, then entries, so that no
@@ -321,15 +313,6 @@ impl GoWatch {
             self.told.push(Control::Probe(told(planned, known, tgid, reason, before_main)));
         }
         kept
-    }
-
-    /// Notes where the program lies in a process, so that addresses get names.
-    fn runs(&self, tgid: u32, identity: Identity) {
-        let Some(Some(known)) = self.programs.get(&identity) else { return };
-        let maps = std::fs::read_to_string(format!("/proc/{tgid}/maps")).unwrap_or_default();
-        let (address, offset) = known.code;
-        let bias = sniff::bias(&maps, identity.inode, address, offset).unwrap_or(0);
-        self.book.runs(tgid, Arc::clone(&known.names), bias);
     }
 
     /// Takes away what costs more than it may.

@@ -21,6 +21,8 @@ mod place {
     pub(super) const GOROUTINE: usize = 1;
     /// rsp
     pub(super) const STACK: usize = 19;
+    /// rip
+    pub(super) const SITE: usize = 16;
     /// rbp
     pub(super) const FRAME: usize = 4;
     /// eflags
@@ -37,6 +39,7 @@ mod place {
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
     pub(super) const GOROUTINE: usize = 28;
     pub(super) const STACK: usize = 31;
+    pub(super) const SITE: usize = 32;
     pub(super) const FRAME: usize = 29;
     /// pstate
     pub(super) const STATUS: usize = 33;
@@ -82,6 +85,12 @@ pub(super) unsafe fn registers(ctx: &ProbeContext, to: *mut [u64; REGISTERS]) {
 #[inline(always)]
 pub(super) fn stack_pointer(ctx: &ProbeContext) -> u64 {
     register(ctx, place::STACK)
+}
+
+/// The address of the site itself.
+#[inline(always)]
+pub(super) fn site(ctx: &ProbeContext) -> u64 {
+    register(ctx, place::SITE)
 }
 
 /// The frame pointer.

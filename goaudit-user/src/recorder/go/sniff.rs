@@ -42,21 +42,6 @@ fn sections(file: &File) -> Option<Option<Vec<u8>>> {
     Some(file.read_exact_at(&mut bytes, offset).is_ok().then_some(bytes))
 }
 
-/// How far above the addresses of its file a program is loaded: from `/proc/PID/maps`, the mapping of `inode` that
-/// holds the file's byte `offset`, which the file says is at `address`.
-pub(super) fn bias(maps: &str, inode: u64, address: u64, offset: u64) -> Option<u64> {
-    maps.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let (start, end) = words.next()?.split_once('-')?;
-        let from = u64::from_str_radix(words.nth(1)?, 16).ok()?;
-        let of: u64 = words.nth(1)?.parse().ok()?;
-        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-        let into =
-            offset.checked_sub(from).filter(|into| of == inode && *into < end.saturating_sub(start))?;
-        start.checked_add(into)?.checked_sub(address)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -79,15 +64,5 @@ mod tests {
         file.write_all_at(&header, 0).unwrap();
         // No sections that can be read: the parser decides.
         assert!(is_go(&file));
-    }
-
-    #[test]
-    fn the_bias_is_told_by_the_mapping_of_the_code() {
-        let maps = "555500000000-555500001000 r--p 00000000 08:01 42 /x\n\
-                    555500001000-555500009000 r-xp 00001000 08:01 42 /x\n\
-                    7f0000000000-7f0000001000 r-xp 00001000 08:01 43 /y\n";
-        assert_eq!(bias(maps, 42, 0x40_1000, 0x1000), Some(0x5555_0000_1000 - 0x40_1000));
-        assert_eq!(bias(maps, 44, 0x40_1000, 0x1000), None);
-        assert_eq!(bias(maps, 42, 0x40_1000, 0x10_0000), None);
     }
 }
