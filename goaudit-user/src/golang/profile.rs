@@ -33,6 +33,11 @@ use super::abi::{Declarations, Signature};
 use super::build_info::{BuildInfo, Module};
 use super::name::Wanted;
 
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod tests;
+
 /// What the calls of a function become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -98,7 +103,27 @@ pub enum Source {
         parts: Vec<Expression>,
         /// What stands between them.
         with: String,
+        /// What is read when nothing was put together.
+        or: Option<Expression>,
     },
+    /// A number that has a name.
+    Named {
+        /// The number.
+        of: Expression,
+        /// Names by the value's text; a value without a name is told as it is.
+        names: BTreeMap<String, String>,
+    },
+    /// One of two, by whether something else is there.
+    Choice {
+        /// What must be there: read, not nil, and of the type that it asserts.
+        when: Expression,
+        /// What is read then.
+        then: Expression,
+        /// What is read otherwise.
+        otherwise: Expression,
+    },
+    /// It cannot be had, and why.
+    Missing(String),
 }
 
 /// What a value of `allow` means, when it is no truth value.
@@ -113,7 +138,7 @@ pub enum Meaning {
 /// A `[[probe]]` of a profile: one function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
-    /// Such as `casbin.enforce`. Several may have one id, for different versions.
+    /// Such as `casbin.enforce`. Several may have one id: for different versions, or functions that do the same.
     pub id: String,
     /// What its calls become.
     pub kind: Kind,
@@ -159,6 +184,11 @@ impl Declared {
     /// Whether a call is not told because it is within a call of the probe `id` on the same goroutine.
     pub fn is_quiet_under(&self, id: &str) -> bool {
         (self.outermost && self.id == id) || self.nested_under.iter().any(|outer| outer == id)
+    }
+
+    /// The same function under the same id, for other versions.
+    pub(super) fn is_twin_of(&self, other: &Self) -> bool {
+        (&self.id, &self.package, &self.function) == (&other.id, &other.package, &other.function)
     }
 
     /// Its module among those that a program was built from, whatever the major version.
@@ -210,12 +240,12 @@ impl Profile {
         Ok(all)
     }
 
-    /// The probes for a program: of each id the first one whose versions allow the program's module. Where the version
-    /// is not known, the first of the id.
+    /// The probes for a program: of each id and function the first one whose versions allow the program's module, or
+    /// whose module's version is not known.
     pub fn choose(&self, build: Option<&BuildInfo>) -> Vec<Chosen> {
         let mut chosen: Vec<Chosen> = Vec::new();
         for declared in &self.probes {
-            if chosen.iter().any(|other| other.declared.id == declared.id) {
+            if chosen.iter().any(|other| other.declared.is_twin_of(declared)) {
                 continue;
             }
             let module = build.and_then(|build| declared.module_in(build));

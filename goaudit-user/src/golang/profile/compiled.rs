@@ -1,5 +1,6 @@
 //! A probe for one architecture: what the kernel reads, and which value each number stands for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Field, Op, STEPS, Step, Take};
@@ -76,7 +77,10 @@ pub(super) struct Ask {
 pub(super) enum Reader {
     Const(String),
     One(Ask),
-    Join { parts: Vec<Ask>, with: String },
+    Join { parts: Vec<Ask>, with: String, or: Option<Ask> },
+    Named { of: Ask, names: BTreeMap<String, String> },
+    Choice { when: Ask, then: Ask, otherwise: Ask },
+    Missing(String),
 }
 
 impl Declared {
@@ -133,10 +137,18 @@ impl Compiler<'_> {
         Ok(match source {
             Source::Const(text) => Reader::Const(text.clone()),
             Source::Read(expression) => Reader::One(self.ask(expression)?),
-            Source::Join { parts, with } => {
+            Source::Join { parts, with, or } => {
                 let parts = parts.iter().map(|part| self.ask(part)).collect::<Result<_, _>>()?;
-                Reader::Join { parts, with: with.clone() }
+                let or = or.as_ref().map(|or| self.ask(or)).transpose()?;
+                Reader::Join { parts, with: with.clone(), or }
             }
+            Source::Named { of, names } => Reader::Named { of: self.ask(of)?, names: names.clone() },
+            Source::Choice { when, then, otherwise } => Reader::Choice {
+                when: self.ask(when)?,
+                then: self.ask(then)?,
+                otherwise: self.ask(otherwise)?,
+            },
+            Source::Missing(reason) => Reader::Missing(reason.clone()),
         })
     }
 

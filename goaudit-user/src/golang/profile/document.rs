@@ -34,7 +34,8 @@ const KEYS: [&str; 14] = [
 ];
 
 /// Keys of a value that is put together or constant.
-const SOURCE_KEYS: [&str; 3] = ["const", "join", "with"];
+const SOURCE_KEYS: [&str; 10] =
+    ["const", "missing", "join", "with", "or", "of", "names", "if", "then", "else"];
 
 /// Bytes taken of a string unless the probe says otherwise.
 const MAX_BYTES: u32 = 256;
@@ -60,7 +61,6 @@ fn read(text: &str) -> Result<Profile, Wrong> {
         (Problem::Toml(error.message().to_owned()), error.span().unwrap_or(text.len()..text.len()))
     })?;
     let mut profile = Profile::default();
-    let mut spans: Vec<Range<usize>> = Vec::new();
     for (key, item) in document.iter() {
         if key != "probe" {
             let at = span_of(document.as_table(), key);
@@ -75,12 +75,11 @@ fn read(text: &str) -> Result<Profile, Wrong> {
             let at = table.span().unwrap_or(0..0);
             let probe = Reader { text, table, at }.probe()?;
             let twice = profile.probes.iter().any(|other| {
-                other.id == probe.id && (other.versions == probe.versions || other.versions.is_any())
+                other.is_twin_of(&probe) && (other.versions == probe.versions || other.versions.is_any())
             });
             if twice {
                 return Err((Problem::Twice(probe.id), span_of(table, "id")));
             }
-            spans.push(span_of(table, "id"));
             profile.probes.push(Arc::new(probe));
         }
     }
@@ -300,29 +299,46 @@ impl<'a> Reader<'a> {
     }
 
     fn source(&self, key: &str, item: &'a Item) -> Result<Source, Wrong> {
-        const MUST: &str =
-            "a path in quotes, { const = \"text\" }, or { join = [\"path\", \"path\"], with = \"/\" }";
+        const MUST: &str = "a path in quotes, { const = TEXT }, { missing = REASON }, \
+                            { join = [PATH, PATH], with = TEXT, or = PATH }, { of = PATH, names = { 0 = TEXT } }, \
+                            or { if = PATH, then = PATH, else = PATH }";
         if let Some(value) = item.as_value()
             && value.is_str()
         {
             return Ok(Source::Read(self.expression(key, value)?));
         }
-        let table = item
-            .as_table_like()
-            .filter(|_| key != "allow")
-            .ok_or_else(|| self.sort(key, item, if key == "allow" { "a path in quotes" } else { MUST }))?;
+        let wrong = || self.sort(key, item, MUST);
+        let table = item.as_table_like().ok_or_else(wrong)?;
         self.keys(table, SOURCE_KEYS.into_iter())?;
         let text = |name: &str| table.get(name).and_then(Item::as_str).map(str::to_owned);
-        match (table.get("const"), table.get("join")) {
-            (Some(_), None) => text("const").map(Source::Const).ok_or_else(|| self.sort(key, item, MUST)),
-            (None, Some(parts)) => {
-                let parts = parts.as_array().filter(|parts| !parts.is_empty());
-                let parts = parts.ok_or_else(|| self.sort(key, item, MUST))?;
-                let parts = parts.iter().map(|part| self.expression(key, part)).collect::<Result<_, _>>()?;
-                let with = text("with").ok_or_else(|| self.sort(key, item, MUST))?;
-                Ok(Source::Join { parts, with })
+        let path = |name: &str| match table.get(name).and_then(Item::as_value) {
+            Some(value) => self.expression(name, value).map(Some),
+            None => Ok(None),
+        };
+        let has = |names: &[&str]| table.iter().all(|(name, _)| names.contains(&name));
+        if has(&["const"]) {
+            return text("const").map(Source::Const).ok_or_else(wrong);
+        }
+        if has(&["missing"]) {
+            return text("missing").map(Source::Missing).ok_or_else(wrong);
+        }
+        if has(&["join", "with", "or"]) {
+            let parts = table.get("join").and_then(Item::as_array).filter(|parts| !parts.is_empty());
+            let parts = parts.ok_or_else(wrong)?.iter().map(|part| self.expression(key, part));
+            let parts = parts.collect::<Result<_, _>>()?;
+            return Ok(Source::Join { parts, with: text("with").ok_or_else(wrong)?, or: path("or")? });
+        }
+        if has(&["of", "names"]) {
+            let names = table.get("names").and_then(Item::as_table_like).ok_or_else(wrong)?;
+            let name = |(value, name): (&str, &Item)| Some((value.to_owned(), name.as_str()?.to_owned()));
+            let names = names.iter().map(name).collect::<Option<_>>().ok_or_else(wrong)?;
+            return Ok(Source::Named { of: path("of")?.ok_or_else(wrong)?, names });
+        }
+        match (path("if")?, path("then")?, path("else")?) {
+            (Some(when), Some(then), Some(otherwise)) if has(&["if", "then", "else"]) => {
+                Ok(Source::Choice { when, then, otherwise })
             }
-            (Some(_), Some(_)) | (None, None) => Err(self.sort(key, item, MUST)),
+            _ => Err(wrong()),
         }
     }
 

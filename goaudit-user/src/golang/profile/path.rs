@@ -135,6 +135,7 @@ impl Parser<'_> {
     }
 
     fn nil(&mut self, test: Test) -> Result<Test, SyntaxError> {
+        self.blanks();
         if self.word("nil") { Ok(test) } else { Err(self.expected("nil")) }
     }
 

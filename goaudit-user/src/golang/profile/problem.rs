@@ -61,7 +61,7 @@ pub enum Problem {
     #[error("an id is LIBRARY.NAME, in lower-case letters, digits, - and _, as in casbin.enforce")]
     Id,
     /// The same id for the same versions.
-    #[error("a probe before has the id {0}: probes of one id need different versions")]
+    #[error("a probe before has the id {0} and the same function: such probes need different versions")]
     Twice(String),
     /// A version constraint.
     #[error(transparent)]

@@ -8,8 +8,8 @@ use super::compiled::{Ask, Cell, Compiled, Reader};
 use super::path::Test;
 use super::walk::{Shape, Site};
 use super::{Golden, Kind};
-use crate::event::Missing;
 use crate::event::go::{Field, Value};
+use crate::event::{Missing, Text};
 use crate::hook::go::{Value as Brought, cells};
 
 /// The values of a call, and what could not be had.
@@ -30,6 +30,12 @@ pub(super) struct Got {
     pub(super) value: Value,
     pub(super) dynamic_type: Option<String>,
     pub(super) total: Option<u64>,
+}
+
+impl Got {
+    const fn text(text: Text) -> Self {
+        Self { value: Value::Text(text), dynamic_type: None, total: None }
+    }
 }
 
 /// Why a value could not be had.
@@ -97,34 +103,38 @@ impl Compiled {
 
     fn value(&self, reader: &Reader, sites: &Sites<'_>) -> Result<Got, Lack> {
         match reader {
-            Reader::Const(text) => {
-                Ok(Got { value: Value::Text(text.as_str().into()), dynamic_type: None, total: None })
-            }
+            Reader::Const(text) => Ok(Got::text(text.as_str().into())),
             Reader::One(ask) => self.ask(*ask, sites),
-            Reader::Join { parts, with } => {
-                let mut joined = Vec::new();
-                let mut first = None;
-                for part in parts {
-                    let text = match self.ask(*part, sites) {
-                        Ok(got) => bytes(&got.value).ok_or(Lack::Nil),
-                        Err(lack) => Err(lack),
-                    };
-                    match text {
-                        Ok(text) if !text.is_empty() => joined.push(text),
-                        Ok(_) => {}
-                        // Left out; when nothing at all is there, the first reason is told.
-                        Err(lack @ (Lack::Beyond | Lack::Nil)) => first = first.or(Some(lack)),
-                        Err(lack) => return Err(lack),
-                    }
-                }
-                match first {
-                    Some(lack) if joined.is_empty() => Err(lack),
-                    _ => {
-                        let text = joined.join(with.as_bytes());
-                        Ok(Got { value: Value::Text(text.into()), dynamic_type: None, total: None })
-                    }
-                }
+            Reader::Join { parts, with, or } => self.join(parts, with, *or, sites),
+            Reader::Named { of, names } => {
+                let got = self.ask(*of, sites)?;
+                let name = bytes(&got.value).and_then(|text| names.get(&*String::from_utf8_lossy(&text)));
+                Ok(name.map_or(got, |name| Got::text(name.as_str().into())))
             }
+            Reader::Choice { when, then, otherwise } => {
+                let there = self.ask(*when, sites).is_ok_and(|got| got.value != Value::Nil);
+                self.ask(if there { *then } else { *otherwise }, sites)
+            }
+            Reader::Missing(reason) => Err(Lack::Told(reason.clone())),
+        }
+    }
+
+    fn join(&self, parts: &[Ask], with: &str, or: Option<Ask>, sites: &Sites<'_>) -> Result<Got, Lack> {
+        let mut joined = Vec::new();
+        let mut first = None;
+        for part in parts {
+            match self.ask(*part, sites).and_then(|got| bytes(&got.value).ok_or(Lack::Nil)) {
+                Ok(text) if !text.is_empty() => joined.push(text),
+                Ok(_) => {}
+                // Left out; when nothing at all is there, the first reason is told.
+                Err(lack @ (Lack::Beyond | Lack::Nil)) => first = first.or(Some(lack)),
+                Err(lack) => return Err(lack),
+            }
+        }
+        match (joined.is_empty(), or, first) {
+            (true, Some(or), _) => self.ask(or, sites),
+            (true, None, Some(lack)) => Err(lack),
+            (true, None, None) | (false, ..) => Ok(Got::text(joined.join(with.as_bytes()).into())),
         }
     }
 
