@@ -24,7 +24,7 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind { fixture: "authz-casbin", flags: &[], since: 17, big: false },
     Kind { fixture: "authz-cedar", flags: &[], since: 26, big: false },
     Kind { fixture: "authz-cedar", flags: OLD, since: 23, big: false },
@@ -34,6 +34,7 @@ pub const KINDS: [Kind; 9] = [
     Kind { fixture: "authz-opa", flags: OLD, since: 21, big: true },
     Kind { fixture: "authz-k8s", flags: &[], since: 26, big: true },
     Kind { fixture: "authz-k8s", flags: OLD, since: 23, big: true },
+    Kind { fixture: "authz-etcd", flags: &[], since: 26, big: true },
 ];
 
 /// The older libraries.
