@@ -29,10 +29,16 @@ pub const VERSIONS: &str = "GOAUDIT_GO_VERSIONS";
 #[must_use]
 pub fn versions() -> Vec<String> {
     match std::env::var(VERSIONS) {
-        Ok(all) if all == "all" => ALL.map(str::to_owned).to_vec(),
+        Ok(_) if all() => ALL.map(str::to_owned).to_vec(),
         Ok(list) if !list.is_empty() => list.split(',').map(str::to_owned).collect(),
         _ => DEFAULT.map(str::to_owned).to_vec(),
     }
+}
+
+/// Whether all versions are to be tested, and so all fixtures too.
+#[must_use]
+pub fn all() -> bool {
+    std::env::var(VERSIONS).is_ok_and(|versions| versions == "all")
 }
 
 /// A Go command of a version, without this machine's Go settings. `Err` says why there is none.
