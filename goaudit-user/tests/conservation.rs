@@ -19,8 +19,8 @@ use goaudit_user::correlate::conservation::{Conservation, Finding, Run};
 use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
-use goaudit_user::event::control::{Start, Stop};
-use goaudit_user::event::{Control, Event, Payload};
+use goaudit_user::event::control::{Counters, Start, Stop};
+use goaudit_user::event::{Control, Event, GoCall, Payload, Piece, Source};
 use proptest::prelude::*;
 
 #[path = "support/kernel.rs"]
@@ -221,6 +221,66 @@ fn check(log: &[Event]) -> Vec<Run> {
     checker.finish()
 }
 
+/// The records behind an event.
+fn pieces(event: &Event) -> impl Iterator<Item = Piece> + '_ {
+    event.source.iter().flat_map(Source::pieces)
+}
+
+/// A log of calls whose records are spread over CPUs, each record of a CPU with its own number.
+fn calls(spread: &[Vec<(u32, u64)>]) -> Vec<Event> {
+    let mut counters = Counters { seen: vec![0; CPUS as usize], ..Counters::default() };
+    let mut log = vec![control(Control::Start(Start::default()))];
+    for parts in spread {
+        let mut parts = parts.iter().map(|(cpu, records)| {
+            let seen = &mut counters.seen[*cpu as usize];
+            let first = *seen + 1;
+            *seen += records;
+            Piece { cpu: *cpu, first, records: *records, lost_before: 0 }
+        });
+        let Piece { cpu, first, records, lost_before } = parts.next().unwrap();
+        let source = Source { cpu, first, records, lost_before, repeats: None, more: parts.collect() };
+        log.push(Event {
+            source: Some(source),
+            payload: Payload::GoCall(Box::new(GoCall::default())),
+            ..control(Control::Start(Start::default()))
+        });
+    }
+    counters.stored.clone_from(&counters.seen);
+    log.push(control(Control::Stop(Stop { reason: "test".into(), counters })));
+    log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn further_records_behind_an_event_count_on_their_own_cpu(
+        spread in prop::collection::vec(prop::collection::vec((0..CPUS, 1u64..4), 1..4), 1..20),
+        which in any::<prop::sample::Index>(),
+    ) {
+        let mut log = calls(&spread);
+        let runs = check(&log);
+        prop_assert!(runs[0].ok(), "{:?}", runs[0].findings);
+        let total: u64 = spread.iter().flatten().map(|part| part.1).sum();
+        prop_assert_eq!(runs[0].stored, total);
+
+        // One of the further records goes missing: its CPU is named, and no other.
+        let with_more: Vec<usize> = (0..spread.len()).filter(|at| spread[*at].len() > 1).collect();
+        prop_assume!(!with_more.is_empty());
+        let at = *which.get(&with_more);
+        let gone = log[at + 1].source.as_mut().unwrap().more.pop().unwrap();
+        let found = check(&log).remove(0).findings;
+        prop_assert_eq!(found.len(), 1);
+        prop_assert!(
+            matches!(
+                found[0], Finding::Unexplained { cpu, seen, explained, .. }
+                if cpu == gone.cpu && seen - explained == gone.records
+            ),
+            "{:?}", found
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -229,8 +289,8 @@ proptest! {
         let (log, kernel, correlator) = play(&steps, drop_every);
         let counters = correlator.counters();
         for (cpu, state) in kernel.states.iter().enumerate() {
-            let of_cpu = |event: &&Event| event.source.as_ref().is_some_and(|source| source.cpu as usize == cpu);
-            let stored: u64 = log.iter().filter(of_cpu).map(|event| event.source.as_ref().unwrap().records).sum();
+            let stored: u64 = log.iter().flat_map(pieces).filter(|piece| piece.cpu as usize == cpu)
+                .map(|piece| piece.records).sum();
             let lost: u64 = log.iter().filter_map(|event| match &event.payload {
                 Payload::Control(control) => match control.as_ref() {
                     Control::Loss(loss) if loss.cpu as usize == cpu => Some(loss.count),
@@ -252,7 +312,7 @@ proptest! {
     ) {
         let (mut log, ..) = play(&steps, usize::MAX);
         let counted: Vec<usize> = log.iter().enumerate().filter(|(_, event)| {
-            event.source.as_ref().is_some_and(|source| source.records > 0)
+            pieces(event).any(|piece| piece.records > 0)
                 || matches!(&event.payload, Payload::Control(control) if matches!(control.as_ref(), Control::Loss(_)))
         }).map(|row| row.0).collect();
         prop_assume!(!counted.is_empty());

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Origin, time};
-use crate::event::{Event, Payload};
+use crate::event::{Event, Payload, Source};
 
 pub mod calls;
 pub mod control;
@@ -90,7 +90,7 @@ pub struct EventView<'a> {
     pub repeats: Option<RepeatsView>,
     /// Fields that could not be had, and why.
     pub missing: Vec<MissingView<'a>>,
-    /// Kernel records of this CPU lost right before this event.
+    /// Kernel records lost right before this event (before any of the records behind it), on their CPUs.
     pub lost_before: u64,
 }
 
@@ -225,7 +225,7 @@ impl<'a> EventView<'a> {
                 .iter()
                 .map(|missing| MissingView { field: &missing.field, reason: &missing.reason })
                 .collect(),
-            lost_before: source.as_ref().map_or(0, |source| source.lost_before),
+            lost_before: source.as_ref().map_or(0, Source::lost_before),
         };
         match payload {
             Payload::Exec(exec) => view.exec = Some(ExecView::new(exec)),
