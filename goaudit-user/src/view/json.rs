@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{Origin, time};
 use crate::event::{Event, Payload, Source};
+use crate::hook;
 
 pub mod calls;
 pub mod control;
@@ -164,6 +165,19 @@ impl Kind {
             Self::GoPanic => "go_panic",
             Self::GoExit => "go_exit",
             Self::Control => "control",
+        }
+    }
+
+    /// The hook whose events these are; none for the recorder's own.
+    pub const fn hook(self) -> Option<&'static str> {
+        match self {
+            Self::Exec => Some(hook::exec::HOOK.name),
+            Self::Fork => Some(hook::fork::HOOK.name),
+            Self::Exit => Some(hook::exit::HOOK.name),
+            Self::Prctl => Some(hook::prctl::HOOK.name),
+            Self::Ptrace => Some(hook::ptrace::HOOK.name),
+            Self::GoCall | Self::Authz | Self::GoPanic | Self::GoExit => Some(hook::go::HOOK.name),
+            Self::Control => None,
         }
     }
 }
