@@ -15,6 +15,7 @@ use thiserror::Error;
 
 mod counters;
 pub mod features;
+pub mod go;
 pub mod hooks;
 mod load;
 pub mod object;
@@ -27,6 +28,7 @@ pub use counters::Counters;
 pub use hooks::Hook;
 pub use ring::REST;
 
+use go::GoProbes;
 use load::{Attached, Loaded};
 use ring::Ring;
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub skip_descendants: bool,
     /// Only these hooks; none means all.
     pub only_hooks: Option<Vec<Hook>>,
+    /// Whether Go programs will be probed: otherwise their tables are made as small as they can be.
+    pub go: bool,
 }
 
 impl Default for Config {
@@ -53,6 +57,7 @@ impl Default for Config {
             scoped: false,
             skip_descendants: false,
             only_hooks: None,
+            go: false,
         }
     }
 }
@@ -134,6 +139,11 @@ impl Session {
             #[cfg(feature = "kernel-log")]
             diagnostics,
         })
+    }
+
+    /// The tables and programs for Go programs; the error says why this host has none. To be taken once.
+    pub fn take_go(&mut self) -> Result<GoProbes, go::Unavailable> {
+        GoProbes::load(&mut self.attached.ebpf)
     }
 
     /// What runs and what does not.

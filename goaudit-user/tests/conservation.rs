@@ -8,19 +8,23 @@
     reason = "a test fails by panicking"
 )]
 
+use std::sync::Arc;
+
 use goaudit_ebpf::hook::exec::flags as exec_flags;
 use goaudit_ebpf::hook::exit::Exit;
 use goaudit_ebpf::hook::fork::Fork;
+use goaudit_ebpf::hook::go::{Call, Unwind, flags as go_flags};
 use goaudit_ebpf::hook::prctl::{Change, Prctl};
 use goaudit_ebpf::hook::ptrace::Ptrace;
-use goaudit_ebpf::units::Ktime;
+use goaudit_ebpf::units::{Goid, Ktime};
 use goaudit_ebpf::wire::{Lost, Section};
 use goaudit_user::correlate::conservation::{Conservation, Finding, Run};
+use goaudit_user::correlate::go::{Ended, GoBook, Role};
 use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
 use goaudit_user::event::control::{Counters, Start, Stop};
-use goaudit_user::event::{Control, Event, GoCall, Payload, Piece, Source};
+use goaudit_user::event::{Control, Event, GoCall, GoPanic, Missing, Payload, Piece, Source};
 use proptest::prelude::*;
 
 #[path = "support/kernel.rs"]
@@ -57,6 +61,14 @@ enum Step {
     Ptrace {
         cpu: u32,
     },
+    /// A Go function is entered (or a panic begins, or whatever the probe stands for), returns, or is unwound.
+    Go {
+        cpu: u32,
+        goid: u64,
+        depth: u64,
+        probe: u32,
+        what: GoStep,
+    },
     Lose {
         cpu: u32,
         count: u8,
@@ -77,6 +89,33 @@ enum Step {
     Heartbeat,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum GoStep {
+    Enter,
+    Return,
+    Unwind,
+}
+
+/// Probe n has role n.
+#[derive(Debug)]
+struct Book;
+
+const ROLES: [Role; 6] = [Role::Call, Role::Panic, Role::Fatal, Role::Throw, Role::Goexit, Role::Recovery];
+
+impl GoBook for Book {
+    fn role(&self, probe: u32) -> Option<Role> {
+        ROLES.get(probe as usize).copied()
+    }
+
+    fn payload(&self, ended: Ended<'_>) -> (Payload, Vec<Missing>) {
+        (Payload::GoCall(Box::new(ended.call)), Vec::new())
+    }
+
+    fn panic(&self, _: u32, _: u32, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
+        Vec::new()
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let cpu = 0..CPUS;
     prop_oneof![
@@ -94,6 +133,19 @@ fn step() -> impl Strategy<Value = Step> {
         (cpu.clone(), 1u8..30).prop_map(|(cpu, count)| Step::Storm { cpu, count }),
         cpu.clone().prop_map(|cpu| Step::Change { cpu }),
         cpu.clone().prop_map(|cpu| Step::Ptrace { cpu }),
+        (
+            (cpu.clone(), 0u64..3, 1u64..5),
+            // Mostly calls; probe 6 is one that nobody knows.
+            prop_oneof![4 => Just(0u32), 1 => 0u32..7],
+            prop::sample::select(vec![
+                GoStep::Enter,
+                GoStep::Enter,
+                GoStep::Return,
+                GoStep::Return,
+                GoStep::Unwind
+            ]),
+        )
+            .prop_map(|((cpu, goid, depth), probe, what)| Step::Go { cpu, goid, depth, probe, what }),
         (cpu.clone(), 1u8..9, 0usize..4).prop_map(|(cpu, count, cause)| Step::Lose { cpu, count, cause }),
         (cpu, 0u8..120).prop_map(|(cpu, keep)| Step::Damage { cpu, keep }),
         (0u8..40).prop_map(|count| Step::Read { count }),
@@ -117,6 +169,7 @@ fn control(control: Control) -> Event {
 fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<NoHost>) {
     let mut kernel = Kernel::new(CPUS as usize);
     let mut correlator = Correlator::new(Config::default(), NoHost);
+    correlator.know_go(Arc::new(Book));
     let mut ring: std::collections::VecDeque<(u32, Vec<u8>)> = std::collections::VecDeque::new();
     let mut log = vec![control(Control::Start(Start::default()))];
     let mut fresh = Vec::new();
@@ -174,6 +227,25 @@ fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<No
             }
             Step::Ptrace { cpu } => {
                 send(cpu, Record::Ptrace(Ptrace { header: kernel.head(cpu, who), ..Ptrace::default() }));
+            }
+            Step::Go { cpu, goid, depth, probe, what } => {
+                let mut header = kernel.head(cpu, who);
+                header.flags = if goid > 0 { go_flags::GOID } else { 0 };
+                let goid = Goid(goid);
+                let call = Call { header, probe, goid, g: 7, depth, ..Call::default() };
+                send(
+                    cpu,
+                    match what {
+                        GoStep::Enter => Record::GoEnter(call, b""),
+                        GoStep::Return => Record::GoReturn(call, b""),
+                        GoStep::Unwind => {
+                            let up_to = depth + 2;
+                            let unwind =
+                                Unwind { header, probe, goid, g: 7, above: depth, up_to, reserved: 0 };
+                            Record::GoUnwind(unwind)
+                        }
+                    },
+                );
             }
             Step::Lose { cpu, count, cause } => kernel.lose(cpu, count.into(), Lost::ALL[cause]),
             Step::Damage { cpu, keep } => {

@@ -8,6 +8,13 @@
 //! goroutine's stack may move, so a frame is named by its depth, the distance from the top of the stack, which
 //! does not change when the stack does.
 
+#[cfg(target_arch = "bpf")]
+mod field;
+#[cfg(target_arch = "bpf")]
+mod goroutine;
+#[cfg(target_arch = "bpf")]
+mod program;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::settings::ABSENT;

@@ -76,6 +76,11 @@ impl Loaded {
         if !fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
+        if !config.go {
+            for map in ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK"] {
+                loader.map_max_entries(map, 1);
+            }
+        }
         let ebpf = loader.load(bytes)?;
         Ok(Self { ebpf, resolved, hooks, fexit, scoped })
     }
@@ -122,7 +127,8 @@ impl Loaded {
 
     /// Loads every program by itself; see [`super::verify_programs`].
     pub(super) fn verify(mut self) -> Vec<super::Verdict> {
-        let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        let mut names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        names.extend(super::go::PROGRAMS);
         names.into_iter().map(|name| (name, verifier_log(&mut self.ebpf, name))).collect()
     }
 
@@ -300,7 +306,7 @@ fn ring_bytes(wanted: u32) -> u32 {
 }
 
 /// An error with its causes, without the verifier's log lines behind the first.
-fn one_line(error: impl std::error::Error) -> String {
+pub(super) fn one_line(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -335,6 +341,7 @@ fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<u32, String> {
         match program {
             AyaProgram::RawTracePoint(program) => program.load(),
             AyaProgram::TracePoint(program) => program.load(),
+            AyaProgram::UProbe(program) => program.load(),
             _ => Ok(()),
         }
     };
