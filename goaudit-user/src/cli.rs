@@ -32,7 +32,7 @@ pub use exit::Exit;
 #[command(
     name = "goaudit",
     version,
-    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latency of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
+    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
 )]
 pub struct Cli {
     #[command(subcommand)]
