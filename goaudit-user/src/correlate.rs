@@ -185,8 +185,7 @@ impl<H: HostInfo> Correlator<H> {
     /// Counts an event that a filter leaves out of the log: its records are accounted for as filtered.
     pub fn filtered(&mut self, event: &Event) {
         if let Some(source) = &event.source {
-            self.sequences.filtered(source.cpu, source.records);
-            for piece in &source.more {
+            for piece in source.pieces() {
                 self.sequences.filtered(piece.cpu, piece.records);
             }
         }
@@ -565,6 +564,7 @@ impl<H: HostInfo> Correlator<H> {
         }
     }
 
+    /// Hands out an event and enters every record behind it, on whatever CPU, into the books as stored.
     fn emit(
         &mut self,
         ktime: Ktime,
@@ -574,8 +574,7 @@ impl<H: HostInfo> Correlator<H> {
         missing: Vec<Missing>,
         out: &mut Vec<Event>,
     ) {
-        self.sequences.stored(source.cpu, source.records);
-        for piece in &source.more {
+        for piece in source.pieces() {
             self.sequences.stored(piece.cpu, piece.records);
         }
         out.push(Event { ktime, source: Some(source), process: Some(process), payload, missing });
@@ -598,3 +597,6 @@ const fn single(header: &Header, fit: Fit) -> Source {
         more: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,6 @@
 //! Known: Go 1.16 to 1.27 (docs/go-support.md); names also from older programs.
 
 pub mod abi;
-pub mod book;
 mod build_info;
 mod bytes;
 mod image;

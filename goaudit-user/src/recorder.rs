@@ -17,7 +17,6 @@ use crate::audit::{self, AuditError};
 use crate::event::Event;
 use crate::event::control::{Counters, Genesis, Start};
 use crate::filter::Filter;
-use crate::golang::book::Book;
 use crate::host::{clock, identity};
 use crate::kernel::{self, AttachReport, KernelError};
 use crate::{correlate, event};
@@ -29,6 +28,7 @@ mod tap_file;
 
 pub use go::GoConfig;
 use go::GoWatch;
+use go::book::Book;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.

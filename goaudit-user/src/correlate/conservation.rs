@@ -133,11 +133,7 @@ impl Conservation {
     pub fn feed(&mut self, event: &Event) {
         if let Some(source) = &event.source {
             let open = self.current();
-            open.run.stored = open.run.stored.saturating_add(source.records);
-            if let Some(books) = open.cpu(source.cpu) {
-                books.stored = books.stored.saturating_add(source.records);
-            }
-            for piece in &source.more {
+            for piece in source.pieces() {
                 open.run.stored = open.run.stored.saturating_add(piece.records);
                 if let Some(books) = open.cpu(piece.cpu) {
                     books.stored = books.stored.saturating_add(piece.records);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use goaudit_ebpf::units::Ktime;
 
+use super::go::book::Book;
 use super::go::{self, Message, Watching};
 use super::tap_file::Tap;
 use super::{Config, RecorderError, Stop};
@@ -14,7 +15,6 @@ use crate::correlate::bounded::Bounded;
 use crate::event::control::{Counters, Host, Stop as Stopped};
 use crate::event::{Control, Event, Payload};
 use crate::filter::Filter;
-use crate::golang::book::Book;
 use crate::host::live::LiveHost;
 use crate::host::{clock, identity, processes};
 use crate::kernel::{self, Session};

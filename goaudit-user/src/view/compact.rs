@@ -76,8 +76,9 @@ pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style
         if let Some(repeats) = &source.repeats {
             let _ = write!(body, "  x{}", repeats.count);
         }
-        if source.lost_before > 0 {
-            let _ = write!(body, "  [{} LOST before]", source.lost_before);
+        let lost = source.lost_before();
+        if lost > 0 {
+            let _ = write!(body, "  [{lost} LOST before]");
         }
     }
     if let Some(process) = &event.process {
