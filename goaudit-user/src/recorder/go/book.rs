@@ -59,7 +59,7 @@ pub(crate) struct Book {
 
 impl Book {
     /// A probe is going to be attached in a program whose code lies `code_delta` above its place in the file.
-    pub fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
+    pub(crate) fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
         let address = |offset: u64| offset.wrapping_add(code_delta);
         let known = Known {
             entry: address(planned.entry.offset),
@@ -191,12 +191,12 @@ const NAMES_MAX: usize = 4096;
 
 impl Names {
     /// Of an open program file.
-    pub fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self { file, types: Mutex::default(), frames: Mutex::default() }
     }
 
     /// The file.
-    pub const fn file(&self) -> &File {
+    pub(crate) const fn file(&self) -> &File {
         &self.file
     }
 
