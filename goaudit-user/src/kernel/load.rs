@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 
 use super::features::{Feature, try_feature};
 use super::hooks::{AttachPoint, Hook, PROGRAMS, Program};
+use super::object::Instructions;
 use super::offsets::{Resolved, VMLINUX};
 use super::tracefs::Tracefs;
 use super::{AttachReport, Config, KernelError, object, sys};
@@ -43,9 +44,17 @@ impl Loaded {
     /// Resolves, writes settings, loads maps.
     pub(super) fn load(config: &Config) -> Result<Self, KernelError> {
         try_feature(Feature::Bpf, None).map_err(super::no_privilege)?;
-        let resolved = Resolved::of_this_kernel()?;
+        // A new loader reads the kernel's type information, wanted or not: at the same time, not in turn.
+        let (resolved, mut loader) = std::thread::scope(|scope| {
+            let loader = scope.spawn(EbpfLoader::new);
+            (Resolved::of_this_kernel(), loader.join().unwrap_or_default())
+        });
+        let resolved = resolved?;
         try_feature(Feature::RingBuffer, None).map_err(KernelError::NoRingBuffer)?;
-        let fetch_atomics = try_feature(Feature::FetchAtomics, None).is_ok();
+        let instructions = Instructions {
+            fetch_atomics: try_feature(Feature::FetchAtomics, None).is_ok(),
+            may_goto: try_feature(Feature::MayGoto, None).is_ok(),
+        };
 
         let hooks: BTreeSet<Hook> = match &config.only_hooks {
             Some(only) => only.iter().copied().collect(),
@@ -56,16 +65,8 @@ impl Loaded {
         } else {
             Ok(())
         };
-        let settings = settings(config, &resolved, &hooks, fetch_atomics, fexit.is_ok());
-        let patched;
-        let bytes = if fetch_atomics {
-            object::bytes()
-        } else {
-            patched = object::without_fetch_atomics();
-            &patched
-        };
+        let settings = settings(config, &resolved, &hooks, instructions, fexit.is_ok());
         let scoped = config.scoped || config.skip_descendants;
-        let mut loader = EbpfLoader::new();
         loader
             .btf(None)
             .override_global("SETTINGS", settings.as_bytes(), true)
@@ -73,10 +74,10 @@ impl Loaded {
         if !scoped {
             loader.map_max_entries("SCOPE", 1);
         }
-        if !fetch_atomics {
+        if !instructions.fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
-        let ebpf = loader.load(bytes)?;
+        let ebpf = loader.load(&object::with(instructions))?;
         Ok(Self { ebpf, resolved, hooks, fexit, scoped })
     }
 
@@ -232,7 +233,7 @@ fn settings(
     config: &Config,
     resolved: &Resolved,
     hooks: &BTreeSet<Hook>,
-    fetch_atomics: bool,
+    instructions: Instructions,
     fexit: bool,
 ) -> Settings {
     let mut toggles = 0;
@@ -270,10 +271,11 @@ fn settings(
         own_tgid: std::process::id(),
         toggles,
         ring_bytes: ring_bytes(config.ring_bytes),
-        wake_every: config.wake_every.max(1),
+        wake_bytes: wake_bytes(ring_bytes(config.ring_bytes)),
         upid_size: resolved.upid_size,
         ptrace_checks: checks,
-        fetch_atomics: u32::from(fetch_atomics),
+        fetch_atomics: u32::from(instructions.fetch_atomics),
+        may_goto: u32::from(instructions.may_goto),
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
         registers: resolved.registers,
@@ -297,6 +299,14 @@ fn number(call: libc::c_long) -> u32 {
 fn ring_bytes(wanted: u32) -> u32 {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(65_536);
     wanted.clamp(page, 1 << 30).checked_next_power_of_two().unwrap_or(1 << 30)
+}
+
+/// Bytes of one CPU after which a sleeping reader is woken: all CPUs together leave most of the ring free, and a
+/// batch is never so large that nothing else runs meanwhile.
+fn wake_bytes(ring_bytes: u32) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = ring_bytes / 4 / u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
+    share.clamp(4 << 10, 256 << 10)
 }
 
 /// An error with its causes, without the verifier's log lines behind the first.
