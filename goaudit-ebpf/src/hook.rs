@@ -3,5 +3,6 @@
 pub mod exec;
 pub mod exit;
 pub mod fork;
+pub mod go;
 pub mod prctl;
 pub mod ptrace;

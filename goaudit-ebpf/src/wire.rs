@@ -30,11 +30,27 @@ pub enum Kind {
     Prctl = 5,
     /// [`crate::hook::ptrace::Ptrace`].
     Ptrace = 6,
+    /// [`crate::hook::go::Call`]: a Go function was entered.
+    GoEnter = 7,
+    /// [`crate::hook::go::Call`]: a Go function returned.
+    GoReturn = 8,
+    /// [`crate::hook::go::Unwind`]: a recovered panic took frames with it.
+    GoUnwind = 9,
 }
 
 impl Kind {
     /// Every kind, in numeric order.
-    pub const ALL: [Self; 6] = [Self::Exec, Self::Text, Self::Fork, Self::Exit, Self::Prctl, Self::Ptrace];
+    pub const ALL: [Self; 9] = [
+        Self::Exec,
+        Self::Text,
+        Self::Fork,
+        Self::Exit,
+        Self::Prctl,
+        Self::Ptrace,
+        Self::GoEnter,
+        Self::GoReturn,
+        Self::GoUnwind,
+    ];
 }
 
 impl TryFrom<u16> for Kind {
@@ -49,6 +65,9 @@ impl TryFrom<u16> for Kind {
             4 => Self::Exit,
             5 => Self::Prctl,
             6 => Self::Ptrace,
+            7 => Self::GoEnter,
+            8 => Self::GoReturn,
+            9 => Self::GoUnwind,
             unknown => return Err(unknown),
         })
     }

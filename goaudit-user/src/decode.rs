@@ -7,6 +7,7 @@
 use goaudit_ebpf::hook::exec::Exec;
 use goaudit_ebpf::hook::exit::Exit;
 use goaudit_ebpf::hook::fork::Fork;
+use goaudit_ebpf::hook::go::{Call, Unwind};
 use goaudit_ebpf::hook::prctl::{self, Change, Prctl};
 use goaudit_ebpf::hook::ptrace::Ptrace;
 use goaudit_ebpf::wire::{Header, Kind, Section, TEXT_MAX, Text};
@@ -30,6 +31,12 @@ pub enum Record<'a> {
     Prctl(Prctl, Option<Change>),
     /// A ptrace call.
     Ptrace(Ptrace),
+    /// A Go function was entered: its head and the cells behind it ([`crate::hook::go::cells`]).
+    GoEnter(Call, &'a [u8]),
+    /// A Go function returned.
+    GoReturn(Call, &'a [u8]),
+    /// Frames of a goroutine are gone.
+    GoUnwind(Unwind),
 }
 
 /// Why bytes are not a record. Reads after "failed to decode a ring record: ".
@@ -107,6 +114,9 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         Kind::Fork => whole(bytes).map(Record::Fork),
         Kind::Exit => whole(bytes).map(Record::Exit),
         Kind::Ptrace => whole(bytes).map(Record::Ptrace),
+        Kind::GoUnwind => whole(bytes).map(Record::GoUnwind),
+        Kind::GoEnter => call(bytes).map(|(call, cells)| Record::GoEnter(call, cells)),
+        Kind::GoReturn => call(bytes).map(|(call, cells)| Record::GoReturn(call, cells)),
         Kind::Text => {
             let (text, piece) = fixed::<Text>(bytes)?;
             let section = Section::try_from(text.section).map_err(DecodeError::UnknownSection)?;
@@ -135,6 +145,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
     }
 }
 
+/// A Go call with its cells.
+fn call(bytes: &[u8]) -> Result<(Call, &[u8]), DecodeError> {
+    let (call, cells) = fixed::<Call>(bytes)?;
+    let stated = usize::try_from(call.bytes).unwrap_or(usize::MAX);
+    let Some((cells, extra)) = cells.split_at_checked(stated) else {
+        let need = size_of::<Call>().saturating_add(stated);
+        return Err(DecodeError::Short { got: bytes.len(), need });
+    };
+    none_left(extra)?;
+    Ok((call, cells))
+}
+
 /// The fixed part at the front, copied (the ring's bytes may lie anywhere), and what follows it.
 fn fixed<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
     T::read_from_prefix(bytes).map_err(|_| DecodeError::Short { got: bytes.len(), need: size_of::<T>() })
@@ -161,6 +183,8 @@ impl Record<'_> {
             Self::Exit(record) => &record.header,
             Self::Prctl(record, _) => &record.header,
             Self::Ptrace(record) => &record.header,
+            Self::GoEnter(record, _) | Self::GoReturn(record, _) => &record.header,
+            Self::GoUnwind(record) => &record.header,
         }
     }
 
@@ -184,6 +208,12 @@ impl Record<'_> {
                 }
             }
             Self::Ptrace(record) => out.extend_from_slice(record.as_bytes()),
+            Self::GoEnter(head, cells) | Self::GoReturn(head, cells) => {
+                let bytes = u32::try_from(cells.len()).unwrap_or(u32::MAX);
+                out.extend_from_slice(Call { bytes, ..*head }.as_bytes());
+                out.extend_from_slice(cells);
+            }
+            Self::GoUnwind(record) => out.extend_from_slice(record.as_bytes()),
         }
         let len = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX);
         let mut flags = self.header().flags;
@@ -198,6 +228,9 @@ impl Record<'_> {
                 Kind::Prctl
             }
             Self::Ptrace(_) => Kind::Ptrace,
+            Self::GoEnter(..) => Kind::GoEnter,
+            Self::GoReturn(..) => Kind::GoReturn,
+            Self::GoUnwind(_) => Kind::GoUnwind,
         };
         let header = Header { len, kind: kind as u16, flags, ..*self.header() };
         if let Some(place) = out.get_mut(start..start.saturating_add(size_of::<Header>())) {

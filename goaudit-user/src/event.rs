@@ -11,9 +11,11 @@ use goaudit_ebpf::units::Ktime;
 use minicbor::{Decode, Encode};
 
 pub mod control;
+pub mod go;
 pub mod text;
 
 pub use control::Control;
+pub use go::{Authz, GoCall, GoExit, GoFrame, GoPanic};
 pub use text::Text;
 
 /// One event.
@@ -57,6 +59,27 @@ pub struct Source {
     /// For identical repeats told as one event: how many calls and when the last one was.
     #[n(4)]
     pub repeats: Option<Repeats>,
+    /// Further records behind the same event, such as a call's return on another CPU.
+    #[cbor(n(5), default)]
+    pub more: Vec<Piece>,
+}
+
+/// Records of one CPU behind an event that stands for records of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Piece {
+    /// CPU whose sequence counts.
+    #[n(0)]
+    pub cpu: u32,
+    /// Number of the first record.
+    #[n(1)]
+    pub first: u64,
+    /// How many, from `first` on; zero for one that had been counted as lost.
+    #[n(2)]
+    pub records: u64,
+    /// Records of that CPU lost right before `first`.
+    #[n(3)]
+    pub lost_before: u64,
 }
 
 /// Identical calls in a row of one thread, told as one event.
@@ -171,6 +194,18 @@ pub enum Payload {
     /// About the recorder itself.
     #[n(5)]
     Control(#[n(0)] Box<Control>),
+    /// A call of a probed Go function.
+    #[n(6)]
+    GoCall(#[n(0)] Box<GoCall>),
+    /// An authorization decision.
+    #[n(7)]
+    Authz(#[n(0)] Box<Authz>),
+    /// A Go panic.
+    #[n(8)]
+    GoPanic(#[n(0)] Box<GoPanic>),
+    /// A goroutine that ended itself.
+    #[n(9)]
+    GoExit(#[n(0)] GoExit),
 }
 
 /// An execve or execveat.
@@ -459,7 +494,13 @@ impl Event {
             Payload::Ptrace(call) => call.ret < 0 || crate::hook::ptrace::request::takes_hold(call.request),
             Payload::Exec(exec) => exec.args_changed == Some(true),
             Payload::Control(control) => matches!(control.as_ref(), Control::Genesis(_) | Control::Loss(_)),
-            Payload::Fork(_) | Payload::Exit(_) | Payload::Prctl(_) => false,
+            Payload::Authz(authz) => authz.decision == Some(false),
+            Payload::GoPanic(panic) => panic.fatal,
+            Payload::Fork(_)
+            | Payload::Exit(_)
+            | Payload::Prctl(_)
+            | Payload::GoCall(_)
+            | Payload::GoExit(_) => false,
         }
     }
 

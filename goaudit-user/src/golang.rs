@@ -22,7 +22,7 @@ pub use image::{Arch, Image, ImageError};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
 pub use pclntab::{Format, Function, Pclntab, PclntabError};
-pub use plan::{InlinedInto, Probe, Verdict};
+pub use plan::{EntrySite, InlinedInto, Probe, Verdict};
 pub use site::{Class, Costs, Entry, MAX_RETURNS, Refusal, Sites};
 
 use thiserror::Error;
@@ -98,6 +98,11 @@ impl<'a> Program<'a> {
     /// Source file of a function's first instruction.
     pub fn file(&self, function: &Function) -> Option<&'a [u8]> {
         self.table.file(function)
+    }
+
+    /// Source file and line of an instruction in a function.
+    pub fn line(&self, function: &Function, address: u64) -> Option<(&'a [u8], u32)> {
+        self.table.line(function, address)
     }
 
     /// The machine code of a function, padding included.

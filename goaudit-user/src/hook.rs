@@ -6,6 +6,7 @@ use goaudit_ebpf::wire::Kind;
 pub mod exec;
 pub mod exit;
 pub mod fork;
+pub mod go;
 pub mod prctl;
 pub mod ptrace;
 
@@ -23,7 +24,7 @@ pub struct Hook {
 }
 
 /// Every hook.
-pub const HOOKS: &[Hook] = &[exec::HOOK, fork::HOOK, exit::HOOK, prctl::HOOK, ptrace::HOOK];
+pub const HOOKS: &[Hook] = &[exec::HOOK, fork::HOOK, exit::HOOK, prctl::HOOK, ptrace::HOOK, go::HOOK];
 
 /// A NUL-padded name as text.
 pub(crate) fn padded(name: &[u8]) -> crate::event::Text {

@@ -13,8 +13,10 @@ use aya::EbpfError;
 use aya::maps::{HashMap, MapData, MapError};
 use thiserror::Error;
 
+mod calibrate;
 mod counters;
 pub mod features;
+pub mod go;
 pub mod hooks;
 mod load;
 pub mod object;
@@ -23,10 +25,12 @@ mod ring;
 mod sys;
 pub mod tracefs;
 
+pub use calibrate::SiteCosts;
 pub use counters::Counters;
 pub use hooks::Hook;
 pub use ring::REST;
 
+use go::GoProbes;
 use load::{Attached, Loaded};
 use ring::Ring;
 
@@ -41,11 +45,13 @@ pub struct Config {
     pub skip_descendants: bool,
     /// Only these hooks; none means all.
     pub only_hooks: Option<Vec<Hook>>,
+    /// Whether Go programs will be probed: otherwise their tables are made as small as they can be.
+    pub go: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { ring_bytes: 16 << 20, scoped: false, skip_descendants: false, only_hooks: None }
+        Self { ring_bytes: 16 << 20, scoped: false, skip_descendants: false, only_hooks: None, go: false }
     }
 }
 
@@ -126,6 +132,11 @@ impl Session {
             #[cfg(feature = "kernel-log")]
             diagnostics,
         })
+    }
+
+    /// The tables and programs for Go programs; the error says why this host has none. To be taken once.
+    pub fn take_go(&mut self) -> Result<GoProbes, go::Unavailable> {
+        GoProbes::load(&mut self.attached.ebpf)
     }
 
     /// What runs and what does not.

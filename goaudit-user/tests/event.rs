@@ -176,7 +176,7 @@ fn event() -> impl Strategy<Value = Event> {
         (any::<u32>(), any::<[u64; 3]>(), of(any::<(u64, u64)>())).prop_map(|(cpu, numbers, repeats)| {
             let [first, records, lost_before] = numbers;
             let repeats = repeats.map(|(count, last)| Repeats { count, last: Ktime(last) });
-            Source { cpu, first, records, lost_before, repeats }
+            Source { cpu, first, records, lost_before, repeats, more: Vec::new() }
         });
     let missing = (any::<String>(), any::<String>()).prop_map(|(field, reason)| Missing::new(field, reason));
     (any::<u64>(), of(source), of(process()), payload(), vec(missing, 0..3)).prop_map(

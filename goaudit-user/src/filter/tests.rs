@@ -12,7 +12,14 @@ fn exec() -> Event {
     let exec = Exec { argv: vec!["curl".into(), "-s".into(), "http://x/".into()], ..Exec::default() };
     Event {
         ktime: Ktime(5),
-        source: Some(Source { cpu: 1, first: 9, records: 2, lost_before: 0, repeats: None }),
+        source: Some(Source {
+            cpu: 1,
+            first: 9,
+            records: 2,
+            lost_before: 0,
+            repeats: None,
+            more: Vec::new(),
+        }),
         process: Some(process),
         payload: Payload::Exec(Box::new(exec)),
         missing: Vec::new(),

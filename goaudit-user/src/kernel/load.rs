@@ -18,8 +18,9 @@ use super::offsets::{Resolved, VMLINUX};
 use super::tracefs::Tracefs;
 use super::{AttachReport, Config, KernelError, object, sys};
 
-/// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
-const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+/// Programs that the verifier takes longest for (30 ms each; a quarter of a second where it must follow loops round by
+/// round): they are loaded side by side.
+const SLOW: &[&str] = &["exec_commit", "exec_exit", "ptrace_exit"];
 
 /// The object is in the kernel, nothing runs.
 pub(super) struct Loaded {
@@ -77,6 +78,11 @@ impl Loaded {
         if !instructions.fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
+        if !config.go {
+            for map in ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK"] {
+                loader.map_max_entries(map, 1);
+            }
+        }
         let ebpf = loader.load(&object::with(instructions))?;
         Ok(Self { ebpf, resolved, hooks, fexit, scoped })
     }
@@ -123,7 +129,8 @@ impl Loaded {
 
     /// Loads every program by itself; see [`super::verify_programs`].
     pub(super) fn verify(mut self) -> Vec<super::Verdict> {
-        let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        let mut names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        names.extend(super::go::PROGRAMS);
         names.into_iter().map(|name| (name, verifier_log(&mut self.ebpf, name))).collect()
     }
 
@@ -310,7 +317,7 @@ fn wake_bytes(ring_bytes: u32) -> u32 {
 }
 
 /// An error with its causes, without the verifier's log lines behind the first.
-fn one_line(error: impl std::error::Error) -> String {
+pub(super) fn one_line(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -345,6 +352,7 @@ fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<u32, String> {
         match program {
             AyaProgram::RawTracePoint(program) => program.load(),
             AyaProgram::TracePoint(program) => program.load(),
+            AyaProgram::UProbe(program) => program.load(),
             _ => Ok(()),
         }
     };

@@ -12,6 +12,8 @@ use crate::hook;
 use crate::hook::prctl::Meaning;
 use crate::names::{errno, signal};
 
+mod go;
+
 /// How to write lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
@@ -64,6 +66,10 @@ pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style
         Payload::Exit(exit) => exit_line(&mut body, exit, event.process.as_ref()),
         Payload::Prctl(call) => prctl_line(&mut body, call, event.process.as_ref()),
         Payload::Ptrace(call) => ptrace_line(&mut body, call, event.process.as_ref(), origin.machine),
+        Payload::GoCall(call) => go::call_line(&mut body, call, event.process.as_ref()),
+        Payload::Authz(authz) => go::authz_line(&mut body, authz, event.process.as_ref()),
+        Payload::GoPanic(panic) => go::panic_line(&mut body, panic, event.process.as_ref()),
+        Payload::GoExit(exit) => go::exit_line(&mut body, exit, event.process.as_ref()),
         Payload::Control(control) => control_line(&mut body, control),
     };
     if let Some(source) = &event.source {

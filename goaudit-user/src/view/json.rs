@@ -11,10 +11,12 @@ use crate::event::{Event, Payload};
 
 pub mod calls;
 pub mod control;
+pub mod go;
 pub mod process;
 
 use calls::{ExecView, ExitView, ForkView, PrctlView, PtraceView};
 use control::ControlView;
+use go::{AuthzView, GoCallView, GoExitView, GoPanicView};
 use process::ProcessView;
 
 /// Name and version of the form.
@@ -68,6 +70,18 @@ pub struct EventView<'a> {
     /// For kind `ptrace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ptrace: Option<PtraceView<'a>>,
+    /// For kind `go_call`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_call: Option<GoCallView<'a>>,
+    /// For kind `authz`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authz: Option<AuthzView<'a>>,
+    /// For kind `go_panic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_panic: Option<GoPanicView<'a>>,
+    /// For kind `go_exit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_exit: Option<GoExitView>,
     /// For kind `control`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlView<'a>>,
@@ -94,13 +108,32 @@ pub enum Kind {
     Prctl,
     /// ptrace.
     Ptrace,
+    /// A call of a probed Go function.
+    GoCall,
+    /// An authorization decision.
+    Authz,
+    /// A Go panic.
+    GoPanic,
+    /// A goroutine that ended itself (`runtime.Goexit`).
+    GoExit,
     /// About the recorder itself.
     Control,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [Self::Exec, Self::Fork, Self::Exit, Self::Prctl, Self::Ptrace, Self::Control];
+    pub const ALL: [Self; 10] = [
+        Self::Exec,
+        Self::Fork,
+        Self::Exit,
+        Self::Prctl,
+        Self::Ptrace,
+        Self::GoCall,
+        Self::Authz,
+        Self::GoPanic,
+        Self::GoExit,
+        Self::Control,
+    ];
 
     /// Kind of an event.
     pub const fn of(payload: &Payload) -> Self {
@@ -110,6 +143,10 @@ impl Kind {
             Payload::Exit(_) => Self::Exit,
             Payload::Prctl(_) => Self::Prctl,
             Payload::Ptrace(_) => Self::Ptrace,
+            Payload::GoCall(_) => Self::GoCall,
+            Payload::Authz(_) => Self::Authz,
+            Payload::GoPanic(_) => Self::GoPanic,
+            Payload::GoExit(_) => Self::GoExit,
             Payload::Control(_) => Self::Control,
         }
     }
@@ -122,6 +159,10 @@ impl Kind {
             Self::Exit => "exit",
             Self::Prctl => "prctl",
             Self::Ptrace => "ptrace",
+            Self::GoCall => "go_call",
+            Self::Authz => "authz",
+            Self::GoPanic => "go_panic",
+            Self::GoExit => "go_exit",
             Self::Control => "control",
         }
     }
@@ -171,6 +212,10 @@ impl<'a> EventView<'a> {
             exit: None,
             prctl: None,
             ptrace: None,
+            go_call: None,
+            authz: None,
+            go_panic: None,
+            go_exit: None,
             control: None,
             repeats: source
                 .as_ref()
@@ -188,6 +233,10 @@ impl<'a> EventView<'a> {
             Payload::Exit(exit) => view.exit = Some(ExitView::new(exit)),
             Payload::Prctl(prctl) => view.prctl = Some(PrctlView::new(prctl)),
             Payload::Ptrace(ptrace) => view.ptrace = Some(PtraceView::new(ptrace, origin.machine)),
+            Payload::GoCall(call) => view.go_call = Some(GoCallView::new(call)),
+            Payload::Authz(authz) => view.authz = Some(AuthzView::new(authz)),
+            Payload::GoPanic(panic) => view.go_panic = Some(GoPanicView::new(panic)),
+            Payload::GoExit(exit) => view.go_exit = Some(GoExitView::new(exit)),
             Payload::Control(control) => view.control = Some(ControlView::new(control, origin.boot_id)),
         }
         view

@@ -1,0 +1,261 @@
+//! The JSON views of what Go programs did: calls, decisions, panics.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::event::go::{Field, Value};
+use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic};
+use crate::view::text::{JsonText, json_key};
+
+/// A call of a probed Go function.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoCall")]
+pub struct GoCallView<'a> {
+    /// Id of the probe in its profile.
+    pub probe: &'a str,
+    /// The function's name in the program.
+    pub function: &'a str,
+    /// Version of the module that it belongs to.
+    pub module_version: Option<&'a str>,
+    /// Goroutine.
+    pub goid: Option<u64>,
+    /// The goroutine that started it (Go 1.21+).
+    pub parent_goid: Option<u64>,
+    /// When the function was entered, boot time.
+    pub start_ktime_ns: Option<u64>,
+    /// When it ended, boot time.
+    pub end_ktime_ns: Option<u64>,
+    /// How long it took; null unless both ends were seen.
+    pub latency_ns: Option<u64>,
+    /// How it ended: returned, panicked (its frame is gone), goexit, crashed, lost (its end was not seen), open
+    /// (under way when recording ended).
+    pub outcome: &'static str,
+    /// Bytes from its frame up to the top of the goroutine's stack: tells recursive calls apart.
+    pub depth: u64,
+    /// Probed calls of the same goroutine that were under way when it began.
+    pub nested_in: u32,
+    /// Values by name.
+    pub fields: Fields<'a>,
+}
+
+impl<'a> GoCallView<'a> {
+    /// The view of a call.
+    pub fn new(call: &'a GoCall) -> Self {
+        Self {
+            probe: &call.probe,
+            function: &call.function,
+            module_version: call.module_version.as_deref(),
+            goid: call.goid,
+            parent_goid: call.parent_goid,
+            start_ktime_ns: call.start_ktime_ns,
+            end_ktime_ns: call.end_ktime_ns,
+            latency_ns: call.latency_ns(),
+            outcome: call.outcome.name(),
+            depth: call.depth,
+            nested_in: call.nested_in,
+            fields: Fields(&call.fields),
+        }
+    }
+}
+
+/// Values by name, as an object. A value that could not be had is null, and `missing` of the event says why.
+#[derive(Debug)]
+pub struct Fields<'a>(&'a [Field]);
+
+impl Serialize for Fields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for field in self.0 {
+            map.serialize_entry(&json_key(field.name.as_bytes()), &FieldView(field))?;
+        }
+        map.end()
+    }
+}
+
+struct FieldView<'a>(&'a Field);
+
+impl Serialize for FieldView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0.value {
+            Value::Nil | Value::Missing => serializer.serialize_none(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Int(value) => serializer.serialize_i64(*value),
+            Value::Uint(value) => serializer.serialize_u64(*value),
+            Value::Text(text) => JsonText::from(text).serialize(serializer),
+            Value::Bytes(bytes) => JsonText(bytes).serialize(serializer),
+            Value::Opaque => match &self.0.dynamic_type {
+                Some(name) => serializer.collect_str(&format_args!("<{name}>")),
+                None => serializer.serialize_str("<value>"),
+            },
+        }
+    }
+}
+
+impl JsonSchema for Fields<'_> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "GoFields".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let text = generator.subschema_for::<JsonText<'_>>();
+        json_schema!({
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [text, { "type": "boolean" }, { "type": "integer" }, { "type": "null" }]
+            }
+        })
+    }
+}
+
+/// An authorization decision.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Authz")]
+pub struct AuthzView<'a> {
+    /// Request id of the service.
+    pub authz_request_id: Option<JsonText<'a>>,
+    /// Who asked.
+    pub authz_subject_id: Option<JsonText<'a>>,
+    /// What kind of subject.
+    pub authz_subject_type: Option<JsonText<'a>>,
+    /// What was asked for.
+    pub authz_object: Option<JsonText<'a>>,
+    /// What was to be done with it.
+    pub authz_action: Option<JsonText<'a>>,
+    /// Version of the policy.
+    pub authz_policy_version: Option<JsonText<'a>>,
+    /// The policy, or rule, that decided.
+    pub policy_id: Option<JsonText<'a>>,
+    /// Allowed or not; null when the library reported an error or gave no opinion.
+    pub authz_decision: Option<bool>,
+    /// What the library reported as an error.
+    pub authz_error: Option<JsonText<'a>>,
+    /// When the decision began, boot time.
+    pub authz_eval_start_ns: Option<u64>,
+    /// When it was made, boot time.
+    pub authz_eval_end_ns: Option<u64>,
+    /// How long it took.
+    pub decision_latency_ns: Option<u64>,
+    /// SHA-256 over policy version, object, action and labels, in hex.
+    pub authz_context_hash: Option<&'a str>,
+    /// Trace id of the request.
+    pub trace_id: Option<&'a str>,
+    /// Span id.
+    pub span_id: Option<&'a str>,
+    /// Where the trace id comes from.
+    pub trace_source: Option<&'a str>,
+    /// SHA-256 fingerprint of the subject, 32 hex digits.
+    pub subject_fingerprint: Option<&'a str>,
+    /// The library that decided.
+    pub library: &'a str,
+    /// The call that made the decision.
+    pub call: GoCallView<'a>,
+}
+
+impl<'a> AuthzView<'a> {
+    /// The view of a decision.
+    pub fn new(authz: &'a Authz) -> Self {
+        Self {
+            authz_request_id: authz.request_id.as_ref().map(JsonText::from),
+            authz_subject_id: authz.subject_id.as_ref().map(JsonText::from),
+            authz_subject_type: authz.subject_type.as_ref().map(JsonText::from),
+            authz_object: authz.object.as_ref().map(JsonText::from),
+            authz_action: authz.action.as_ref().map(JsonText::from),
+            authz_policy_version: authz.policy_version.as_ref().map(JsonText::from),
+            policy_id: authz.policy_id.as_ref().map(JsonText::from),
+            authz_decision: authz.decision,
+            authz_error: authz.error.as_ref().map(JsonText::from),
+            authz_eval_start_ns: authz.call.start_ktime_ns,
+            authz_eval_end_ns: authz.call.end_ktime_ns,
+            decision_latency_ns: authz.call.latency_ns(),
+            authz_context_hash: authz.context_hash.as_deref(),
+            trace_id: authz.trace_id.as_deref(),
+            span_id: authz.span_id.as_deref(),
+            trace_source: authz.trace_source.as_deref(),
+            subject_fingerprint: authz.subject_fingerprint.as_deref(),
+            library: &authz.library,
+            call: GoCallView::new(&authz.call),
+        }
+    }
+}
+
+/// A Go panic.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoPanic")]
+pub struct GoPanicView<'a> {
+    /// Type of the panic's value.
+    #[serde(rename = "type")]
+    pub value_type: Option<&'a str>,
+    /// Its message, when the value is a string or an error of a known type.
+    pub message: Option<JsonText<'a>>,
+    /// It was recovered.
+    pub recovered: bool,
+    /// It ended the process.
+    pub fatal: bool,
+    /// Goroutine.
+    pub goid: Option<u64>,
+    /// The goroutine that started it (Go 1.21+).
+    pub parent_goid: Option<u64>,
+    /// Probed calls that it took away.
+    pub calls_unwound: u64,
+    /// Where it happened, innermost first.
+    pub stack: Vec<GoFrameView<'a>>,
+}
+
+/// A frame of a Go stack.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoFrame")]
+pub struct GoFrameView<'a> {
+    /// Return address in hexadecimal.
+    pub address: String,
+    /// Function.
+    pub function: Option<&'a str>,
+    /// Source file, as recorded in the program.
+    pub file: Option<JsonText<'a>>,
+    /// Line.
+    pub line: Option<u32>,
+}
+
+impl<'a> GoFrameView<'a> {
+    fn new(frame: &'a GoFrame) -> Self {
+        Self {
+            address: format!("{:#x}", frame.address),
+            function: frame.function.as_deref(),
+            file: frame.file.as_ref().map(JsonText::from),
+            line: frame.line,
+        }
+    }
+}
+
+impl<'a> GoPanicView<'a> {
+    /// The view of a panic.
+    pub fn new(panic: &'a GoPanic) -> Self {
+        Self {
+            value_type: panic.value_type.as_deref(),
+            message: panic.message.as_ref().map(JsonText::from),
+            recovered: panic.recovered,
+            fatal: panic.fatal,
+            goid: panic.goid,
+            parent_goid: panic.parent_goid,
+            calls_unwound: panic.calls_unwound,
+            stack: panic.stack.iter().map(GoFrameView::new).collect(),
+        }
+    }
+}
+
+/// A goroutine that ended itself.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoExit")]
+pub struct GoExitView {
+    /// Goroutine.
+    pub goid: Option<u64>,
+    /// Probed calls that it took away.
+    pub calls_unwound: u64,
+}
+
+impl GoExitView {
+    /// The view of such an end.
+    pub const fn new(exit: &GoExit) -> Self {
+        Self { goid: exit.goid, calls_unwound: exit.calls_unwound }
+    }
+}
