@@ -3,7 +3,7 @@
 //! What crosses between kernel and user space, and nothing else does:
 //! 1. ring records: [`wire::Header`] followed by the record of its [`wire::Kind`];
 //! 2. map values: [`wire::CpuState`] (per-CPU sequence and loss counters), `u8` scope marks by tgid, the
-//!    `u32` of `READER` (the reader sleeps: wake it);
+//!    `u32` of `READER` ([`wire::reader`]: whether the reader sleeps);
 //! 3. the read-only global [`settings::Settings`], written by the loader before load;
 //! 4. the attach cookie (a probe index);
 //! 5. the names of programs and maps.

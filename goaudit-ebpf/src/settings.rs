@@ -168,8 +168,8 @@ pub struct Settings {
     pub toggles: u32,
     /// Size of the ring in bytes.
     pub ring_bytes: u32,
-    /// The reader is woken at the latest after this many records of a CPU.
-    pub wake_every: u32,
+    /// The reader is woken at the latest after this many bytes of a CPU.
+    pub wake_bytes: u32,
     /// Size of one `struct upid`: `pid.numbers` is an array of them.
     pub upid_size: u32,
     /// Bits by [`crate::hook::ptrace::Check`]: which check functions are observed.
@@ -177,6 +177,9 @@ pub struct Settings {
     /// Whether this kernel takes atomic instructions that return the old value (since 5.12). Where it does
     /// not, tracepoints run with preemption off and plain loads and stores do.
     pub fetch_atomics: u32,
+    /// Whether this kernel has the instruction `may_goto` (since 6.9), so that loops need not be followed round by
+    /// round when programs are verified.
+    pub may_goto: u32,
     /// Whether `sched_process_exit` says itself that the last thread ends (argument `group_dead`, since 6.16).
     pub exit_group_dead: u32,
     /// Bits by [`crate::wire::Kind`]: which records are wanted.
@@ -206,10 +209,11 @@ impl Settings {
         own_tgid: u32::MAX,
         toggles: 0,
         ring_bytes: 0,
-        wake_every: 1,
+        wake_bytes: 1,
         upid_size: ABSENT,
         ptrace_checks: 0,
         fetch_atomics: 0,
+        may_goto: 0,
         exit_group_dead: 0,
         kinds: u32::MAX,
         registers: Registers { first: ABSENT, window: ABSENT, number: ABSENT, rest: [0; 4] },

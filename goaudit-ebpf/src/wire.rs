@@ -204,6 +204,16 @@ pub const TEXT_MAX: usize = 24 * 1024;
 /// default limit for argv and env together (2 MiB; 6 MiB at most, with a larger stack limit).
 pub const ARGS_ENV_MAX: usize = 128 * TEXT_MAX;
 
+/// What the map `READER` says of the reader.
+pub mod reader {
+    /// It looks at the ring, or is about to.
+    pub const AWAKE: u32 = 0;
+    /// It sleeps until something urgent or much comes.
+    pub const SLEEPS: u32 = 1;
+    /// It sleeps for a moment, and only much should wake it.
+    pub const RESTS: u32 = 2;
+}
+
 /// Why a record that was seen is not on the ring. Index into [`CpuState::lost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
@@ -240,7 +250,7 @@ pub struct CpuState {
     pub unkept: u64,
     /// Bit n is set while a program uses scratch buffer n of this CPU.
     pub busy: u64,
-    /// Records sent since this CPU last looked whether the reader sleeps.
+    /// Bytes sent since this CPU last looked whether the reader must be woken for their sake.
     pub unwoken: u64,
 }
 const _: () = assert!(size_of::<CpuState>() == 64);

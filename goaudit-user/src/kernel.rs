@@ -39,8 +39,6 @@ use ring::Ring;
 pub struct Config {
     /// Size of the ring in bytes; made a power of two.
     pub ring_bytes: u32,
-    /// Records of one CPU after which a sleeping reader is woken though none was urgent.
-    pub wake_every: u32,
     /// Record only processes given to [`Session::scope_add`], and what descends from them.
     pub scoped: bool,
     /// Leave out what descends from this process.
@@ -53,14 +51,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            ring_bytes: 16 << 20,
-            wake_every: 1024,
-            scoped: false,
-            skip_descendants: false,
-            only_hooks: None,
-            go: false,
-        }
+        Self { ring_bytes: 16 << 20, scoped: false, skip_descendants: false, only_hooks: None, go: false }
     }
 }
 

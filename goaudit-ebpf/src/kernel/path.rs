@@ -6,7 +6,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
 use super::scratch::{Scratch, cursor, set_cursor};
-use super::{read, setting, text as pieces};
+use super::{read, rounds, setting, text as pieces};
 use crate::settings::ABSENT;
 use crate::wire::{Section, TEXT_MAX, text};
 
@@ -30,9 +30,10 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
     // SAFETY: by contract.
     unsafe { set_cursor(scratch, 0) };
     let mut flags = text::CUT;
-    let mut step = 0;
-    while step < STEPS {
-        step += 1;
+    let mut steps = 0;
+    // SAFETY: by contract.
+    while let Some(step) = unsafe { rounds::next(scratch, steps, STEPS) } {
+        steps = step;
         let Some(root) = read::pointer(mount, setting!(offsets.vfsmount_root)) else {
             flags = text::FAULT;
             break;

@@ -13,12 +13,14 @@ use zerocopy::IntoBytes;
 
 use super::features::{Feature, try_feature};
 use super::hooks::{AttachPoint, Hook, PROGRAMS, Program};
+use super::object::Instructions;
 use super::offsets::{Resolved, VMLINUX};
 use super::tracefs::Tracefs;
 use super::{AttachReport, Config, KernelError, object, sys};
 
-/// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
-const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+/// Programs that the verifier takes longest for (30 ms each; a quarter of a second where it must follow loops round by
+/// round): they are loaded side by side.
+const SLOW: &[&str] = &["exec_commit", "exec_exit", "ptrace_exit"];
 /// Programs for Go: loaded beside them, when Go programs are to be probed.
 const SLOW_GO: &[&str] = &["go_enter", "go_return"];
 
@@ -46,9 +48,17 @@ impl Loaded {
     /// Resolves, writes settings, loads maps.
     pub(super) fn load(config: &Config) -> Result<Self, KernelError> {
         try_feature(Feature::Bpf, None).map_err(super::no_privilege)?;
-        let resolved = Resolved::of_this_kernel()?;
+        // A new loader reads the kernel's type information, wanted or not: at the same time, not in turn.
+        let (resolved, mut loader) = std::thread::scope(|scope| {
+            let loader = scope.spawn(EbpfLoader::new);
+            (Resolved::of_this_kernel(), loader.join().unwrap_or_default())
+        });
+        let resolved = resolved?;
         try_feature(Feature::RingBuffer, None).map_err(KernelError::NoRingBuffer)?;
-        let fetch_atomics = try_feature(Feature::FetchAtomics, None).is_ok();
+        let instructions = Instructions {
+            fetch_atomics: try_feature(Feature::FetchAtomics, None).is_ok(),
+            may_goto: try_feature(Feature::MayGoto, None).is_ok(),
+        };
 
         let hooks: BTreeSet<Hook> = match &config.only_hooks {
             Some(only) => only.iter().copied().collect(),
@@ -59,16 +69,8 @@ impl Loaded {
         } else {
             Ok(())
         };
-        let settings = settings(config, &resolved, &hooks, fetch_atomics, fexit.is_ok());
-        let patched;
-        let bytes = if fetch_atomics {
-            object::bytes()
-        } else {
-            patched = object::without_fetch_atomics();
-            &patched
-        };
+        let settings = settings(config, &resolved, &hooks, instructions, fexit.is_ok());
         let scoped = config.scoped || config.skip_descendants;
-        let mut loader = EbpfLoader::new();
         loader
             .btf(None)
             .override_global("SETTINGS", settings.as_bytes(), true)
@@ -76,7 +78,7 @@ impl Loaded {
         if !scoped {
             loader.map_max_entries("SCOPE", 1);
         }
-        if !fetch_atomics {
+        if !instructions.fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
         if !config.go {
@@ -84,7 +86,7 @@ impl Loaded {
                 loader.map_max_entries(map, 1);
             }
         }
-        let ebpf = loader.load(bytes)?;
+        let ebpf = loader.load(&object::with(instructions))?;
         Ok(Self { ebpf, resolved, hooks, fexit, scoped, go: config.go })
     }
 
@@ -243,7 +245,7 @@ fn settings(
     config: &Config,
     resolved: &Resolved,
     hooks: &BTreeSet<Hook>,
-    fetch_atomics: bool,
+    instructions: Instructions,
     fexit: bool,
 ) -> Settings {
     let mut toggles = 0;
@@ -281,10 +283,11 @@ fn settings(
         own_tgid: std::process::id(),
         toggles,
         ring_bytes: ring_bytes(config.ring_bytes),
-        wake_every: config.wake_every.max(1),
+        wake_bytes: wake_bytes(ring_bytes(config.ring_bytes)),
         upid_size: resolved.upid_size,
         ptrace_checks: checks,
-        fetch_atomics: u32::from(fetch_atomics),
+        fetch_atomics: u32::from(instructions.fetch_atomics),
+        may_goto: u32::from(instructions.may_goto),
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
         registers: resolved.registers,
@@ -308,6 +311,14 @@ fn number(call: libc::c_long) -> u32 {
 fn ring_bytes(wanted: u32) -> u32 {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(65_536);
     wanted.clamp(page, 1 << 30).checked_next_power_of_two().unwrap_or(1 << 30)
+}
+
+/// Bytes of one CPU after which a sleeping reader is woken: all CPUs together leave most of the ring free, and a
+/// batch is never so large that nothing else runs meanwhile.
+fn wake_bytes(ring_bytes: u32) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = ring_bytes / 4 / u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
+    share.clamp(4 << 10, 256 << 10)
 }
 
 /// An error with its causes, without the verifier's log lines behind the first.

@@ -9,7 +9,7 @@ use goaudit_ebpf::units::Ktime;
 use super::go::book::Book;
 use super::go::{self, Message, Watching};
 use super::tap_file::Tap;
-use super::{Config, RecorderError, Stop};
+use super::{Config, NICE, RecorderError, Stop};
 use crate::correlate::Correlator;
 use crate::correlate::bounded::Bounded;
 use crate::event::control::{Counters, Host, Stop as Stopped};
@@ -32,9 +32,6 @@ const HAND_OVER: usize = 1024;
 const GATHER: Duration = Duration::from_millis(20);
 /// How often the correlator is asked what has waited long enough; it looks at spans from 50 ms up.
 const FLUSH: Duration = Duration::from_millis(25);
-/// Priority of the reader: on a busy host it must come before what it watches, or the ring runs full within
-/// 0.1 s of a storm. It needs a few hundredths of a core. (auditd's own default is -4.)
-const NICE: i32 = -10;
 /// A change of the clock offset that is a step rather than a slew (NTP moves at most 0.5 ms a second).
 const CLOCK_STEP_NS: i64 = 100_000_000;
 
