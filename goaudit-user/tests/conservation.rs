@@ -233,7 +233,7 @@ proptest! {
             let stored: u64 = log.iter().filter(of_cpu).map(|event| event.source.as_ref().unwrap().records).sum();
             let lost: u64 = log.iter().filter_map(|event| match &event.payload {
                 Payload::Control(control) => match control.as_ref() {
-                    Control::Loss(loss) if loss.cpu as usize == cpu => Some(loss.count),
+                    Control::Loss(loss) if loss.cpu.is_some_and(|of| of as usize == cpu) => Some(loss.count),
                     _other => None,
                 },
                 _other => None,

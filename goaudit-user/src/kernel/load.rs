@@ -18,7 +18,7 @@ use super::tracefs::Tracefs;
 use super::{AttachReport, Config, KernelError, object, sys};
 
 /// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
-const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+const SLOW: &[&str] = &["exec_commit", "exec_exit", "exec_commit_relief", "exec_exit_relief"];
 
 /// The object is in the kernel, nothing runs.
 pub(super) struct Loaded {
@@ -27,6 +27,7 @@ pub(super) struct Loaded {
     hooks: BTreeSet<Hook>,
     fexit: Result<(), String>,
     scoped: bool,
+    relief: bool,
 }
 
 /// The programs run.
@@ -56,7 +57,14 @@ impl Loaded {
         } else {
             Ok(())
         };
-        let settings = settings(config, &resolved, &hooks, fetch_atomics, fexit.is_ok());
+        // Where system call tracepoints run their programs preemptibly (seen in 7.3), they do it by this function.
+        let relief = config.relief && resolved.types().function("trace_call_bpf_faultable").is_some();
+        let own_tgid = sys::initial_tgid().unwrap_or_else(|_| std::process::id());
+        let settings = Settings {
+            own_tgid,
+            relief: u32::from(relief),
+            ..settings(config, &resolved, &hooks, fetch_atomics, fexit.is_ok())
+        };
         let patched;
         let bytes = if fetch_atomics {
             object::bytes()
@@ -76,8 +84,11 @@ impl Loaded {
         if !fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
+        if !relief {
+            loader.map_max_entries("TURNS", 1);
+        }
         let ebpf = loader.load(bytes)?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped })
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief })
     }
 
     /// Loads and attaches every program of the chosen hooks.
@@ -93,7 +104,10 @@ impl Loaded {
             None
         };
         for program in PROGRAMS {
-            if !self.wanted(program) || program.instead_of.is_some_and(|first| !failed.contains(first)) {
+            if !self.wanted(program)
+                || program.instead_of.is_some_and(|first| !failed.contains(first))
+                || program.relief_of.is_some_and(|first| failed.contains(first))
+            {
                 continue;
             }
             let outcome = self.attach_one(program, tracefs.as_ref(), btf.as_ref());
@@ -128,9 +142,10 @@ impl Loaded {
 
     /// Whether a program is needed: exit keeps the maps tidy, fork hands on the scope.
     fn wanted(&self, program: &Program) -> bool {
-        self.hooks.contains(&program.hook)
+        let hook = self.hooks.contains(&program.hook)
             || program.hook == Hook::Exit
-            || (program.hook == Hook::Fork && self.scoped)
+            || (program.hook == Hook::Fork && self.scoped);
+        hook && (self.relief || program.relief_of.is_none())
     }
 
     /// Loads the slow programs, each in a thread of its own. One that fails is tried again when its turn comes,
@@ -267,7 +282,7 @@ fn settings(
         .fold(0, |checks, check| checks | 1 << check as u32);
     Settings {
         abi: ABI,
-        own_tgid: std::process::id(),
+        own_tgid: u32::MAX,
         toggles,
         ring_bytes: ring_bytes(config.ring_bytes),
         wake_every: config.wake_every.max(1),
@@ -276,6 +291,7 @@ fn settings(
         fetch_atomics: u32::from(fetch_atomics),
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
+        relief: 0,
         registers: resolved.registers,
         task_compat: resolved.task_compat,
         signal_subreaper: resolved.signal_subreaper,
