@@ -5,7 +5,7 @@
 //! is counted.
 //!
 //! Two programs can be under way on one CPU at the same time: up to 6.x tracepoints run with preemption off,
-//! later kernels let a raw tracepoint program be preempted (but not migrated). So sequence numbers and
+//! later kernels let a program be preempted (but not migrated), see [`relief`]. So sequence numbers and
 //! scratch buffers are taken by atomic instructions where the kernel has them; where it has not (before
 //! 5.12), nothing preempts.
 
@@ -24,6 +24,7 @@ pub(crate) mod entry;
 pub(crate) mod path;
 pub(crate) mod read;
 pub(crate) mod registers;
+pub(crate) mod relief;
 mod rounds;
 pub(crate) mod scope;
 pub(crate) mod scratch;

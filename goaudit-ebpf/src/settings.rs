@@ -51,6 +51,7 @@ offsets! {
     task_pdeath_signal: "task_struct"."pdeath_signal",
     task_timer_slack_ns: "task_struct"."timer_slack_ns",
     task_comm: "task_struct"."comm",
+    task_self_exec_id: "task_struct"."self_exec_id",
     cred_uid: "cred"."uid",
     cred_securebits: "cred"."securebits",
     cred_cap_inheritable: "cred"."cap_inheritable",
@@ -84,6 +85,7 @@ offsets! {
     path_dentry: "path"."dentry",
     dentry_parent: "dentry"."d_parent",
     dentry_name: "dentry"."d_name.name",
+    dentry_hash: "dentry"."d_hash.pprev",
     vfsmount_root: "vfsmount"."mnt_root",
     mount_mnt: "mount"."mnt",
     mount_parent: "mount"."mnt_parent",
@@ -184,6 +186,9 @@ pub struct Settings {
     pub exit_group_dead: u32,
     /// Bits by [`crate::wire::Kind`]: which records are wanted.
     pub kinds: u32,
+    /// Whether this kernel preempts programs and then skips them for others on that CPU: second copies stand by
+    /// ([`crate::wire::Relief`]).
+    pub relief: u32,
     /// Arguments of a system call.
     pub registers: Registers,
     /// In `task_struct`: the task is inside a 32-bit system call.
@@ -216,6 +221,7 @@ impl Settings {
         may_goto: 0,
         exit_group_dead: 0,
         kinds: u32::MAX,
+        relief: 0,
         registers: Registers { first: ABSENT, window: ABSENT, number: ABSENT, rest: [0; 4] },
         task_compat: Bit::NONE,
         signal_subreaper: Bit::NONE,

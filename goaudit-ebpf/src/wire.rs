@@ -174,6 +174,8 @@ pub mod text {
     pub const FAULT: u16 = 1 << 0;
     /// The value is longer than what a program may send: it ends here, `total` states its length if known.
     pub const CUT: u16 = 1 << 1;
+    /// Of a path: its last name is no longer in its directory.
+    pub const DELETED: u16 = 1 << 2;
 }
 
 /// A piece of a long value; `len` bytes follow.
@@ -231,6 +233,31 @@ pub enum Lost {
 impl Lost {
     /// Every cause, by index.
     pub const ALL: [Self; 4] = [Self::RingFull, Self::Yielded, Self::Reentered, Self::MapFull];
+}
+
+/// The programs that have a second copy of themselves behind them, for calls that the kernel skips the first one of.
+/// Index into the map `RELIEVED`: how many calls the second one took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Relief {
+    /// `exec_commit`
+    ExecCommit = 0,
+    /// `exec_exit`
+    ExecExit = 1,
+    /// `fork`
+    Fork = 2,
+    /// `exit`
+    Exit = 3,
+    /// `prctl_exit`
+    PrctlExit = 4,
+    /// `ptrace_exit`
+    PtraceExit = 5,
+}
+
+impl Relief {
+    /// Every one, by index.
+    pub const ALL: [Self; 6] =
+        [Self::ExecCommit, Self::ExecExit, Self::Fork, Self::Exit, Self::PrctlExit, Self::PtraceExit];
 }
 
 /// Number of [`Lost`] causes.

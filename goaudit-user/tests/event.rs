@@ -242,11 +242,10 @@ fn payload() -> impl Strategy<Value = Payload> {
                 }))
             }
         ),
-        (any::<u32>(), any::<String>(), any::<u64>(), of(any::<(u64, u64)>())).prop_map(
-            |(cpu, cause, count, range)| {
-                Payload::Control(Box::new(Control::Loss(Loss { cpu, cause, count, range })))
-            }
-        ),
+        (of(any::<u32>()), any::<String>(), any::<u64>(), of(any::<(u64, u64)>()), of(any::<String>()))
+            .prop_map(|(cpu, cause, count, range, program)| {
+                Payload::Control(Box::new(Control::Loss(Loss { cpu, cause, count, range, program })))
+            }),
         (counters, any::<String>(), vec(text(), 0..3)).prop_map(|(counters, reason, command)| {
             Payload::Control(Box::new(if command.is_empty() {
                 Control::Stop(Stop { reason, counters })

@@ -199,7 +199,7 @@ fn groups_are_bounded_and_the_rest_is_told_together() {
 
 #[test]
 fn losses_and_clamped_values_are_told() {
-    let loss = Loss { cpu: 0, cause: "ring_full".into(), count: 5, range: None };
+    let loss = Loss { cpu: Some(0), program: None, cause: "ring_full".into(), count: 5, range: None };
     let events = [Event::control(Ktime(1), Control::Loss(loss)), call("f", latencies::MAX_NS + 1)];
     let histograms = feed(by(&[By::Probe]), &events);
     let told = report(&histograms);

@@ -20,7 +20,14 @@ use super::{AttachReport, Config, KernelError, object, sys};
 
 /// Programs that the verifier takes longest for (30 ms each; a quarter of a second where it must follow loops round by
 /// round): they are loaded side by side.
-const SLOW: &[&str] = &["exec_commit", "exec_exit", "ptrace_exit"];
+const SLOW: &[&str] = &[
+    "exec_commit",
+    "exec_exit",
+    "exec_commit_relief",
+    "exec_exit_relief",
+    "ptrace_exit",
+    "ptrace_exit_relief",
+];
 /// Programs for Go: loaded beside them, when Go programs are to be probed.
 const SLOW_GO: &[&str] = &["go_enter", "go_return"];
 
@@ -31,6 +38,7 @@ pub(super) struct Loaded {
     hooks: BTreeSet<Hook>,
     fexit: Result<(), String>,
     scoped: bool,
+    relief: bool,
     go: bool,
 }
 
@@ -69,7 +77,14 @@ impl Loaded {
         } else {
             Ok(())
         };
-        let settings = settings(config, &resolved, &hooks, instructions, fexit.is_ok());
+        // Where system call tracepoints run their programs preemptibly (seen in 7.3), they do it by this function.
+        let relief = config.relief && resolved.types().function("trace_call_bpf_faultable").is_some();
+        let own_tgid = sys::initial_tgid().unwrap_or_else(|_| std::process::id());
+        let settings = Settings {
+            own_tgid,
+            relief: u32::from(relief),
+            ..settings(config, &resolved, &hooks, instructions, fexit.is_ok())
+        };
         let scoped = config.scoped || config.skip_descendants;
         loader
             .btf(None)
@@ -81,13 +96,16 @@ impl Loaded {
         if !instructions.fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
+        if !relief {
+            loader.map_max_entries("TURNS", 1);
+        }
         if !config.go {
             for map in ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK"] {
                 loader.map_max_entries(map, 1);
             }
         }
         let ebpf = loader.load(&object::with(instructions))?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped, go: config.go })
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief, go: config.go })
     }
 
     /// Loads and attaches every program of the chosen hooks.
@@ -103,7 +121,10 @@ impl Loaded {
             None
         };
         for program in PROGRAMS {
-            if !self.wanted(program) || program.instead_of.is_some_and(|first| !failed.contains(first)) {
+            if !self.wanted(program)
+                || program.instead_of.is_some_and(|first| !failed.contains(first))
+                || program.relief_of.is_some_and(|first| failed.contains(first))
+            {
                 continue;
             }
             let outcome = self.attach_one(program, tracefs.as_ref(), btf.as_ref());
@@ -139,9 +160,10 @@ impl Loaded {
 
     /// Whether a program is needed: exit keeps the maps tidy, fork hands on the scope.
     fn wanted(&self, program: &Program) -> bool {
-        self.hooks.contains(&program.hook)
+        let hook = self.hooks.contains(&program.hook)
             || program.hook == Hook::Exit
-            || (program.hook == Hook::Fork && self.scoped)
+            || (program.hook == Hook::Fork && self.scoped);
+        hook && (self.relief || program.relief_of.is_none())
     }
 
     /// Loads the slow programs, each in a thread of its own. One that fails is tried again when its turn comes,
@@ -280,7 +302,7 @@ fn settings(
         .fold(0, |checks, check| checks | 1 << check as u32);
     Settings {
         abi: ABI,
-        own_tgid: std::process::id(),
+        own_tgid: u32::MAX,
         toggles,
         ring_bytes: ring_bytes(config.ring_bytes),
         wake_bytes: wake_bytes(ring_bytes(config.ring_bytes)),
@@ -290,6 +312,7 @@ fn settings(
         may_goto: u32::from(instructions.may_goto),
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
+        relief: 0,
         registers: resolved.registers,
         task_compat: resolved.task_compat,
         signal_subreaper: resolved.signal_subreaper,
