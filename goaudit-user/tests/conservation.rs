@@ -23,7 +23,7 @@ use goaudit_user::correlate::go::{Ended, GoBook};
 use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
-use goaudit_user::event::control::{Counters, Start, Stop};
+use goaudit_user::event::control::{Counters, Loss, NOT_RUN, Start, Stop};
 use goaudit_user::event::{Control, Event, GoCall, GoPanic, Missing, Payload, Piece, Source};
 use goaudit_user::hook::go::Role;
 use proptest::prelude::*;
@@ -438,6 +438,32 @@ fn the_cpu_and_the_range_are_named() {
     let exit = log.iter().position(|event| matches!(event.payload, Payload::Exit(_))).unwrap();
     log.remove(exit);
     let expected = Finding::Unexplained { cpu: 1, range: (2, 3), seen: 3, explained: 2 };
+    assert_eq!(check(&log)[0].findings, [expected]);
+}
+
+#[test]
+fn calls_that_nobody_saw_are_outside_of_the_law_and_checked() {
+    let (mut log, ..) = play(&[Step::Fork { cpu: 0 }, Step::Read { count: 9 }], usize::MAX);
+    let mut stop = log.pop().unwrap();
+    if let Payload::Control(control) = &mut stop.payload
+        && let Control::Stop(stop) = control.as_mut()
+    {
+        stop.counters.not_run = 3;
+    }
+    let loss = Loss {
+        cpu: None,
+        cause: NOT_RUN.to_owned(),
+        count: 3,
+        range: None,
+        program: Some("prctl_exit".to_owned()),
+    };
+    log.push(Event::control(Ktime(9), Control::Loss(loss)));
+    log.push(stop);
+    let runs = check(&log);
+    assert!(runs[0].ok(), "{:?}", runs[0].findings);
+    assert_eq!((runs[0].lost, runs[0].not_run), (0, 3));
+    log.remove(log.len() - 2);
+    let expected = Finding::Losses { cause: NOT_RUN.to_owned(), claimed: 3, told: 0 };
     assert_eq!(check(&log)[0].findings, [expected]);
 }
 

@@ -231,6 +231,14 @@ mod tests {
     }
 
     #[test]
+    fn a_binary_can_be_replaced() {
+        let call = |args, ret| payload(&wire::Prctl { header: Header::default(), args, ret }, None);
+        assert!(replaces_exe(&call([35, 13, 7, 0, 0], 0)), "PR_SET_MM_EXE_FILE");
+        assert!(!replaces_exe(&call([35, 13, 7, 0, 0], -16)), "refused");
+        assert!(!replaces_exe(&call([35, 8, 7, 0, 0], 0)), "PR_SET_MM_ARG_START");
+    }
+
+    #[test]
     fn the_table_has_each_number_and_name_once() {
         for (at, row) in OPTIONS.iter().enumerate() {
             assert!(row.name.starts_with("PR_"));

@@ -45,11 +45,11 @@ impl Hook {
             Self::Exit => &[],
             Self::Prctl => &[
                 "calls through the 32-bit interface",
-                "calls that end the process on the spot (a seccomp filter that kills)",
+                "calls for which a seccomp filter ends the thread or (older kernels) the process on the spot",
             ],
             Self::Ptrace => &[
                 "calls through the 32-bit interface",
-                "calls that end the process on the spot (a seccomp filter that kills)",
+                "calls for which a seccomp filter ends the thread or (older kernels) the process on the spot",
                 "process_vm_readv, /proc/PID/mem and other ways into a process that are not ptrace",
             ],
         }
