@@ -414,7 +414,7 @@ fn refusals_name_line_column_and_what_may_have_been_meant() {
     assert!(fields("*req").contains("a struct is no value (there are: Name, Age)"), "{}", fields("*req"));
     let wrong = "signature = \"func(r Requst)\"\ntypes = { Request = \"struct { f flot64 }\" }";
     let types = refused(&format!("{CALL}{wrong}"));
-    assert!(types.starts_with("test.toml:8:32: the type flot64"), "{types}");
+    assert!(types.starts_with("test.toml:8:33: the type flot64"), "{types}");
     assert!(types.ends_with("did you mean float64?"), "{types}");
     let signature =
         refused(&format!("{CALL}signature = \"func(r Requst)\"\ntypes = {{ Request = \"int\" }}"));
