@@ -138,10 +138,17 @@ pub(crate) fn lose_unbuilt(cause: Lost) {
 /// Takes one of this CPU's scratch buffers: its index, or none.
 #[inline(always)]
 pub(crate) fn claim(buffers: u32) -> Option<u32> {
+    claim_from(0, buffers)
+}
+
+/// Takes one of a set of this CPU's buffers, whose busy bits begin at `first`: its index in the set, or none. It
+/// is given back by [`release`] of its bit.
+#[inline(always)]
+pub(crate) fn claim_from(first: u32, buffers: u32) -> Option<u32> {
     let state = state()?;
     let mut index = 0;
     while index < buffers {
-        let bit = 1u64 << index;
+        let bit = 1u64 << (first + index);
         // SAFETY: `state` is this CPU's map value.
         let before = unsafe {
             if setting!(fetch_atomics) != 0 {
@@ -160,7 +167,7 @@ pub(crate) fn claim(buffers: u32) -> Option<u32> {
     None
 }
 
-/// Gives a scratch buffer back.
+/// Gives a scratch buffer back, by its busy bit.
 #[inline(always)]
 pub(crate) fn release(index: u32) {
     let Some(state) = state() else { return };

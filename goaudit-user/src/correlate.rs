@@ -9,8 +9,11 @@ use goaudit_ebpf::hook::{exec, exit, fork, prctl, ptrace};
 use goaudit_ebpf::units::{Ktime, Nanos};
 use goaudit_ebpf::wire::{CpuState, Header, Section, Text as TextHead, missing};
 
+use std::sync::Arc;
+
 use crate::decode::{DecodeError, Record, decode};
 use crate::event::control::{Counters, Loss};
+use crate::event::go::Outcome;
 use crate::event::{Control, Event, Missing, Payload, Process, Repeats, Source, Target, Text};
 use crate::hook;
 
@@ -19,6 +22,7 @@ pub mod bounded;
 pub mod conservation;
 pub mod container;
 pub mod env;
+pub mod go;
 pub mod host;
 pub mod phantom;
 pub mod process_table;
@@ -27,6 +31,7 @@ pub mod sequence;
 
 use assemble::{Assembly, Pieces};
 use env::EnvNames;
+use go::{GoBook, GoCalls, NoBook};
 use host::{Cgroup, HostInfo, HostProcess, Memory};
 use process_table::{Known, ProcessTable, Start, Task};
 use runs::{Run, Runs};
@@ -75,6 +80,7 @@ pub struct Correlator<H> {
     sequences: Sequences,
     oddities: Oddities,
     losses: Vec<Loss>,
+    go: GoCalls,
 }
 
 impl<H: HostInfo> Correlator<H> {
@@ -89,7 +95,13 @@ impl<H: HostInfo> Correlator<H> {
             sequences: Sequences::default(),
             oddities: Oddities::default(),
             losses: Vec::new(),
+            go: GoCalls::new(Arc::new(NoBook)),
         }
+    }
+
+    /// Tells who knows the probes in Go programs. To be called before the first record.
+    pub fn know_go(&mut self, book: Arc<dyn GoBook>) {
+        self.go = GoCalls::new(book);
     }
 
     /// Tells of a process that ran when recording began.
@@ -139,7 +151,9 @@ impl<H: HostInfo> Correlator<H> {
             Record::Fork(record) => self.fork(&record, fit, out),
             Record::Exit(record) => self.exit(&record, fit, out),
             Record::Ptrace(record) => self.ptrace(&record, fit, out),
-            Record::GoEnter(..) | Record::GoReturn(..) | Record::GoUnwind(_) => {}
+            Record::GoEnter(call, cells) => self.go_enter(&call, cells, fit, out),
+            Record::GoReturn(call, cells) => self.go_return(&call, cells, fit, out),
+            Record::GoUnwind(unwind) => self.go_unwind(&unwind, fit, out),
             Record::Prctl(record, None) if self.runs.begin(bytes, record, fit) => {}
             Record::Prctl(record, change) => self.prctl(&record, change.as_ref(), fit, None, out),
         }
@@ -160,6 +174,7 @@ impl<H: HostInfo> Correlator<H> {
     /// `out`, every number up to the kernel's last one is accounted for.
     pub fn finish(&mut self, now: Ktime, kernel: &[CpuState], out: &mut Vec<Event>) {
         self.end_runs(Ktime(u64::MAX), out);
+        self.go_finish(out);
         self.expire_texts(u64::MAX);
         let mut losses = std::mem::take(&mut self.losses);
         self.sequences.close(kernel, &mut losses);
@@ -171,6 +186,9 @@ impl<H: HostInfo> Correlator<H> {
     pub fn filtered(&mut self, event: &Event) {
         if let Some(source) = &event.source {
             self.sequences.filtered(source.cpu, source.records);
+            for piece in &source.more {
+                self.sequences.filtered(piece.cpu, piece.records);
+            }
         }
     }
 
@@ -182,6 +200,10 @@ impl<H: HostInfo> Correlator<H> {
             named("orphan_texts", self.oddities.orphan_texts),
             named("processes_forgotten", self.processes.evicted()),
             named("kernel_loss_without_gap", self.sequences.unexplained_kernel_loss()),
+            named("go_returns_without_entry", self.go.returns_without_entry),
+            named("go_calls_given_up", self.go.given_up),
+            named("go_goroutine_not_believed", self.go.unbelieved),
+            named("go_unknown_probe", self.go.unknown_probes),
         ];
         for (name, count) in DecodeError::NAMES.iter().zip(self.oddities.decode) {
             oddities.push((format!("undecodable_{name}"), count));
@@ -254,6 +276,7 @@ impl<H: HostInfo> Correlator<H> {
         let hook::exec::Read { exec: mut payload, exe } =
             hook::exec::read(record, pieces, &self.config.env, &mut gone);
         if header.flags & exec_flags::FAILED == 0 {
+            self.go_gone(header.tgid.0, Outcome::Crashed, Some(header.ktime), out);
             payload.previous_exe = self.executed(record, exe);
             if payload.previous_exe.is_none() {
                 gone.push(Missing::new("exec.previous_exe", "not known: the process was not seen before"));
@@ -345,6 +368,7 @@ impl<H: HostInfo> Correlator<H> {
         }
         let process = self.process(header, &mut gone, false);
         self.processes.end(header.tgid.0, start);
+        self.go_gone(header.tgid.0, Outcome::Crashed, Some(header.ktime), out);
         self.emit(header.ktime, single(header, fit), process, Payload::Exit(payload), gone, out);
     }
 
@@ -551,6 +575,9 @@ impl<H: HostInfo> Correlator<H> {
         out: &mut Vec<Event>,
     ) {
         self.sequences.stored(source.cpu, source.records);
+        for piece in &source.more {
+            self.sequences.stored(piece.cpu, piece.records);
+        }
         out.push(Event { ktime, source: Some(source), process: Some(process), payload, missing });
     }
 }

@@ -13,8 +13,10 @@ use aya::EbpfError;
 use aya::maps::{HashMap, MapData, MapError};
 use thiserror::Error;
 
+mod calibrate;
 mod counters;
 pub mod features;
+pub mod go;
 pub mod hooks;
 mod load;
 pub mod object;
@@ -23,10 +25,12 @@ mod ring;
 mod sys;
 pub mod tracefs;
 
+pub use calibrate::SiteCosts;
 pub use counters::Counters;
 pub use hooks::Hook;
 pub use ring::REST;
 
+use go::GoProbes;
 use load::{Attached, Loaded};
 use ring::Ring;
 
@@ -43,6 +47,8 @@ pub struct Config {
     pub skip_descendants: bool,
     /// Only these hooks; none means all.
     pub only_hooks: Option<Vec<Hook>>,
+    /// Whether Go programs will be probed: otherwise their tables are made as small as they can be.
+    pub go: bool,
 }
 
 impl Default for Config {
@@ -53,6 +59,7 @@ impl Default for Config {
             scoped: false,
             skip_descendants: false,
             only_hooks: None,
+            go: false,
         }
     }
 }
@@ -134,6 +141,11 @@ impl Session {
             #[cfg(feature = "kernel-log")]
             diagnostics,
         })
+    }
+
+    /// The tables and programs for Go programs; the error says why this host has none. To be taken once.
+    pub fn take_go(&mut self) -> Result<GoProbes, go::Unavailable> {
+        GoProbes::load(&mut self.attached.ebpf)
     }
 
     /// What runs and what does not.

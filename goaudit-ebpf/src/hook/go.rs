@@ -8,6 +8,13 @@
 //! goroutine's stack may move, so a frame is named by its depth, the distance from the top of the stack, which
 //! does not change when the stack does.
 
+#[cfg(target_arch = "bpf")]
+mod field;
+#[cfg(target_arch = "bpf")]
+mod goroutine;
+#[cfg(target_arch = "bpf")]
+mod program;
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::settings::ABSENT;
@@ -60,8 +67,8 @@ pub struct Call {
     pub g: u64,
     /// Bytes from the stack pointer up to the top of the goroutine's stack: names the frame.
     pub depth: u64,
-    /// Start of the function that the goroutine was started with; 0 when unknown.
-    pub start_function: u64,
+    /// Address of the site that was hit: tells where the program is loaded.
+    pub site: u64,
 }
 const _: () = assert!(size_of::<Call>() == 96 + 48);
 
@@ -249,8 +256,6 @@ pub struct RuntimeLayout {
     pub m: u32,
     /// `m.curg`
     pub curg: u32,
-    /// `g.startpc`
-    pub start_pc: u32,
     /// `g._panic`
     pub panic: u32,
     /// `_panic.sp`; Go up to 1.21: [`ABSENT`]
@@ -259,10 +264,8 @@ pub struct RuntimeLayout {
     pub panic_start_sp: u32,
     /// `g.sigcode0`: where `recovery` takes the stack pointer from, Go up to 1.21; else [`ABSENT`]
     pub sigcode0: u32,
-    /// Zero.
-    pub reserved: u32,
 }
-const _: () = assert!(size_of::<RuntimeLayout>() == 40);
+const _: () = assert!(size_of::<RuntimeLayout>() == 32);
 
 impl RuntimeLayout {
     /// Nothing is known: goroutines are told apart by their address only.
@@ -271,12 +274,10 @@ impl RuntimeLayout {
         parent_goid: ABSENT,
         m: ABSENT,
         curg: ABSENT,
-        start_pc: ABSENT,
         panic: ABSENT,
         panic_sp: ABSENT,
         panic_start_sp: ABSENT,
         sigcode0: ABSENT,
-        reserved: 0,
     };
 }
 
@@ -299,7 +300,7 @@ pub struct Probe {
     /// The runtime that the program was built with.
     pub runtime: RuntimeLayout,
 }
-const _: () = assert!(size_of::<Probe>() == 64);
+const _: () = assert!(size_of::<Probe>() == 56);
 
 /// What one CPU counts of a probe: a value of the per-CPU map `GO_HEALTH`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -72,3 +72,13 @@ pub(crate) unsafe fn put<T>(to: *mut T, value: T) {
     // SAFETY: by contract.
     unsafe { core::ptr::write_volatile(to, value) }
 }
+
+/// The value at `from`, read each time.
+///
+/// # Safety
+/// `from` is readable.
+#[inline(always)]
+pub(crate) unsafe fn volatile<T: Copy>(from: *const T) -> T {
+    // SAFETY: by contract.
+    unsafe { core::ptr::read_volatile(from) }
+}

@@ -137,6 +137,12 @@ impl Conservation {
             if let Some(books) = open.cpu(source.cpu) {
                 books.stored = books.stored.saturating_add(source.records);
             }
+            for piece in &source.more {
+                open.run.stored = open.run.stored.saturating_add(piece.records);
+                if let Some(books) = open.cpu(piece.cpu) {
+                    books.stored = books.stored.saturating_add(piece.records);
+                }
+            }
         }
         let Payload::Control(control) = &event.payload else { return };
         match control.as_ref() {
@@ -164,6 +170,7 @@ impl Conservation {
             }
             Control::Genesis(_)
             | Control::ClockStep(_)
+            | Control::Calibration(_)
             | Control::Probe(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}

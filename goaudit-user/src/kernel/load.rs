@@ -19,6 +19,8 @@ use super::{AttachReport, Config, KernelError, object, sys};
 
 /// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
 const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+/// Programs for Go: loaded beside them, when Go programs are to be probed.
+const SLOW_GO: &[&str] = &["go_enter", "go_return"];
 
 /// The object is in the kernel, nothing runs.
 pub(super) struct Loaded {
@@ -27,6 +29,7 @@ pub(super) struct Loaded {
     hooks: BTreeSet<Hook>,
     fexit: Result<(), String>,
     scoped: bool,
+    go: bool,
 }
 
 /// The programs run.
@@ -76,8 +79,13 @@ impl Loaded {
         if !fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
         }
+        if !config.go {
+            for map in ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK"] {
+                loader.map_max_entries(map, 1);
+            }
+        }
         let ebpf = loader.load(bytes)?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped })
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, go: config.go })
     }
 
     /// Loads and attaches every program of the chosen hooks.
@@ -122,7 +130,8 @@ impl Loaded {
 
     /// Loads every program by itself; see [`super::verify_programs`].
     pub(super) fn verify(mut self) -> Vec<super::Verdict> {
-        let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        let mut names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        names.extend(super::go::PROGRAMS);
         names.into_iter().map(|name| (name, verifier_log(&mut self.ebpf, name))).collect()
     }
 
@@ -140,6 +149,7 @@ impl Loaded {
             .iter()
             .filter(|program| self.wanted(program) && SLOW.contains(&program.name))
             .map(|program| program.name)
+            .chain(SLOW_GO.iter().copied().filter(|_| self.go))
             .collect();
         std::thread::scope(|scope| {
             for (_, program) in self.ebpf.programs_mut().filter(|(name, _)| slow.contains(name)) {
@@ -148,6 +158,7 @@ impl Loaded {
                     let _ = match program {
                         AyaProgram::RawTracePoint(program) => program.load(),
                         AyaProgram::TracePoint(program) => program.load(),
+                        AyaProgram::UProbe(program) => program.load(),
                         _ => Ok(()),
                     };
                 });
@@ -300,7 +311,7 @@ fn ring_bytes(wanted: u32) -> u32 {
 }
 
 /// An error with its causes, without the verifier's log lines behind the first.
-fn one_line(error: impl std::error::Error) -> String {
+pub(super) fn one_line(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -335,6 +346,7 @@ fn verifier_log(ebpf: &mut Ebpf, name: &str) -> Result<u32, String> {
         match program {
             AyaProgram::RawTracePoint(program) => program.load(),
             AyaProgram::TracePoint(program) => program.load(),
+            AyaProgram::UProbe(program) => program.load(),
             _ => Ok(()),
         }
     };

@@ -17,6 +17,10 @@ const MAP_CREATE: libc::c_int = 0;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_GET_INFO: libc::c_int = 15;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
+const LINK_CREATE: libc::c_int = 28;
+
+/// `BPF_PERF_EVENT`, as the type of a link.
+const PERF_EVENT: u32 = 41;
 
 /// `PERF_EVENT_IOC_SET_BPF`, `_ENABLE`, `_DISABLE`.
 const IOC_SET_BPF: u64 = 0x4004_2408;
@@ -127,4 +131,51 @@ pub(super) fn attach_tracepoint(id: u64, program: BorrowedFd<'_>) -> io::Result<
             && libc::ioctl(event.as_raw_fd(), IOC_ENABLE as _, 0) == 0
     };
     if attached { Ok(event) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens a uprobe at `offset` of the file, in one process or in all. `kind`: the number that the kernel gave to
+/// its uprobe events. The bit that would make it a uretprobe is never set.
+pub(super) fn open_uprobe(
+    kind: u32,
+    file: BorrowedFd<'_>,
+    offset: u64,
+    process: Option<u32>,
+) -> io::Result<OwnedFd> {
+    /// `struct perf_event_attr`, second published size.
+    #[repr(C)]
+    struct PerfEventAttr {
+        kind: u32,
+        size: u32,
+        config: u64,
+        sample: [u64; 5],
+        path: u64,
+        offset: u64,
+    }
+    const CLOEXEC: libc::c_ulong = 8;
+    // The path is looked up while the call lasts: it names the file that is open, not what has its name now.
+    let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let attr =
+        PerfEventAttr { kind, size: 72, config: 0, sample: [0; 5], path: path.as_ptr() as u64, offset };
+    let (pid, cpu) = match process {
+        Some(tgid) => (libc::pid_t::try_from(tgid).map_err(io::Error::other)?, -1),
+        None => (-1, 0),
+    };
+    // SAFETY: the attributes are as long as `size` says, the path outlives the call.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, pid, cpu, -1, CLOEXEC) };
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(owned(descriptor(fd)?)) }
+}
+
+/// Lets `program` run at a perf event, with a cookie (since 5.15).
+pub(super) fn link_perf_event(
+    program: BorrowedFd<'_>,
+    event: BorrowedFd<'_>,
+    cookie: u64,
+) -> io::Result<OwnedFd> {
+    let fd = Attr::new()
+        .put(0, program.as_raw_fd().to_ne_bytes())
+        .put(4, event.as_raw_fd().to_ne_bytes())
+        .put(8, PERF_EVENT.to_ne_bytes())
+        .put(16, cookie.to_ne_bytes())
+        .call(LINK_CREATE)?;
+    Ok(owned(fd))
 }

@@ -53,6 +53,7 @@ pub(crate) fn all() -> Vec<Event> {
         Control::Heartbeat(counters.clone()),
         Control::Loss(Loss { cpu: 0, cause: "ring_full".into(), count: 2, range: Some((4, 5)) }),
         Control::ClockStep(ClockStep { delta_ns: -3_600_000_000_000 }),
+        Control::Calibration(Calibration { emulated_ns: 650, stepped_ns: 9_100 }),
         Control::Segment(host),
         Control::Stop(Stop { reason: "signal".into(), counters }),
     ]

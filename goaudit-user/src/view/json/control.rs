@@ -71,6 +71,13 @@ pub enum ControlView<'a> {
         /// How far; negative is back.
         delta_ns: i64,
     },
+    /// What a hit of a uprobe costs the probed program on this host, measured by the agent on itself.
+    Calibration {
+        /// At an instruction that the kernel emulates.
+        emulated_ns: u64,
+        /// At an instruction that it single-steps.
+        stepped_ns: u64,
+    },
     /// A program of the kernel side.
     Probe {
         /// The hook that it serves.
@@ -215,6 +222,9 @@ impl<'a> ControlView<'a> {
                 Self::Loss { cpu: loss.cpu, cause: &loss.cause, count: loss.count, range: loss.range }
             }
             Control::ClockStep(step) => Self::ClockStep { delta_ns: step.delta_ns },
+            Control::Calibration(costs) => {
+                Self::Calibration { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }
+            }
             Control::Probe(probe) => Self::Probe {
                 hook: &probe.hook,
                 program: &probe.program,

@@ -1,0 +1,344 @@
+//! Carries out the steps that lead to values, and puts the values behind the record.
+//!
+//! All state of the machine is in the scratch buffer, not in registers: the verifier forgets what it knew of
+//! memory, so every round of the loops looks alike to it and is verified once.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
+
+use super::{
+    Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, REGISTERS, STEPS, Status,
+    Take, VALUE_MAX,
+};
+use crate::kernel::read;
+use crate::kernel::volatile;
+
+/// Ways to values, by index.
+#[map]
+static GO_FIELDS: Array<Field> = Array::with_max_entries(FIELDS_MAX, 0);
+
+/// Bytes that one cell may need.
+const CELL: usize = size_of::<Cell>() + VALUE_MAX;
+/// Bytes of all cells: each field, and the stack.
+pub(super) const CELLS: usize = (FIELDS_OF_A_SITE + 1) * CELL;
+const _: () = assert!(FRAMES_MAX * 8 <= VALUE_MAX);
+
+/// A buffer of the Go programs: the record, then the machine.
+#[repr(C)]
+pub(super) struct Work {
+    pub(super) call: Call,
+    /// Cells, and room for a whole cell behind any position in them.
+    pub(super) cells: [u8; CELLS + CELL],
+    pub(super) registers: [u64; REGISTERS],
+    pub(super) stack_pointer: u64,
+    /// The goroutine's stack.
+    pub(super) low: u64,
+    pub(super) high: u64,
+    pub(super) kept: Kept,
+    /// Whether `kept` may be read.
+    pub(super) has_kept: u64,
+    /// Bytes of cells so far.
+    pub(super) used: u64,
+    pub(super) faults: u64,
+    a: u64,
+    b: u64,
+    dynamic_type: u64,
+    status: u64,
+}
+
+/// Words that an entry keeps for its return.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Kept {
+    pub(super) words: [u64; KEPT],
+    /// Bit n: word n points into the goroutine's stack and is kept as the distance from its top, because the
+    /// stack may move.
+    pub(super) on_stack: u64,
+}
+
+/// Takes `count` values, from entry `first` of the map on.
+///
+/// # Safety
+/// `work` is claimed, its registers and stack are filled.
+#[inline(always)]
+pub(super) unsafe fn take_all(work: *mut Work, first: u32, count: u32) {
+    let mut number = 0;
+    while number < FIELDS_OF_A_SITE as u32 {
+        if number >= count {
+            return;
+        }
+        let Some(field) = GO_FIELDS.get_ptr(first + number) else { return };
+        // SAFETY: by contract.
+        unsafe { take_one(work, field, number as u16) };
+        number += 1;
+    }
+}
+
+macro_rules! get {
+    ($work:ident . $field:ident) => {
+        // SAFETY: the buffer is claimed.
+        unsafe { core::ptr::read_volatile(&raw const (*$work).$field) }
+    };
+}
+macro_rules! set {
+    ($work:ident . $field:ident = $value:expr) => {
+        // SAFETY: the buffer is claimed.
+        unsafe { core::ptr::write_volatile(&raw mut (*$work).$field, $value) }
+    };
+}
+
+#[inline(always)]
+unsafe fn take_one(work: *mut Work, field: *const Field, number: u16) {
+    set!(work.a = 0);
+    set!(work.b = 0);
+    set!(work.dynamic_type = 0);
+    set!(work.status = Status::Whole as u64);
+    let mut at = 0;
+    while at < STEPS {
+        // SAFETY: within the array.
+        let step = unsafe { volatile(&(*field).steps[at]) };
+        if !step_once(work, step.op, step.n, step.offset) {
+            break;
+        }
+        at += 1;
+    }
+    // SAFETY: a map value.
+    let (take, max) = unsafe { (volatile(&(*field).take), volatile(&(*field).max)) };
+    if take == Take::Nothing as u8 {
+        return;
+    }
+    // SAFETY: `put_cell` bounds the position.
+    unsafe { put_cell(work, number, take, max) };
+}
+
+/// One step; whether to go on.
+#[inline(always)]
+fn step_once(work: *mut Work, op: u8, n: u16, offset: u32) -> bool {
+    const REGISTER_A: u8 = Op::RegisterA as u8;
+    const REGISTER_B: u8 = Op::RegisterB as u8;
+    const STACK: u8 = Op::Stack as u8;
+    const KEPT_WORD: u8 = Op::Kept as u8;
+    const ADD: u8 = Op::Add as u8;
+    const LOAD: u8 = Op::Load as u8;
+    const LOAD_PAIR: u8 = Op::LoadPair as u8;
+    const INDEX: u8 = Op::Index as u8;
+    const TAKE_B: u8 = Op::TakeB as u8;
+    const TYPE: u8 = Op::Type as u8;
+    const METHOD_TABLE: u8 = Op::MethodTable as u8;
+    const KEEP: u8 = Op::Keep as u8;
+    let offset64 = u64::from(offset);
+    match op {
+        REGISTER_A => set!(work.a = integer(work, n)),
+        REGISTER_B => set!(work.b = integer(work, n)),
+        STACK => set!(work.a = get!(work.stack_pointer) + offset64),
+        ADD => set!(work.a = get!(work.a) + offset64),
+        TAKE_B => set!(work.a = get!(work.b)),
+        LOAD => return load(work, n, offset64),
+        LOAD_PAIR => {
+            let from = get!(work.a);
+            if from == 0 {
+                return stop(work, Status::Nil);
+            }
+            let Some([a, b]) = read::user::<[u64; 2]>(from + offset64) else { return fault(work) };
+            set!(work.a = a);
+            set!(work.b = b);
+        }
+        INDEX => {
+            if u64::from(n) >= get!(work.b) {
+                return stop(work, Status::OutOfRange);
+            }
+            set!(work.a = get!(work.a) + u64::from(n) * offset64);
+        }
+        TYPE => {
+            let of = get!(work.a);
+            if of == 0 {
+                return stop(work, Status::Nil);
+            }
+            set!(work.dynamic_type = of);
+        }
+        METHOD_TABLE => {
+            let table = get!(work.a);
+            if table == 0 {
+                return stop(work, Status::Nil);
+            }
+            // `abi.ITab`: the interface's type, then the dynamic type, in every version.
+            let Some(of) = read::user::<u64>(table + 8) else { return fault(work) };
+            set!(work.dynamic_type = of);
+        }
+        KEEP => keep(work, n),
+        KEPT_WORD => return kept(work, n),
+        _ => return false,
+    }
+    true
+}
+
+#[inline(always)]
+fn stop(work: *mut Work, status: Status) -> bool {
+    set!(work.status = status as u64);
+    false
+}
+
+#[inline(always)]
+fn fault(work: *mut Work) -> bool {
+    set!(work.faults = get!(work.faults) + 1);
+    stop(work, Status::Fault)
+}
+
+#[inline(always)]
+fn integer(work: *mut Work, n: u16) -> u64 {
+    let n = read::bound::<{ REGISTERS as i32 - 1 }>(u64::from(n));
+    // SAFETY: bounded.
+    unsafe { core::ptr::read_volatile((&raw const (*work).registers).cast::<u64>().add(n as usize)) }
+}
+
+#[inline(always)]
+fn load(work: *mut Work, n: u16, offset: u64) -> bool {
+    let from = get!(work.a);
+    if from == 0 {
+        return stop(work, Status::Nil);
+    }
+    let mut value = 0u64;
+    let len = read::bound::<8>(u64::from(n));
+    // SAFETY: at most the eight bytes of `value`; the helper checks the address.
+    let read =
+        unsafe { bpf_probe_read_user((&raw mut value).cast(), len as u32, (from + offset) as *const _) };
+    if read != 0 {
+        return fault(work);
+    }
+    set!(work.a = value);
+    true
+}
+
+#[inline(always)]
+fn keep(work: *mut Work, n: u16) {
+    let n = read::bound::<{ KEPT as i32 - 1 }>(u64::from(n));
+    let a = get!(work.a);
+    let (low, high) = (get!(work.low), get!(work.high));
+    let mut word = a;
+    if low <= a && a < high {
+        word = high - a;
+        // SAFETY: the buffer is claimed.
+        unsafe {
+            let bits = &raw mut (*work).kept.on_stack;
+            core::ptr::write_volatile(bits, core::ptr::read_volatile(bits) | 1 << n);
+        }
+    }
+    // SAFETY: bounded.
+    unsafe { core::ptr::write_volatile((&raw mut (*work).kept.words).cast::<u64>().add(n as usize), word) };
+}
+
+#[inline(always)]
+fn kept(work: *mut Work, n: u16) -> bool {
+    if get!(work.has_kept) == 0 {
+        return stop(work, Status::NotKept);
+    }
+    let n = read::bound::<{ KEPT as i32 - 1 }>(u64::from(n));
+    // SAFETY: bounded.
+    let (word, on_stack) = unsafe {
+        (
+            core::ptr::read_volatile((&raw const (*work).kept.words).cast::<u64>().add(n as usize)),
+            core::ptr::read_volatile(&raw const (*work).kept.on_stack),
+        )
+    };
+    set!(work.a = if on_stack >> n & 1 == 0 { word } else { get!(work.high) - word });
+    true
+}
+
+/// The cell at the end of those that are there, and what may be written behind its head.
+#[inline(always)]
+fn next_cell(work: *mut Work) -> (*mut Cell, *mut u8) {
+    let used = read::bound::<{ CELLS as i32 }>(get!(work.used));
+    // SAFETY: behind any bounded position there is room for a whole cell.
+    unsafe {
+        let cell = (&raw mut (*work).cells).cast::<u8>().add(used as usize);
+        (cell.cast::<Cell>(), cell.add(size_of::<Cell>()))
+    }
+}
+
+#[inline(always)]
+fn used(work: *mut Work, len: u64) {
+    set!(work.used = get!(work.used) + size_of::<Cell>() as u64 + ((len + 7) & !7));
+}
+
+/// # Safety
+/// `work` is claimed.
+#[inline(always)]
+unsafe fn put_cell(work: *mut Work, number: u16, take: u8, max: u32) {
+    let (cell, value) = next_cell(work);
+    let mut status = get!(work.status);
+    let mut len = 0;
+    let mut total = 0;
+    // SAFETY: `next_cell`.
+    unsafe {
+        if status == Status::Whole as u64 {
+            if take == Take::Word as u8 {
+                core::ptr::write_volatile(value.cast::<u64>(), get!(work.a));
+                len = 8;
+                total = 8;
+            } else {
+                total = get!(work.b);
+                len = total;
+                if len > u64::from(max) {
+                    len = u64::from(max);
+                    status = Status::Cut as u64;
+                }
+                len = read::bound::<{ VALUE_MAX as i32 }>(len);
+                if bpf_probe_read_user(value.cast(), len as u32, get!(work.a) as *const _) != 0 {
+                    fault(work);
+                    status = Status::Fault as u64;
+                    len = 0;
+                }
+            }
+        }
+        read::put(&raw mut (*cell).field, number);
+        read::put(&raw mut (*cell).status, status as u8);
+        read::put(&raw mut (*cell).reserved, 0);
+        read::put(&raw mut (*cell).len, len as u32);
+        read::put(&raw mut (*cell).total, total);
+        read::put(&raw mut (*cell).dynamic_type, get!(work.dynamic_type));
+    }
+    used(work, len);
+}
+
+/// Adds the return addresses of a stack whose innermost is `innermost` and whose frame pointer is `frame`.
+///
+/// # Safety
+/// `work` is claimed, its stack is filled.
+#[inline(always)]
+pub(super) unsafe fn put_frames(work: *mut Work, innermost: u64, frame: u64) {
+    let (cell, value) = next_cell(work);
+    // SAFETY: `next_cell`; a cell has room for `FRAMES_MAX` words.
+    unsafe {
+        core::ptr::write_volatile(value.cast::<u64>(), innermost);
+        set!(work.a = frame);
+        set!(work.b = 1);
+        let mut at = 1;
+        while at < FRAMES_MAX {
+            let frame = get!(work.a);
+            if frame < get!(work.low) || frame >= get!(work.high) {
+                break;
+            }
+            // The caller's frame pointer, then the return address.
+            let Some([next, address]) = read::user::<[u64; 2]>(frame) else { break };
+            if address == 0 {
+                break;
+            }
+            core::ptr::write_volatile(value.cast::<u64>().add(at), address);
+            at += 1;
+            set!(work.b = at as u64);
+            if next <= frame {
+                break;
+            }
+            set!(work.a = next);
+        }
+        let len = get!(work.b) * 8;
+        read::put(&raw mut (*cell).field, FRAMES);
+        read::put(&raw mut (*cell).status, Status::Whole as u8);
+        read::put(&raw mut (*cell).reserved, 0);
+        read::put(&raw mut (*cell).len, len as u32);
+        read::put(&raw mut (*cell).total, len);
+        read::put(&raw mut (*cell).dynamic_type, 0);
+        used(work, len);
+    }
+}

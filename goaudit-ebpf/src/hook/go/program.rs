@@ -1,0 +1,297 @@
+//! Programs of the Go hook, all on uprobes with a cookie (`bpf_get_attach_cookie`, since 5.15).
+//!
+//! - `go_enter`: the entry site of a probed function, and other places where a goroutine's life turns
+//!   (`runtime.gopanic`, `runtime.Goexit`, ...): which it is, user space knows by the probe.
+//! - `go_return`: every return instruction of a probed function.
+//! - `go_unwind`: `runtime.recovery`, on the system stack: frames of a goroutine are about to go.
+//!
+//! None of them writes user memory, sends a signal or changes what the probed program does.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_boot_ns};
+use aya_ebpf::macros::{map, uprobe};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::programs::ProbeContext;
+
+use super::field::{self, CELLS, Kept, Work};
+use super::goroutine::{self, Goroutine};
+use super::{Call, Health, PROBES_MAX, Probe, RuntimeLayout, Unwind, flags, traits};
+use crate::kernel::{Class, claim_from, count_unkept, emit, lose_unbuilt, read, release, scope, task};
+use crate::settings::ABSENT;
+use crate::units::{Goid, Ktime};
+use crate::wire::{Header, Kind, Lost};
+
+/// Probed functions, by cookie.
+#[map]
+static GO_PROBES: Array<Probe> = Array::with_max_entries(PROBES_MAX, 0);
+
+/// What each CPU counts of each probe.
+#[map]
+static GO_HEALTH: PerCpuArray<Health> = PerCpuArray::with_max_entries(PROBES_MAX, 0);
+
+/// Words that entries keep for their returns. A frame that never returns leaves its entry behind; user space,
+/// which knows of unwound frames, removes it.
+#[map]
+static GO_KEPT: HashMap<Frame, Kept> = HashMap::with_max_entries(16_384, 0);
+
+/// Buffers of a CPU: one in use, others for tasks that preempt it inside a program.
+const BUFFERS: u32 = 8;
+/// The first of their bits among a CPU's busy bits.
+const FIRST_BUFFER: u32 = 8;
+
+#[map]
+static GO_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(BUFFERS, 0);
+
+/// Names a frame of a call under way.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Frame {
+    tgid: u32,
+    probe: u32,
+    g: u64,
+    depth: u64,
+}
+
+/// A hit that is meant: its probe and its index.
+#[derive(Clone, Copy)]
+struct Hit {
+    index: u32,
+    tgid: u32,
+    probe: *const Probe,
+    health: *mut Health,
+}
+
+macro_rules! count {
+    ($hit:ident . $field:ident) => {
+        // SAFETY: this CPU's map value. A count may be missed when a task is preempted right here: these are
+        // counters of health, not the books.
+        unsafe {
+            let at = &raw mut (*$hit.health).$field;
+            core::ptr::write_volatile(at, core::ptr::read_volatile(at) + 1);
+        }
+    };
+}
+
+#[inline(always)]
+fn hit(ctx: &ProbeContext) -> Option<Hit> {
+    // SAFETY: helper without preconditions.
+    let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
+    let probe = GO_PROBES.get_ptr(index)?;
+    let health = GO_HEALTH.get_ptr_mut(index)?;
+    let (tgid, _) = task::current_ids();
+    let hit = Hit { index, tgid, probe, health };
+    // SAFETY: a map value.
+    let (bits, only) =
+        unsafe { (read::volatile(&raw const (*probe).traits_), read::volatile(&raw const (*probe).tgid)) };
+    if (bits & traits::ONE_PROCESS != 0 && only != tgid) || !scope::contains(tgid) {
+        count!(hit.out_of_scope);
+        return None;
+    }
+    Some(hit)
+}
+
+impl Hit {
+    #[inline(always)]
+    fn has(self, bits: u32) -> bool {
+        // SAFETY: a map value.
+        unsafe { read::volatile(&raw const (*self.probe).traits_) & bits != 0 }
+    }
+
+    #[inline(always)]
+    fn layout(self) -> &'static RuntimeLayout {
+        // SAFETY: a map value lives as long as the map.
+        unsafe { &(*self.probe).runtime }
+    }
+}
+
+#[uprobe]
+fn go_enter(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = hit(&ctx) {
+        if hit.has(traits::IGNORE_TAKEN_JUMP) && goroutine::jumps(&ctx) {
+            count!(hit.restarts);
+            return 0;
+        }
+        count!(hit.entries);
+        with_work(|work| enter(&ctx, hit, work));
+    }
+    0
+}
+
+#[uprobe]
+fn go_return(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = hit(&ctx) {
+        count!(hit.returns);
+        with_work(|work| leave(&ctx, hit, work));
+    }
+    0
+}
+
+#[uprobe]
+fn go_unwind(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = hit(&ctx) {
+        count!(hit.entries);
+        unwind(&ctx, hit);
+    }
+    0
+}
+
+/// Lends a buffer.
+#[inline(always)]
+fn with_work(use_it: impl FnOnce(*mut Work)) {
+    let Some(index) = claim_from(FIRST_BUFFER, BUFFERS) else {
+        lose_unbuilt(Lost::Reentered);
+        return;
+    };
+    match GO_WORK.get_ptr_mut(index) {
+        Some(work) => use_it(work),
+        None => lose_unbuilt(Lost::Reentered),
+    }
+    release(FIRST_BUFFER + index);
+}
+
+/// What entry and return have in common: who, which frame, the registers.
+#[inline(always)]
+fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine {
+    let layout = hit.layout();
+    let stack_pointer = goroutine::stack_pointer(ctx);
+    let found = goroutine::running(ctx, layout);
+    // SAFETY: the buffer is claimed.
+    unsafe {
+        let call = &raw mut (*work).call;
+        task::fill(&raw mut (*call).header, kind, found.believed);
+        read::put(&raw mut (*call).probe, hit.index);
+        read::put(&raw mut (*call).goid, Goid(found.goid));
+        read::put(&raw mut (*call).g, found.g);
+        read::put(&raw mut (*call).site, goroutine::site(ctx));
+        read::put(&raw mut (*call).depth, found.high.wrapping_sub(stack_pointer));
+        read::put(&raw mut (*work).stack_pointer, stack_pointer);
+        read::put(&raw mut (*work).low, found.low);
+        read::put(&raw mut (*work).high, found.high);
+        read::put(&raw mut (*work).used, 0);
+        read::put(&raw mut (*work).faults, 0);
+        read::put(&raw mut (*work).has_kept, 0);
+        goroutine::registers(ctx, &raw mut (*work).registers);
+    }
+    if found.believed & flags::STACK == 0 {
+        count!(hit.implausible);
+    }
+    found
+}
+
+#[inline(always)]
+fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
+    let found = begin(ctx, hit, Kind::GoEnter, work);
+    let layout = hit.layout();
+    // SAFETY: the buffer is claimed; `probe` is a map value.
+    unsafe {
+        let call = &raw mut (*work).call;
+        let mut believed = found.believed;
+        if believed & flags::GOID != 0 && !goroutine::is_current(found.g, layout) {
+            // The offset may be wrong for this version: the number is told, but not relied on.
+            believed &= !flags::GOID;
+            count!(hit.implausible);
+        }
+        read::put(&raw mut (*call).header.flags, believed);
+        read::put(&raw mut (*call).parent, Goid(goroutine::word(found.g, layout.parent_goid)));
+        read::put(&raw mut (*work).kept.on_stack, 0);
+        let first = read::volatile(&raw const (*hit.probe).entry_first);
+        let count = read::volatile(&raw const (*hit.probe).entry_count);
+        field::take_all(work, first, count);
+        if hit.has(traits::FRAMES) {
+            field::put_frames(work, goroutine::return_address(ctx), goroutine::frame_pointer(ctx));
+        }
+        if hit.has(traits::KEEPS) {
+            let frame = frame(hit, work);
+            if GO_KEPT.insert(frame, &(*work).kept, 0).is_err() {
+                count_unkept();
+            }
+        }
+        // As late as possible: what was done here is not the function's time.
+        read::put(&raw mut (*call).header.ktime, Ktime(bpf_ktime_get_boot_ns()));
+        send(hit, work);
+    }
+}
+
+#[inline(always)]
+fn leave(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
+    begin(ctx, hit, Kind::GoReturn, work);
+    // SAFETY: the buffer is claimed; `probe` is a map value.
+    unsafe {
+        let call = &raw mut (*work).call;
+        read::put(&raw mut (*call).parent, Goid(0));
+        if hit.has(traits::KEEPS) {
+            let frame = frame(hit, work);
+            if let Some(kept) = GO_KEPT.get_ptr(frame) {
+                (*work).kept = *kept;
+                read::put(&raw mut (*work).has_kept, 1);
+                // It is there: it was just read.
+                let _ = GO_KEPT.remove(frame);
+            }
+        }
+        let first = read::volatile(&raw const (*hit.probe).return_first);
+        let count = read::volatile(&raw const (*hit.probe).return_count);
+        field::take_all(work, first, count);
+        send(hit, work);
+    }
+}
+
+/// # Safety
+/// `work` is claimed and begun.
+#[inline(always)]
+unsafe fn frame(hit: Hit, work: *mut Work) -> Frame {
+    // SAFETY: by contract.
+    unsafe {
+        let call = &raw const (*work).call;
+        Frame { tgid: hit.tgid, probe: hit.index, g: (*call).g, depth: (*call).depth }
+    }
+}
+
+/// # Safety
+/// `work` is claimed and begun.
+#[inline(always)]
+unsafe fn send(hit: Hit, work: *mut Work) {
+    // SAFETY: the bound keeps the record within the buffer.
+    unsafe {
+        if read::volatile(&raw const (*work).faults) != 0 {
+            count!(hit.faults);
+        }
+        let used = read::bound::<{ CELLS as i32 }>(read::volatile(&raw const (*work).used));
+        read::put(&raw mut (*work).call.bytes, used as u32);
+        let record = (&raw mut (*work).call).cast::<Header>();
+        let used = read::bound::<{ CELLS as i32 }>(used);
+        emit(record, size_of::<Call>() as u64 + used, Class::Flood);
+    }
+}
+
+/// `runtime.recovery(gp)`: the frames between the panic and the frame whose deferred call recovered will not
+/// return.
+#[inline(always)]
+fn unwind(ctx: &ProbeContext, hit: Hit) {
+    let layout = hit.layout();
+    let mut registers = [0u64; super::REGISTERS];
+    // SAFETY: our own array.
+    unsafe { goroutine::registers(ctx, &raw mut registers) };
+    let g = registers[0];
+    let mut record = core::mem::MaybeUninit::<Unwind>::uninit();
+    let record = record.as_mut_ptr();
+    let found = goroutine::at(g, 0, layout);
+    // Where execution goes on, and where the panic began. Go 1.22 and later keep both in the panic.
+    let (resumed, began) = if layout.panic_sp == ABSENT {
+        (goroutine::word(g, layout.sigcode0), 0)
+    } else {
+        let panic = goroutine::word(g, layout.panic);
+        (goroutine::word(panic, layout.panic_sp), goroutine::word(panic, layout.panic_start_sp))
+    };
+    let up_to = if began == 0 { u64::MAX } else { found.high.wrapping_sub(began) };
+    // SAFETY: our own record; every field is written.
+    unsafe {
+        task::fill(&raw mut (*record).header, Kind::GoUnwind, found.believed);
+        read::put(&raw mut (*record).probe, hit.index);
+        read::put(&raw mut (*record).reserved, 0);
+        read::put(&raw mut (*record).goid, Goid(found.goid));
+        read::put(&raw mut (*record).g, g);
+        read::put(&raw mut (*record).above, found.high.wrapping_sub(resumed));
+        read::put(&raw mut (*record).up_to, up_to);
+        emit(record.cast::<Header>(), size_of::<Unwind>() as u64, Class::Normal);
+    }
+}

@@ -1,0 +1,487 @@
+//! Calls of Go functions: entries and returns are joined here, goroutine by goroutine.
+//!
+//! The ring keeps the order of what happens one after the other, on whichever CPUs, so a return is always read
+//! behind its entry. A goroutine's open calls are a stack, as its frames are: a frame is named by its depth. What
+//! can end a call is a return, a recovered panic (`runtime.recovery` tells which depths are gone),
+//! `runtime.Goexit`, and the end of the process. A call whose return was lost is found out by the next call at its
+//! depth or above. Nothing here is kept for ever: the number of open calls is bounded.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use goaudit_ebpf::hook::go::{Call, FRAMES, Unwind, flags};
+use goaudit_ebpf::units::Ktime;
+use goaudit_ebpf::wire::Header;
+
+use super::host::HostInfo;
+use super::sequence::Fit;
+use super::{Correlator, single};
+use crate::event::go::{GoCall, GoExit, GoPanic, Outcome};
+use crate::event::{Event, Missing, Payload, Piece, Process, Source};
+use crate::hook::go::{Role, cells};
+
+/// A call that ended, for [`GoBook::payload`].
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Index of its probe.
+    pub probe: u32,
+    /// Address of the site where it was entered; where it returned, if its entry was not seen.
+    pub site: u64,
+    /// What is known of it; names and values are still to be filled in.
+    pub call: GoCall,
+    /// The cells of its entry.
+    pub entry: Option<&'a [u8]>,
+    /// The cells of its return.
+    pub exit: Option<&'a [u8]>,
+    /// Probes of the calls of the same goroutine that it is nested in, outermost first.
+    pub within: &'a [u32],
+}
+
+/// What is known of probes and of the programs that they are in.
+pub trait GoBook: fmt::Debug + Send + Sync {
+    /// What a probe means; none for an index that was never given out.
+    fn role(&self, probe: u32) -> Option<Role>;
+
+    /// Makes an event's payload of a call, and tells what could not be had. None for a call that is not told by
+    /// itself, because it is a part of one that it is nested in.
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)>;
+
+    /// Fills in type, message and stack of a panic: `cells` as the probe took them, `frames` innermost first.
+    fn panic(&self, probe: u32, site: u64, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
+    -> Vec<Missing>;
+}
+
+/// Nothing is probed.
+#[derive(Debug)]
+pub struct NoBook;
+
+impl GoBook for NoBook {
+    fn role(&self, _: u32) -> Option<Role> {
+        None
+    }
+
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
+        Some((Payload::GoCall(Box::new(ended.call)), Vec::new()))
+    }
+
+    fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
+        Vec::new()
+    }
+}
+
+/// Calls that may be under way at a time. A service with more is told so, call by call.
+const OPEN_MAX: usize = 65_536;
+
+/// A goroutine of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Goroutine {
+    /// By its number, which is never used twice.
+    Id(u64),
+    /// By the address of its `runtime.g`, when the number is not believed.
+    At(u64),
+}
+
+#[derive(Debug)]
+struct Open {
+    probe: u32,
+    depth: u64,
+    site: u64,
+    start: u64,
+    source: Source,
+    process: Process,
+    missing: Vec<Missing>,
+    cells: Box<[u8]>,
+    goid: Option<u64>,
+    parent: Option<u64>,
+    within: Box<[u32]>,
+}
+
+#[derive(Debug)]
+struct Panicking {
+    depth: u64,
+    ktime: Ktime,
+    source: Source,
+    process: Process,
+    missing: Vec<Missing>,
+    panic: GoPanic,
+}
+
+#[derive(Debug, Default)]
+struct Goroutines {
+    calls: HashMap<Goroutine, Vec<Open>>,
+    panics: HashMap<Goroutine, Vec<Panicking>>,
+}
+
+/// The open calls of all processes.
+#[derive(Debug)]
+pub(super) struct GoCalls {
+    book: Arc<dyn GoBook>,
+    processes: HashMap<u32, Goroutines>,
+    open: usize,
+    /// Returns whose entry was not seen.
+    pub(super) returns_without_entry: u64,
+    /// Calls given up because too many were under way.
+    pub(super) given_up: u64,
+    /// Hits whose goroutine could not be believed.
+    pub(super) unbelieved: u64,
+    /// Records of probes that nobody knows.
+    pub(super) unknown_probes: u64,
+}
+
+impl GoCalls {
+    pub(super) fn new(book: Arc<dyn GoBook>) -> Self {
+        Self {
+            book,
+            processes: HashMap::new(),
+            open: 0,
+            returns_without_entry: 0,
+            given_up: 0,
+            unbelieved: 0,
+            unknown_probes: 0,
+        }
+    }
+
+    /// Takes the calls of a goroutine that `gone` says are gone, innermost first.
+    fn take(&mut self, tgid: u32, goroutine: Goroutine, gone: impl Fn(&Open) -> bool) -> Vec<Open> {
+        let Some(process) = self.processes.get_mut(&tgid) else { return Vec::new() };
+        let Some(calls) = process.calls.get_mut(&goroutine) else { return Vec::new() };
+        let mut taken: Vec<Open> = calls.extract_if(.., |open| gone(open)).collect();
+        if calls.is_empty() {
+            process.calls.remove(&goroutine);
+        }
+        self.open = self.open.saturating_sub(taken.len());
+        taken.reverse();
+        taken
+    }
+
+    /// Takes the panics of a goroutine whose frame is deeper than `above`.
+    fn take_panics(&mut self, tgid: u32, goroutine: Goroutine, above: u64) -> Vec<Panicking> {
+        let Some(process) = self.processes.get_mut(&tgid) else { return Vec::new() };
+        let Some(panics) = process.panics.get_mut(&goroutine) else { return Vec::new() };
+        let taken = panics.extract_if(.., |panic| panic.depth > above).collect();
+        if panics.is_empty() {
+            process.panics.remove(&goroutine);
+        }
+        taken
+    }
+}
+
+const fn goroutine_of(call: &Call) -> Goroutine {
+    if call.header.flags & flags::GOID != 0 { Goroutine::Id(call.goid.0) } else { Goroutine::At(call.g) }
+}
+
+const fn goid_of(call: &Call) -> Option<u64> {
+    if call.header.flags & flags::GOID != 0 { Some(call.goid.0) } else { None }
+}
+
+/// Further records behind an event.
+const fn piece(header: &Header, fit: Fit) -> Piece {
+    Piece { cpu: header.cpu, first: header.seq, records: fit.records, lost_before: fit.lost_before }
+}
+
+impl<H: HostInfo> Correlator<H> {
+    /// A Go function was entered, or a goroutine's life turns.
+    pub(super) fn go_enter(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
+        if call.header.flags & flags::GOID == 0 {
+            self.go.unbelieved = self.go.unbelieved.saturating_add(1);
+        }
+        match self.go.book.role(call.probe) {
+            Some(Role::Call | Role::Recovery) => self.go_begin(call, cells, fit, out),
+            Some(Role::Panic) => self.go_panic(call, cells, fit),
+            Some(Role::Fatal) => self.go_fatal(call, cells, fit, out),
+            Some(Role::Throw) => self.go_throw(call, cells, fit, out),
+            Some(Role::Goexit) => self.go_exit(call, fit, out),
+            None => {
+                self.go.unknown_probes = self.go.unknown_probes.saturating_add(1);
+                self.go_begin(call, cells, fit, out);
+            }
+        }
+    }
+
+    fn go_begin(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
+        let header = &call.header;
+        let goroutine = goroutine_of(call);
+        // A frame at this depth, or deeper, cannot be there any more: its return was not seen.
+        let gone = self.go.take(header.tgid.0, goroutine, |open| open.depth >= call.depth);
+        for open in gone {
+            self.go_end(open, Outcome::Lost, None, None, out);
+        }
+        if self.go.open >= OPEN_MAX {
+            self.go_give_up(out);
+        }
+        let mut missing = Vec::new();
+        let process = self.process(header, &mut missing, false);
+        let known = goid_of(call);
+        let goroutines = self.go.processes.entry(header.tgid.0).or_default();
+        let calls = goroutines.calls.entry(goroutine).or_default();
+        let open = Open {
+            probe: call.probe,
+            depth: call.depth,
+            site: call.site,
+            start: header.ktime.0,
+            source: single(header, fit),
+            process,
+            missing,
+            cells: cells.into(),
+            goid: known,
+            parent: known.and(Some(call.parent.0).filter(|parent| *parent != 0)),
+            within: calls.iter().map(|open| open.probe).collect(),
+        };
+        calls.push(open);
+        self.go.open = self.go.open.saturating_add(1);
+    }
+
+    /// A Go function returned.
+    pub(super) fn go_return(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
+        let header = &call.header;
+        let tgid = header.tgid.0;
+        let goroutine = goroutine_of(call);
+        // Deeper frames are gone by now.
+        let gone = self.go.take(tgid, goroutine, |open| open.depth > call.depth);
+        for open in gone {
+            self.go_end(open, Outcome::Lost, None, None, out);
+        }
+        let mut ended =
+            self.go.take(tgid, goroutine, |open| open.depth == call.depth && open.probe == call.probe);
+        if let Some(open) = ended.pop() {
+            let exit = Some((piece(header, fit), cells));
+            self.go_end(open, Outcome::Returned, Some(header.ktime), exit, out);
+            return;
+        }
+        self.go.returns_without_entry = self.go.returns_without_entry.saturating_add(1);
+        let mut missing = vec![Missing::new(
+            "go_call.start_ktime_ns",
+            "the entry was not seen: the call began before the probe was attached, or its record was lost",
+        )];
+        let process = self.process(header, &mut missing, false);
+        let told = GoCall {
+            goid: goid_of(call),
+            end_ktime_ns: Some(header.ktime.0),
+            outcome: Outcome::Returned,
+            depth: call.depth,
+            ..GoCall::default()
+        };
+        let ended = Ended {
+            probe: call.probe,
+            site: call.site,
+            call: told,
+            entry: None,
+            exit: Some(cells),
+            within: &[],
+        };
+        let payload = self.go.book.payload(ended);
+        self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
+    }
+
+    /// A panic was recovered: the frames between are gone.
+    pub(super) fn go_unwind(&mut self, unwind: &Unwind, fit: Fit, out: &mut Vec<Event>) {
+        let header = &unwind.header;
+        let tgid = header.tgid.0;
+        let goroutine = if header.flags & flags::GOID != 0 {
+            Goroutine::Id(unwind.goid.0)
+        } else {
+            Goroutine::At(unwind.g)
+        };
+        let gone =
+            self.go.take(tgid, goroutine, |open| open.depth > unwind.above && open.depth <= unwind.up_to);
+        let unwound = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        for open in gone {
+            self.go_end(open, Outcome::Panicked, Some(header.ktime), None, out);
+        }
+        let mut panics = self.go.take_panics(tgid, goroutine, unwind.above);
+        let Some(mut last) = panics.pop() else {
+            // The panic itself was not seen.
+            let mut missing = vec![Missing::new("go_panic.stack", "the beginning of the panic was not seen")];
+            let process = self.process(header, &mut missing, false);
+            let goid = (header.flags & flags::GOID != 0).then_some(unwind.goid.0);
+            let panic = GoPanic { goid, recovered: true, calls_unwound: unwound, ..GoPanic::default() };
+            let payload = Payload::GoPanic(Box::new(panic));
+            self.emit(header.ktime, single(header, fit), process, payload, missing, out);
+            return;
+        };
+        for earlier in panics {
+            // A later panic of a deferred call took its place.
+            self.go_panicked(earlier, |panic| panic.recovered = true, out);
+        }
+        last.source.more.push(piece(header, fit));
+        self.go_panicked(
+            last,
+            |panic| {
+                panic.recovered = true;
+                panic.calls_unwound = unwound;
+            },
+            out,
+        );
+    }
+
+    /// A panic begins; how it ends is told later.
+    fn go_panic(&mut self, call: &Call, cells: &[u8], fit: Fit) {
+        let panicking = self.go_panicking(call, cells, fit);
+        let goroutines = self.go.processes.entry(call.header.tgid.0).or_default();
+        goroutines.panics.entry(goroutine_of(call)).or_default().push(panicking);
+    }
+
+    fn go_panicking(&mut self, call: &Call, bytes: &[u8], fit: Fit) -> Panicking {
+        let header = &call.header;
+        let mut missing = Vec::new();
+        let process = self.process(header, &mut missing, false);
+        let frames: Vec<u64> = cells(bytes)
+            .flatten()
+            .filter(|cell| cell.field == FRAMES)
+            .flat_map(|cell| cell.bytes.chunks_exact(8))
+            .filter_map(|word| word.try_into().ok().map(u64::from_ne_bytes))
+            .collect();
+        let goid = goid_of(call);
+        let mut panic = GoPanic {
+            goid,
+            parent_goid: goid.and(Some(call.parent.0).filter(|parent| *parent != 0)),
+            ..GoPanic::default()
+        };
+        missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
+        Panicking {
+            depth: call.depth,
+            ktime: header.ktime,
+            source: single(header, fit),
+            process,
+            missing,
+            panic,
+        }
+    }
+
+    /// A panic that nobody recovered; `fatalpanic` knows the message even of errors and Stringers.
+    fn go_fatal(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
+        let told = self.go_panicking(call, cells, fit);
+        let mut panics = self.go.take_panics(call.header.tgid.0, goroutine_of(call), 0);
+        let Some(mut last) = panics.pop() else {
+            self.go_panicked(told, |panic| panic.fatal = true, out);
+            return;
+        };
+        for earlier in panics {
+            self.go_panicked(earlier, |panic| panic.fatal = true, out);
+        }
+        last.source.more.push(piece(&call.header, fit));
+        if let Some(message) = told.panic.message {
+            last.panic.message = Some(message);
+            last.missing.retain(|missing| missing.field != "go_panic.message");
+        }
+        self.go_panicked(last, |panic| panic.fatal = true, out);
+    }
+
+    fn go_throw(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
+        let told = self.go_panicking(call, cells, fit);
+        self.go_panicked(told, |panic| panic.fatal = true, out);
+    }
+
+    fn go_panicked(&mut self, panicking: Panicking, change: impl FnOnce(&mut GoPanic), out: &mut Vec<Event>) {
+        let Panicking { ktime, source, process, missing, mut panic, .. } = panicking;
+        change(&mut panic);
+        self.emit(ktime, source, process, Payload::GoPanic(Box::new(panic)), missing, out);
+    }
+
+    /// `runtime.Goexit`: every frame of the goroutine is going to go.
+    fn go_exit(&mut self, call: &Call, fit: Fit, out: &mut Vec<Event>) {
+        let header = &call.header;
+        let gone = self.go.take(header.tgid.0, goroutine_of(call), |_| true);
+        let calls_unwound = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+        for open in gone {
+            self.go_end(open, Outcome::Goexit, Some(header.ktime), None, out);
+        }
+        let mut missing = Vec::new();
+        let process = self.process(header, &mut missing, false);
+        let payload = Payload::GoExit(GoExit { goid: goid_of(call), calls_unwound });
+        self.emit(header.ktime, single(header, fit), process, payload, missing, out);
+    }
+
+    /// A process ended or runs another program: nothing of it is under way any more.
+    pub(super) fn go_gone(&mut self, tgid: u32, outcome: Outcome, at: Option<Ktime>, out: &mut Vec<Event>) {
+        let Some(goroutines) = self.go.processes.remove(&tgid) else { return };
+        let mut calls: Vec<Open> = goroutines.calls.into_values().flatten().collect();
+        self.go.open = self.go.open.saturating_sub(calls.len());
+        calls.sort_unstable_by_key(|open| open.start);
+        for open in calls {
+            self.go_end(open, outcome, at, None, out);
+        }
+        let mut panics: Vec<Panicking> = goroutines.panics.into_values().flatten().collect();
+        panics.sort_unstable_by_key(|panic| panic.ktime);
+        for panicking in panics {
+            self.go_panicked(panicking, |panic| panic.fatal = outcome == Outcome::Crashed, out);
+        }
+    }
+
+    /// The end of a run: what is still under way is told as that.
+    pub(super) fn go_finish(&mut self, out: &mut Vec<Event>) {
+        let mut processes: Vec<u32> = self.go.processes.keys().copied().collect();
+        processes.sort_unstable();
+        for tgid in processes {
+            self.go_gone(tgid, Outcome::Open, None, out);
+        }
+    }
+
+    /// Too many calls are under way: those of the process that has most are given up.
+    fn go_give_up(&mut self, out: &mut Vec<Event>) {
+        let of = |process: &Goroutines| process.calls.values().map(Vec::len).sum::<usize>();
+        let most = self.go.processes.iter().max_by_key(|(_, process)| of(process));
+        let Some((tgid, count)) = most.map(|(tgid, process)| (*tgid, of(process))) else { return };
+        self.go.given_up = self.go.given_up.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        self.go_gone(tgid, Outcome::Lost, None, out);
+    }
+
+    fn go_end(
+        &mut self,
+        open: Open,
+        outcome: Outcome,
+        at: Option<Ktime>,
+        exit: Option<(Piece, &[u8])>,
+        out: &mut Vec<Event>,
+    ) {
+        let Open { probe, depth, site, start, mut source, process, missing, cells, goid, parent, within } =
+            open;
+        let call = GoCall {
+            goid,
+            parent_goid: parent,
+            start_ktime_ns: Some(start),
+            end_ktime_ns: at.map(|at| at.0),
+            outcome,
+            depth,
+            nested_in: u32::try_from(within.len()).unwrap_or(u32::MAX),
+            ..GoCall::default()
+        };
+        source.more.extend(exit.map(|(piece, _)| piece));
+        let ended = Ended {
+            probe,
+            site,
+            call,
+            entry: Some(&cells),
+            exit: exit.map(|(_, cells)| cells),
+            within: &within,
+        };
+        let payload = self.go.book.payload(ended);
+        self.go_tell(at.unwrap_or(Ktime(start)), source, process, payload, missing, out);
+    }
+
+    /// Tells a call; one that is not told by itself is in the books as filtered.
+    fn go_tell(
+        &mut self,
+        ktime: Ktime,
+        source: Source,
+        process: Process,
+        payload: Option<(Payload, Vec<Missing>)>,
+        mut missing: Vec<Missing>,
+        out: &mut Vec<Event>,
+    ) {
+        match payload {
+            Some((payload, absent)) => {
+                missing.extend(absent);
+                self.emit(ktime, source, process, payload, missing, out);
+            }
+            None => {
+                let pieces = source.more.iter().map(|piece| (piece.cpu, piece.records));
+                for (cpu, records) in pieces.chain([(source.cpu, source.records)]) {
+                    self.sequences.stored(cpu, records);
+                    self.sequences.filtered(cpu, records);
+                }
+            }
+        }
+    }
+}
