@@ -299,6 +299,39 @@ fn kubernetes_record_by_value_and_by_pointer() {
     assert_eq!(reason(&missing, "authz.authz_decision"), "allow_values of the profile has no 9");
 }
 
+#[test]
+fn an_interface_in_an_interface_may_be_nil() {
+    let probe = one(&format!(
+        r#"{CALL}
+signature = "func(e error) (ok bool)"
+types = {{ "fs.PathError" = "struct {{ Op, Path string; Err error }}" }}
+[probe.fields]
+inner = "e.(*fs.PathError).Err"
+same = "e.(*fs.PathError).Err == nil"
+text = "e.(*fs.PathError).Err.(*errors.errorString)"
+"#
+    ));
+    let compiled = probe.compile(Arch::Amd64, None).unwrap();
+    let read = |outer: u64, inner: [u64; 2]| {
+        let mut machine = Machine::default();
+        let [outer, inner_table] = [outer, inner[0]].map(|of| machine.words(&[0, of]));
+        let text = machine.text("gone");
+        let text = machine.words(&text);
+        let tables = [if inner[0] == 0 { 0 } else { inner_table }, if inner[1] == 0 { 0 } else { text }];
+        let error = machine.words(&[[0, 0, 0, 0], [tables[0], tables[1], 0, 0]].concat());
+        machine.registers[..2].copy_from_slice(&[outer, error]);
+        let entry = machine.cells(&compiled.entry);
+        let reading = compiled.read(Some(&entry), None, &types);
+        let (call, missing) = Compiled::call(GoCall::default(), reading);
+        (call.fields.into_iter().map(|field| field.value).collect::<Vec<_>>(), missing)
+    };
+    let (values, missing) = read(OTHER_ERROR, [0, 0]);
+    assert_eq!(values, [Value::Nil, Value::Bool(true), Value::Missing]);
+    assert_eq!(reasons(&missing), [("go_call.fields.text", "a pointer on the way is nil")]);
+    let (values, _) = read(OTHER_ERROR, [ERROR, 1]);
+    assert_eq!(values, [Value::Text("gone".into()), Value::Bool(false), Value::Opaque]);
+}
+
 const CALL: &str = r#"
 [[probe]]
 id = "test.call"
