@@ -5,7 +5,7 @@
 //! is counted.
 //!
 //! Two programs can be under way on one CPU at the same time: up to 6.x tracepoints run with preemption off,
-//! later kernels let a raw tracepoint program be preempted (but not migrated). So sequence numbers and
+//! later kernels let a program be preempted (but not migrated), see [`relief`]. So sequence numbers and
 //! scratch buffers are taken by atomic instructions where the kernel has them; where it has not (before
 //! 5.12), nothing preempts.
 
@@ -17,13 +17,15 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 
 use crate::settings::Settings;
-use crate::wire::{CpuState, Header, Lost};
+use crate::wire::{CpuState, Header, Lost, reader as sleep};
 
 mod atomic;
 pub(crate) mod entry;
 pub(crate) mod path;
 pub(crate) mod read;
 pub(crate) mod registers;
+pub(crate) mod relief;
+mod rounds;
 pub(crate) mod scope;
 pub(crate) mod scratch;
 pub(crate) mod task;
@@ -57,7 +59,7 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
-/// One word: the reader sleeps and wants to be woken.
+/// One word: whether the reader sleeps, and what for ([`crate::wire::reader`]).
 #[map]
 static READER: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -73,9 +75,9 @@ pub(crate) use diagnose;
 /// How much a record matters now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// The reader is woken for it, if it sleeps.
+    /// The reader is woken for it, if it sleeps; it is not while it rests, which it does for a moment at most.
     Urgent,
-    /// The reader is woken for every so many of them.
+    /// The reader is woken when many bytes wait.
     Normal,
     /// A piece of a record that is urgent and follows at once.
     Piece,
@@ -184,26 +186,25 @@ pub(crate) fn release(index: u32) {
 }
 
 /// Whether to wake the reader with the record that is about to be sent. A reader that is awake finds the
-/// record by itself; one that sleeps is woken once, because waking is dearer than all the rest.
+/// record by itself; one that sleeps is woken once, because waking is dearer than all the rest; one that rests
+/// is left alone until there is much to read.
 #[inline(always)]
-fn wake_flag(state: *mut CpuState, class: Class) -> u64 {
-    if class == Class::Piece {
-        return u64::from(BPF_RB_NO_WAKEUP);
-    }
+fn wake_flag(state: *mut CpuState, len: u64, class: Class) -> u64 {
     // SAFETY: `state` is this CPU's map value; `reader` is shared with user space, a stale value costs one
     // wake-up more or less (the reader's sleep is bounded).
     unsafe {
-        let unwoken = read_volatile(&raw const (*state).unwoken) + 1;
-        if class != Class::Urgent && unwoken < u64::from(setting!(wake_every)) {
-            write_volatile(&raw mut (*state).unwoken, unwoken);
+        let unwoken = read_volatile(&raw const (*state).unwoken) + len;
+        let much = class != Class::Piece && unwoken >= u64::from(setting!(wake_bytes));
+        write_volatile(&raw mut (*state).unwoken, if much { 0 } else { unwoken });
+        if class != Class::Urgent && !much {
             return u64::from(BPF_RB_NO_WAKEUP);
         }
-        write_volatile(&raw mut (*state).unwoken, 0);
         let Some(reader) = READER.get_ptr_mut(0) else { return u64::from(BPF_RB_FORCE_WAKEUP) };
-        if read_volatile(reader) == 0 {
+        let asleep = read_volatile(reader);
+        if asleep == sleep::AWAKE || (asleep == sleep::RESTS && !much) {
             return u64::from(BPF_RB_NO_WAKEUP);
         }
-        write_volatile(reader, 0);
+        write_volatile(reader, sleep::AWAKE);
         u64::from(BPF_RB_FORCE_WAKEUP)
     }
 }
@@ -230,7 +231,7 @@ pub(crate) unsafe fn emit(record: *mut Header, len: u64, class: Class) {
                 return;
             }
         }
-        let flags = wake_flag(state, class);
+        let flags = wake_flag(state, len, class);
         if bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record.cast(), len, flags) != 0 {
             lose(state, Lost::RingFull);
         }

@@ -51,6 +51,7 @@ offsets! {
     task_pdeath_signal: "task_struct"."pdeath_signal",
     task_timer_slack_ns: "task_struct"."timer_slack_ns",
     task_comm: "task_struct"."comm",
+    task_self_exec_id: "task_struct"."self_exec_id",
     cred_uid: "cred"."uid",
     cred_securebits: "cred"."securebits",
     cred_cap_inheritable: "cred"."cap_inheritable",
@@ -84,6 +85,7 @@ offsets! {
     path_dentry: "path"."dentry",
     dentry_parent: "dentry"."d_parent",
     dentry_name: "dentry"."d_name.name",
+    dentry_hash: "dentry"."d_hash.pprev",
     vfsmount_root: "vfsmount"."mnt_root",
     mount_mnt: "mount"."mnt",
     mount_parent: "mount"."mnt_parent",
@@ -168,8 +170,8 @@ pub struct Settings {
     pub toggles: u32,
     /// Size of the ring in bytes.
     pub ring_bytes: u32,
-    /// The reader is woken at the latest after this many records of a CPU.
-    pub wake_every: u32,
+    /// The reader is woken at the latest after this many bytes of a CPU.
+    pub wake_bytes: u32,
     /// Size of one `struct upid`: `pid.numbers` is an array of them.
     pub upid_size: u32,
     /// Bits by [`crate::hook::ptrace::Check`]: which check functions are observed.
@@ -177,10 +179,16 @@ pub struct Settings {
     /// Whether this kernel takes atomic instructions that return the old value (since 5.12). Where it does
     /// not, tracepoints run with preemption off and plain loads and stores do.
     pub fetch_atomics: u32,
+    /// Whether this kernel has the instruction `may_goto` (since 6.9), so that loops need not be followed round by
+    /// round when programs are verified.
+    pub may_goto: u32,
     /// Whether `sched_process_exit` says itself that the last thread ends (argument `group_dead`, since 6.16).
     pub exit_group_dead: u32,
     /// Bits by [`crate::wire::Kind`]: which records are wanted.
     pub kinds: u32,
+    /// Whether this kernel preempts programs and then skips them for others on that CPU: second copies stand by
+    /// ([`crate::wire::Relief`]).
+    pub relief: u32,
     /// Arguments of a system call.
     pub registers: Registers,
     /// In `task_struct`: the task is inside a 32-bit system call.
@@ -206,12 +214,14 @@ impl Settings {
         own_tgid: u32::MAX,
         toggles: 0,
         ring_bytes: 0,
-        wake_every: 1,
+        wake_bytes: 1,
         upid_size: ABSENT,
         ptrace_checks: 0,
         fetch_atomics: 0,
+        may_goto: 0,
         exit_group_dead: 0,
         kinds: u32::MAX,
+        relief: 0,
         registers: Registers { first: ABSENT, window: ABSENT, number: ABSENT, rest: [0; 4] },
         task_compat: Bit::NONE,
         signal_subreaper: Bit::NONE,

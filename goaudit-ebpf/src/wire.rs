@@ -174,6 +174,8 @@ pub mod text {
     pub const FAULT: u16 = 1 << 0;
     /// The value is longer than what a program may send: it ends here, `total` states its length if known.
     pub const CUT: u16 = 1 << 1;
+    /// Of a path: its last name is no longer in its directory.
+    pub const DELETED: u16 = 1 << 2;
 }
 
 /// A piece of a long value; `len` bytes follow.
@@ -204,6 +206,16 @@ pub const TEXT_MAX: usize = 24 * 1024;
 /// default limit for argv and env together (2 MiB; 6 MiB at most, with a larger stack limit).
 pub const ARGS_ENV_MAX: usize = 128 * TEXT_MAX;
 
+/// What the map `READER` says of the reader.
+pub mod reader {
+    /// It looks at the ring, or is about to.
+    pub const AWAKE: u32 = 0;
+    /// It sleeps until something urgent or much comes.
+    pub const SLEEPS: u32 = 1;
+    /// It sleeps for a moment, and only much should wake it.
+    pub const RESTS: u32 = 2;
+}
+
 /// Why a record that was seen is not on the ring. Index into [`CpuState::lost`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
@@ -223,6 +235,31 @@ impl Lost {
     pub const ALL: [Self; 4] = [Self::RingFull, Self::Yielded, Self::Reentered, Self::MapFull];
 }
 
+/// The programs that have a second copy of themselves behind them, for calls that the kernel skips the first one of.
+/// Index into the map `RELIEVED`: how many calls the second one took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Relief {
+    /// `exec_commit`
+    ExecCommit = 0,
+    /// `exec_exit`
+    ExecExit = 1,
+    /// `fork`
+    Fork = 2,
+    /// `exit`
+    Exit = 3,
+    /// `prctl_exit`
+    PrctlExit = 4,
+    /// `ptrace_exit`
+    PtraceExit = 5,
+}
+
+impl Relief {
+    /// Every one, by index.
+    pub const ALL: [Self; 6] =
+        [Self::ExecCommit, Self::ExecExit, Self::Fork, Self::Exit, Self::PrctlExit, Self::PtraceExit];
+}
+
 /// Number of [`Lost`] causes.
 pub const LOST_CAUSES: usize = Lost::ALL.len();
 
@@ -240,7 +277,7 @@ pub struct CpuState {
     pub unkept: u64,
     /// Bit n is set while a program uses scratch buffer n of this CPU.
     pub busy: u64,
-    /// Records sent since this CPU last looked whether the reader sleeps.
+    /// Bytes sent since this CPU last looked whether the reader must be woken for their sake.
     pub unwoken: u64,
 }
 const _: () = assert!(size_of::<CpuState>() == 64);

@@ -12,6 +12,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod exit;
+mod hist;
 mod inspect;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
@@ -31,7 +32,7 @@ pub use exit::Exit;
 #[command(
     name = "goaudit",
     version,
-    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
+    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -47,6 +48,8 @@ enum Command {
     Record(record::Args),
     /// Show stored events again, exactly as they were shown live.
     Replay(replay::Args),
+    /// Show latency histograms of the Go calls and decisions in a log.
+    Hist(hist::Args),
     /// Check that a log is complete and unchanged.
     Verify(verify::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Hist(args) => hist::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -19,6 +19,7 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
         report.checks.push(Check { name: "decoded", ok: true, detail: "every event can be read".to_owned() });
     }
     report.lost = runs.iter().map(|run| run.lost).sum();
+    report.not_run = runs.iter().map(|run| run.not_run).sum();
     let findings: Vec<String> = runs
         .iter()
         .enumerate()
@@ -29,7 +30,7 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
             what
         })
         .collect();
-    if report.lost > 0 {
+    if report.lost > 0 || report.not_run > 0 {
         report.verdict = report.verdict.max(Verdict::Incomplete);
     }
     let stored: u64 = runs.iter().map(|run| run.stored).sum();
@@ -50,7 +51,7 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
         .flat_map(|run| run.causes.iter().map(|(cause, count)| format!("{count} {cause}")))
         .collect();
     let detail = if causes.is_empty() { "nothing was lost".to_owned() } else { causes.join(", ") };
-    report.checks.push(Check { name: "no_loss", ok: report.lost == 0, detail });
+    report.checks.push(Check { name: "no_loss", ok: report.lost == 0 && report.not_run == 0, detail });
 }
 
 fn bad(report: &mut Report, verdict: Verdict, event: Option<u64>, what: &str) {

@@ -185,8 +185,7 @@ impl<H: HostInfo> Correlator<H> {
     /// Counts an event that a filter leaves out of the log: its records are accounted for as filtered.
     pub fn filtered(&mut self, event: &Event) {
         if let Some(source) = &event.source {
-            self.sequences.filtered(source.cpu, source.records);
-            for piece in &source.more {
+            for piece in source.pieces() {
                 self.sequences.filtered(piece.cpu, piece.records);
             }
         }
@@ -315,6 +314,7 @@ impl<H: HostInfo> Correlator<H> {
         let known = Known {
             start: start.map_or(Start::Unknown, Start::Exact),
             exe,
+            exe_replaced: false,
             exec_ktime_ns: Some(header.ktime.0),
             comm: Some(hook::padded(&header.comm)),
             uid: Some(header.uid),
@@ -388,6 +388,12 @@ impl<H: HostInfo> Correlator<H> {
             && let Some(known) = self.processes.get(header.tgid.0, start_of(header))
         {
             known.comm = Some(hook::padded(&header.comm));
+        }
+        if hook::prctl::replaces_exe(&payload)
+            && let Some(known) = self.processes.get(header.tgid.0, start_of(header))
+        {
+            known.exe = None;
+            known.exe_replaced = true;
         }
         let process = self.process(header, &mut gone, false);
         let mut source = single(header, fit);
@@ -497,18 +503,19 @@ impl<H: HostInfo> Correlator<H> {
         const UNSEEN: &str = "no record told it, and the host no longer knows";
         let start = start_of(header);
         let known = self.known(header.tgid.0, start);
-        let (exe, exec_ktime_ns, session, pid_ns, fallback) = match known {
+        let (exe, replaced, exec_ktime_ns, session, pid_ns, fallback) = match known {
             Some(known) => {
                 known.uid = Some(header.uid);
                 (
                     known.exe.clone(),
+                    known.exe_replaced,
                     known.exec_ktime_ns,
                     known.session,
                     known.pid_ns,
                     Some(known.cgroup.clone()),
                 )
             }
-            None => (None, None, None, None, None),
+            None => (None, false, None, None, None, None),
         };
         let cgroup = self.cgroup(header.cgroup, fallback);
         let user = self.host.user(header.uid);
@@ -522,7 +529,8 @@ impl<H: HostInfo> Correlator<H> {
         gone_if(start.is_none(), "process.start_ktime_ns", KERNEL);
         gone_if(start.is_none() && exec_ktime_ns.is_none(), "process.exec_id", "the start time is not known");
         gone_if(!read(missing::PPID), "process.ppid", KERNEL);
-        gone_if(exe.is_none() && !exe_told, "process.exe", UNSEEN);
+        gone_if(exe.is_none() && !exe_told && !replaced, "process.exe", UNSEEN);
+        gone_if(replaced, "process.exe", "PR_SET_MM may have replaced it");
         gone_if(!read(missing::CRED), "process.euid", KERNEL);
         gone_if(!read(missing::CRED), "process.egid", KERNEL);
         gone_if(!read(missing::AUID), "process.auid", "this kernel keeps no login user id");
@@ -565,6 +573,7 @@ impl<H: HostInfo> Correlator<H> {
         }
     }
 
+    /// Hands out an event and enters every record behind it, on whatever CPU, into the books as stored.
     fn emit(
         &mut self,
         ktime: Ktime,
@@ -574,8 +583,7 @@ impl<H: HostInfo> Correlator<H> {
         missing: Vec<Missing>,
         out: &mut Vec<Event>,
     ) {
-        self.sequences.stored(source.cpu, source.records);
-        for piece in &source.more {
+        for piece in source.pieces() {
             self.sequences.stored(piece.cpu, piece.records);
         }
         out.push(Event { ktime, source: Some(source), process: Some(process), payload, missing });
@@ -598,3 +606,6 @@ const fn single(header: &Header, fit: Fit) -> Source {
         more: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,20 @@ pub struct Source {
     pub more: Vec<Piece>,
 }
 
+impl Source {
+    /// All records behind the event, CPU by CPU. Whoever counts records counts these.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        let Self { cpu, first, records, lost_before, repeats: _, more } = self;
+        let main = Piece { cpu: *cpu, first: *first, records: *records, lost_before: *lost_before };
+        std::iter::once(main).chain(more.iter().copied())
+    }
+
+    /// Records lost right before those behind the event.
+    pub fn lost_before(&self) -> u64 {
+        self.pieces().fold(0, |sum, piece| sum.saturating_add(piece.lost_before))
+    }
+}
+
 /// Records of one CPU behind an event that stands for records of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -20,7 +20,10 @@ mod names;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// No such kind.
-    #[error("there is no kind `{name}`; kinds are {}", kinds())]
+    #[error(
+        "there is no kind `{name}`; kinds are {}; `go` stands for all kinds that tell of Go programs",
+        kinds()
+    )]
     UnknownKind {
         /// What was asked for.
         name: String,
@@ -83,7 +86,15 @@ struct Expression {
 impl Filter {
     /// Compiles a filter: kinds separated by commas, and an expression; none for no restriction.
     pub fn new(only: Option<&str>, expression: Option<&str>) -> Result<Self, FilterError> {
-        let only = only.map(|only| only.split(',').map(str::trim).map(kind).collect()).transpose()?;
+        let only = only
+            .map(|only| {
+                only.split(',')
+                    .map(str::trim)
+                    .map(named)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map(|kinds| kinds.concat())
+            })
+            .transpose()?;
         let expression = expression.map(Expression::compile).transpose()?;
         Ok(Self { only, expression, unmatched: Unmatched::default() })
     }
@@ -143,9 +154,11 @@ impl Filter {
     }
 }
 
-fn kind(name: &str) -> Result<Kind, FilterError> {
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| FilterError::UnknownKind { name: name.to_owned() })
+/// The kind of that name, or all kinds of the hook of that name.
+fn named(name: &str) -> Result<Vec<Kind>, FilterError> {
+    let found: Vec<Kind> =
+        Kind::ALL.into_iter().filter(|kind| kind.name() == name || kind.hook() == Some(name)).collect();
+    if found.is_empty() { Err(FilterError::UnknownKind { name: name.to_owned() }) } else { Ok(found) }
 }
 
 impl Expression {
@@ -190,6 +203,10 @@ fn variable(view: &EventView<'_>, name: &str) -> Option<Value> {
         "exit" => cel::to_value(view.exit.as_ref()?),
         "prctl" => cel::to_value(view.prctl.as_ref()?),
         "ptrace" => cel::to_value(view.ptrace.as_ref()?),
+        "go_call" => cel::to_value(view.go_call.as_ref()?),
+        "authz" => cel::to_value(view.authz.as_ref()?),
+        "go_panic" => cel::to_value(view.go_panic.as_ref()?),
+        "go_exit" => cel::to_value(view.go_exit.as_ref()?),
         "control" => cel::to_value(view.control.as_ref()?),
         "repeats" => cel::to_value(view.repeats.as_ref()?),
         "missing" => cel::to_value(&view.missing),

@@ -7,7 +7,6 @@
 //! Known: Go 1.16 to 1.27 (docs/go-support.md); names also from older programs.
 
 pub mod abi;
-pub mod book;
 mod build_info;
 mod bytes;
 mod image;
@@ -20,7 +19,7 @@ mod plan;
 pub mod profile;
 mod site;
 pub mod target;
-pub mod types;
+pub mod type_name;
 
 pub use build_info::{BuildInfo, Module};
 pub use image::{Arch, Image, ImageError};

@@ -13,7 +13,7 @@ pub mod ptrace;
 /// A hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hook {
-    /// Its name: the `kind` of its events, the word for `--only`.
+    /// Its name: a word for `--only`, and the `kind` of its events unless it has several.
     pub name: &'static str,
     /// Its records.
     pub kinds: &'static [Kind],

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use aya::EbpfError;
-use aya::maps::{HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use thiserror::Error;
 
 mod calibrate;
@@ -26,7 +26,7 @@ mod sys;
 pub mod tracefs;
 
 pub use calibrate::SiteCosts;
-pub use counters::Counters;
+pub use counters::{Counters, Skips};
 pub use hooks::Hook;
 pub use ring::REST;
 
@@ -39,14 +39,14 @@ use ring::Ring;
 pub struct Config {
     /// Size of the ring in bytes; made a power of two.
     pub ring_bytes: u32,
-    /// Records of one CPU after which a sleeping reader is woken though none was urgent.
-    pub wake_every: u32,
     /// Record only processes given to [`Session::scope_add`], and what descends from them.
     pub scoped: bool,
     /// Leave out what descends from this process.
     pub skip_descendants: bool,
     /// Only these hooks; none means all.
     pub only_hooks: Option<Vec<Hook>>,
+    /// Attach second copies of programs where the kernel preempts and skips programs.
+    pub relief: bool,
     /// Whether Go programs will be probed: otherwise their tables are made as small as they can be.
     pub go: bool,
 }
@@ -55,10 +55,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             ring_bytes: 16 << 20,
-            wake_every: 1024,
             scoped: false,
             skip_descendants: false,
             only_hooks: None,
+            relief: true,
             go: false,
         }
     }
@@ -183,17 +183,38 @@ impl Session {
         Ok(counters::read_per_cpu(&self.attached.ebpf)?)
     }
 
-    /// Records (or, with `skip_descendants`, leaves out) this process and what will descend from it.
+    /// Records (or, with `skip_descendants`, leaves out) this process and what will descend from it. Inside a pid
+    /// namespace it must be the child that this process made last.
     pub fn scope_add(&mut self, tgid: u32) -> Result<(), KernelError> {
+        let tgid = self.initial_tgid(tgid)?;
         if let Some(scope) = &mut self.scope {
             scope.insert(tgid, 1, 0)?;
         }
         Ok(())
     }
 
+    /// Whether this process runs inside a pid namespace: its numbers of processes are not those of records.
+    pub fn is_nested(&self) -> bool {
+        sys::initial_tgid().is_ok_and(|tgid| tgid != std::process::id())
+    }
+
+    /// The number in the initial pid namespace of the child that this process made last, of which it knows `tgid`.
+    fn initial_tgid(&self, tgid: u32) -> Result<u32, MapError> {
+        if !self.is_nested() {
+            return Ok(tgid);
+        }
+        let Some(map) = self.attached.ebpf.map("LAST_CHILD") else { return Ok(tgid) };
+        let last: Array<_, u32> = Array::try_from(map)?;
+        Ok(match last.get(&0, 0)? {
+            0 => tgid,
+            last => last,
+        })
+    }
+
     /// Detaches every program, so that what is on the ring is the rest.
     pub fn detach_producers(&mut self) {
-        self.attached.links.clear();
+        // In this order: a second copy that is alone would take over what nobody was skipped for.
+        while self.attached.links.pop().is_some() {}
         // A program that is under way on another CPU ends within microseconds; the kernel's own grace
         // period for detached tracepoints is shorter than this.
         std::thread::sleep(Duration::from_millis(20));

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod event;
 pub mod filter;
 pub mod golang;
+pub mod hist;
 pub mod hook;
 pub mod host;
 pub mod kernel;

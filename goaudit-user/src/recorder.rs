@@ -17,7 +17,6 @@ use crate::audit::{self, AuditError};
 use crate::event::Event;
 use crate::event::control::{Counters, Genesis, Start};
 use crate::filter::Filter;
-use crate::golang::book::Book;
 use crate::host::{clock, identity};
 use crate::kernel::{self, AttachReport, KernelError};
 use crate::{correlate, event};
@@ -29,6 +28,7 @@ mod tap_file;
 
 pub use go::GoConfig;
 use go::GoWatch;
+use go::book::Book;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -126,8 +126,8 @@ struct Stop {
 impl Recorder {
     /// Attaches the programs and opens the log. Nothing is lost from here on: the ring holds what is seen.
     pub fn prepare(config: Config) -> Result<Self, RecorderError> {
-        let mut session =
-            kernel::Session::start(&kernel::Config { go: config.go.is_some(), ..config.kernel.clone() })?;
+        let wanted = kernel::Config { go: config.go.is_some(), ..config.kernel.clone() };
+        let mut session = prompt(|| kernel::Session::start(&wanted))?;
         let missing: Vec<_> = session.reports().iter().filter(|report| !report.attached).cloned().collect();
         if config.strict && !missing.is_empty() {
             return Err(RecorderError::Missing(missing));
@@ -234,6 +234,25 @@ impl Stop {
     fn reason(&self) -> String {
         self.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
+}
+
+/// Priority of what must not wait on a busy host: the start, during which nothing is seen yet, and the ring's reader,
+/// which must come before what it watches, or the ring runs full within 0.1 s of a storm. Both need little.
+/// (auditd's own default is -4.)
+const NICE: i32 = -10;
+
+/// Does `work` with that priority, in this thread and those that it starts. Without CAP_SYS_NICE it takes its turn like
+/// everybody.
+fn prompt<T>(work: impl FnOnce() -> T) -> T {
+    use rustix::process::{getpriority_process, setpriority_process};
+    // Of the calling thread alone, not of the process.
+    let before = getpriority_process(None).ok().filter(|_| setpriority_process(None, NICE).is_ok());
+    let result = work();
+    if let Some(before) = before {
+        // Giving priority back is always allowed.
+        let _ = setpriority_process(None, before);
+    }
+    result
 }
 
 /// Makes the first event of every segment but a run's first: what a reader needs who has only that segment.

@@ -8,19 +8,24 @@
     reason = "a test fails by panicking"
 )]
 
+use std::sync::Arc;
+
 use goaudit_ebpf::hook::exec::flags as exec_flags;
 use goaudit_ebpf::hook::exit::Exit;
 use goaudit_ebpf::hook::fork::Fork;
+use goaudit_ebpf::hook::go::{Call, Unwind, flags as go_flags};
 use goaudit_ebpf::hook::prctl::{Change, Prctl};
 use goaudit_ebpf::hook::ptrace::Ptrace;
-use goaudit_ebpf::units::Ktime;
+use goaudit_ebpf::units::{Goid, Ktime};
 use goaudit_ebpf::wire::{Lost, Section};
 use goaudit_user::correlate::conservation::{Conservation, Finding, Run};
+use goaudit_user::correlate::go::{Ended, GoBook};
 use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
-use goaudit_user::event::control::{Start, Stop};
-use goaudit_user::event::{Control, Event, Payload};
+use goaudit_user::event::control::{Counters, Start, Stop};
+use goaudit_user::event::{Control, Event, GoCall, GoPanic, Missing, Payload, Piece, Source};
+use goaudit_user::hook::go::Role;
 use proptest::prelude::*;
 
 #[path = "support/kernel.rs"]
@@ -57,6 +62,14 @@ enum Step {
     Ptrace {
         cpu: u32,
     },
+    /// A Go function is entered (or a panic begins, or whatever the probe stands for), returns, or is unwound.
+    Go {
+        cpu: u32,
+        goid: u64,
+        depth: u64,
+        probe: u32,
+        what: GoStep,
+    },
     Lose {
         cpu: u32,
         count: u8,
@@ -77,6 +90,34 @@ enum Step {
     Heartbeat,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum GoStep {
+    Enter,
+    Return,
+    Unwind,
+}
+
+/// Probe n has role n.
+#[derive(Debug)]
+struct Book;
+
+const ROLES: [Role; 6] = [Role::Call, Role::Panic, Role::Fatal, Role::Throw, Role::Goexit, Role::Recovery];
+
+impl GoBook for Book {
+    fn role(&self, probe: u32) -> Option<Role> {
+        ROLES.get(probe as usize).copied()
+    }
+
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
+        // A call at this depth is a part of another one.
+        (ended.call.depth != 3).then(|| (Payload::GoCall(Box::new(ended.call)), Vec::new()))
+    }
+
+    fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
+        Vec::new()
+    }
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let cpu = 0..CPUS;
     prop_oneof![
@@ -94,6 +135,19 @@ fn step() -> impl Strategy<Value = Step> {
         (cpu.clone(), 1u8..30).prop_map(|(cpu, count)| Step::Storm { cpu, count }),
         cpu.clone().prop_map(|cpu| Step::Change { cpu }),
         cpu.clone().prop_map(|cpu| Step::Ptrace { cpu }),
+        (
+            (cpu.clone(), 0u64..3, 1u64..5),
+            // Mostly calls; probe 6 is one that nobody knows.
+            prop_oneof![4 => Just(0u32), 1 => 0u32..7],
+            prop::sample::select(vec![
+                GoStep::Enter,
+                GoStep::Enter,
+                GoStep::Return,
+                GoStep::Return,
+                GoStep::Unwind
+            ]),
+        )
+            .prop_map(|((cpu, goid, depth), probe, what)| Step::Go { cpu, goid, depth, probe, what }),
         (cpu.clone(), 1u8..9, 0usize..4).prop_map(|(cpu, count, cause)| Step::Lose { cpu, count, cause }),
         (cpu, 0u8..120).prop_map(|(cpu, keep)| Step::Damage { cpu, keep }),
         (0u8..40).prop_map(|count| Step::Read { count }),
@@ -117,6 +171,7 @@ fn control(control: Control) -> Event {
 fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<NoHost>) {
     let mut kernel = Kernel::new(CPUS as usize);
     let mut correlator = Correlator::new(Config::default(), NoHost);
+    correlator.know_go(Arc::new(Book));
     let mut ring: std::collections::VecDeque<(u32, Vec<u8>)> = std::collections::VecDeque::new();
     let mut log = vec![control(Control::Start(Start::default()))];
     let mut fresh = Vec::new();
@@ -175,6 +230,25 @@ fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<No
             Step::Ptrace { cpu } => {
                 send(cpu, Record::Ptrace(Ptrace { header: kernel.head(cpu, who), ..Ptrace::default() }));
             }
+            Step::Go { cpu, goid, depth, probe, what } => {
+                let mut header = kernel.head(cpu, who);
+                header.flags = if goid > 0 { go_flags::GOID } else { 0 };
+                let goid = Goid(goid);
+                let call = Call { header, probe, goid, g: 7, depth, ..Call::default() };
+                send(
+                    cpu,
+                    match what {
+                        GoStep::Enter => Record::GoEnter(call, b""),
+                        GoStep::Return => Record::GoReturn(call, b""),
+                        GoStep::Unwind => {
+                            let up_to = depth + 2;
+                            let unwind =
+                                Unwind { header, probe, goid, g: 7, above: depth, up_to, reserved: 0 };
+                            Record::GoUnwind(unwind)
+                        }
+                    },
+                );
+            }
             Step::Lose { cpu, count, cause } => kernel.lose(cpu, count.into(), Lost::ALL[cause]),
             Step::Damage { cpu, keep } => {
                 let header = kernel.head(cpu, who);
@@ -221,6 +295,66 @@ fn check(log: &[Event]) -> Vec<Run> {
     checker.finish()
 }
 
+/// The records behind an event.
+fn pieces(event: &Event) -> impl Iterator<Item = Piece> + '_ {
+    event.source.iter().flat_map(Source::pieces)
+}
+
+/// A log of calls whose records are spread over CPUs, each record of a CPU with its own number.
+fn calls(spread: &[Vec<(u32, u64)>]) -> Vec<Event> {
+    let mut counters = Counters { seen: vec![0; CPUS as usize], ..Counters::default() };
+    let mut log = vec![control(Control::Start(Start::default()))];
+    for parts in spread {
+        let mut parts = parts.iter().map(|(cpu, records)| {
+            let seen = &mut counters.seen[*cpu as usize];
+            let first = *seen + 1;
+            *seen += records;
+            Piece { cpu: *cpu, first, records: *records, lost_before: 0 }
+        });
+        let Piece { cpu, first, records, lost_before } = parts.next().unwrap();
+        let source = Source { cpu, first, records, lost_before, repeats: None, more: parts.collect() };
+        log.push(Event {
+            source: Some(source),
+            payload: Payload::GoCall(Box::new(GoCall::default())),
+            ..control(Control::Start(Start::default()))
+        });
+    }
+    counters.stored.clone_from(&counters.seen);
+    log.push(control(Control::Stop(Stop { reason: "test".into(), counters })));
+    log
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn further_records_behind_an_event_count_on_their_own_cpu(
+        spread in prop::collection::vec(prop::collection::vec((0..CPUS, 1u64..4), 1..4), 1..20),
+        which in any::<prop::sample::Index>(),
+    ) {
+        let mut log = calls(&spread);
+        let runs = check(&log);
+        prop_assert!(runs[0].ok(), "{:?}", runs[0].findings);
+        let total: u64 = spread.iter().flatten().map(|part| part.1).sum();
+        prop_assert_eq!(runs[0].stored, total);
+
+        // One of the further records goes missing: its CPU is named, and no other.
+        let with_more: Vec<usize> = (0..spread.len()).filter(|at| spread[*at].len() > 1).collect();
+        prop_assume!(!with_more.is_empty());
+        let at = *which.get(&with_more);
+        let gone = log[at + 1].source.as_mut().unwrap().more.pop().unwrap();
+        let found = check(&log).remove(0).findings;
+        prop_assert_eq!(found.len(), 1);
+        prop_assert!(
+            matches!(
+                found[0], Finding::Unexplained { cpu, seen, explained, .. }
+                if cpu == gone.cpu && seen - explained == gone.records
+            ),
+            "{:?}", found
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -229,11 +363,11 @@ proptest! {
         let (log, kernel, correlator) = play(&steps, drop_every);
         let counters = correlator.counters();
         for (cpu, state) in kernel.states.iter().enumerate() {
-            let of_cpu = |event: &&Event| event.source.as_ref().is_some_and(|source| source.cpu as usize == cpu);
-            let stored: u64 = log.iter().filter(of_cpu).map(|event| event.source.as_ref().unwrap().records).sum();
+            let stored: u64 = log.iter().flat_map(pieces).filter(|piece| piece.cpu as usize == cpu)
+                .map(|piece| piece.records).sum();
             let lost: u64 = log.iter().filter_map(|event| match &event.payload {
                 Payload::Control(control) => match control.as_ref() {
-                    Control::Loss(loss) if loss.cpu as usize == cpu => Some(loss.count),
+                    Control::Loss(loss) if loss.cpu.is_some_and(|of| of as usize == cpu) => Some(loss.count),
                     _other => None,
                 },
                 _other => None,
@@ -252,7 +386,7 @@ proptest! {
     ) {
         let (mut log, ..) = play(&steps, usize::MAX);
         let counted: Vec<usize> = log.iter().enumerate().filter(|(_, event)| {
-            event.source.as_ref().is_some_and(|source| source.records > 0)
+            pieces(event).any(|piece| piece.records > 0)
                 || matches!(&event.payload, Payload::Control(control) if matches!(control.as_ref(), Control::Loss(_)))
         }).map(|row| row.0).collect();
         prop_assume!(!counted.is_empty());

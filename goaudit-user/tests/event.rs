@@ -3,9 +3,10 @@
 
 use goaudit_ebpf::units::Ktime;
 use goaudit_user::event::control::{Counters, Loss, Start, Stop};
+use goaudit_user::event::go::{Field, Outcome, Value};
 use goaudit_user::event::{
-    ArgsTrust, Capabilities, Control, Event, Exec, Exit, FileId, Fork, Missing, Namespaces, Payload, Prctl,
-    Process, Ptrace, Repeats, Source, Target, Text,
+    ArgsTrust, Authz, Capabilities, Control, Event, Exec, Exit, FileId, Fork, GoCall, GoExit, GoFrame,
+    GoPanic, Missing, Namespaces, Payload, Piece, Prctl, Process, Ptrace, Repeats, Source, Target, Text,
 };
 use goaudit_user::view::compact::{self, Style};
 use goaudit_user::view::{Origin, json};
@@ -95,6 +96,86 @@ fn exec() -> impl Strategy<Value = Exec> {
     )
 }
 
+fn go_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Nil),
+        Just(Value::Opaque),
+        Just(Value::Missing),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        any::<u64>().prop_map(Value::Uint),
+        text().prop_map(Value::Text),
+        vec(any::<u8>(), 0..20).prop_map(Value::Bytes),
+    ]
+}
+
+fn go_call() -> impl Strategy<Value = GoCall> {
+    let fields = vec((any::<String>(), go_value(), of(any::<String>()), of(any::<u64>())), 0..4);
+    let outcome = prop::sample::select(Outcome::NAMES.map(|row| row.0).to_vec());
+    let ids = (of(any::<u64>()), of(any::<u64>()), any::<u64>(), any::<u32>());
+    let ends = (of(any::<u64>()), of(any::<u64>()));
+    (any::<String>(), text(), of(any::<String>()), ids, ends, outcome, fields).prop_map(
+        |(probe, function, module_version, (goid, parent_goid, depth, nested_in), ends, outcome, fields)| {
+            let named = |(name, value, dynamic_type, total)| Field { name, value, dynamic_type, total };
+            GoCall {
+                probe,
+                function: String::from_utf8_lossy(function.as_bytes()).into_owned(),
+                module_version,
+                goid,
+                parent_goid,
+                start_ktime_ns: ends.0,
+                end_ktime_ns: ends.1,
+                outcome,
+                depth,
+                fields: fields.into_iter().map(named).collect(),
+                nested_in,
+            }
+        },
+    )
+}
+
+fn authz() -> impl Strategy<Value = Authz> {
+    let texts = (of(text()), of(text()), of(text()), of(text()), of(text()));
+    (go_call(), texts, of(any::<bool>()), of(any::<String>()), any::<String>()).prop_map(
+        |(call, (subject, object, action, policy, error), decision, id, library)| Authz {
+            call,
+            library,
+            request_id: object.clone(),
+            subject_id: subject.clone(),
+            subject_type: subject,
+            object,
+            action,
+            policy_version: policy.clone(),
+            policy_id: policy,
+            decision,
+            error,
+            context_hash: id.clone(),
+            trace_id: id.clone(),
+            span_id: id.clone(),
+            trace_source: id.clone(),
+            subject_fingerprint: id,
+        },
+    )
+}
+
+fn go_panic() -> impl Strategy<Value = GoPanic> {
+    let frame = (any::<u64>(), of(any::<String>()), of(text()), of(any::<u32>()))
+        .prop_map(|(address, function, file, line)| GoFrame { address, function, file, line });
+    let flags = any::<[bool; 2]>();
+    (of(any::<u64>()), of(any::<String>()), of(text()), flags, vec(frame, 0..6), any::<u64>()).prop_map(
+        |(goid, value_type, message, [recovered, fatal], stack, calls_unwound)| GoPanic {
+            goid,
+            value_type,
+            message,
+            recovered,
+            fatal,
+            stack,
+            calls_unwound,
+            parent_goid: goid,
+        },
+    )
+}
+
 fn payload() -> impl Strategy<Value = Payload> {
     let counters = (vec(any::<u64>(), 0..4), vec((any::<String>(), any::<u64>()), 0..3), any::<u64>())
         .prop_map(|(column, named, number)| Counters {
@@ -107,6 +188,11 @@ fn payload() -> impl Strategy<Value = Payload> {
             oddities: named,
         });
     prop_oneof![
+        go_call().prop_map(|call| Payload::GoCall(Box::new(call))),
+        authz().prop_map(|authz| Payload::Authz(Box::new(authz))),
+        go_panic().prop_map(|panic| Payload::GoPanic(Box::new(panic))),
+        (of(any::<u64>()), any::<u64>())
+            .prop_map(|(goid, calls_unwound)| Payload::GoExit(GoExit { goid, calls_unwound })),
         exec().prop_map(|exec| Payload::Exec(Box::new(exec))),
         (any::<[u32; 2]>(), of(any::<u64>()), of(any::<u32>()), any::<bool>()).prop_map(
             |(ids, start, ns, thread)| {
@@ -156,11 +242,10 @@ fn payload() -> impl Strategy<Value = Payload> {
                 }))
             }
         ),
-        (any::<u32>(), any::<String>(), any::<u64>(), of(any::<(u64, u64)>())).prop_map(
-            |(cpu, cause, count, range)| {
-                Payload::Control(Box::new(Control::Loss(Loss { cpu, cause, count, range })))
-            }
-        ),
+        (of(any::<u32>()), any::<String>(), any::<u64>(), of(any::<(u64, u64)>()), of(any::<String>()))
+            .prop_map(|(cpu, cause, count, range, program)| {
+                Payload::Control(Box::new(Control::Loss(Loss { cpu, cause, count, range, program })))
+            }),
         (counters, any::<String>(), vec(text(), 0..3)).prop_map(|(counters, reason, command)| {
             Payload::Control(Box::new(if command.is_empty() {
                 Control::Stop(Stop { reason, counters })
@@ -172,12 +257,21 @@ fn payload() -> impl Strategy<Value = Payload> {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let source =
-        (any::<u32>(), any::<[u64; 3]>(), of(any::<(u64, u64)>())).prop_map(|(cpu, numbers, repeats)| {
-            let [first, records, lost_before] = numbers;
+    let piece = (any::<u32>(), any::<[u64; 3]>()).prop_map(|(cpu, [first, records, lost_before])| Piece {
+        cpu,
+        first,
+        records,
+        lost_before,
+    });
+    let source = (piece, vec(any::<[u64; 3]>(), 0..3), of(any::<(u64, u64)>())).prop_map(
+        |(Piece { cpu, first, records, lost_before }, more, repeats)| {
             let repeats = repeats.map(|(count, last)| Repeats { count, last: Ktime(last) });
-            Source { cpu, first, records, lost_before, repeats, more: Vec::new() }
-        });
+            let further =
+                |[first, records, lost_before]: [u64; 3]| Piece { cpu: cpu ^ 1, first, records, lost_before };
+            let more = more.into_iter().map(further).collect();
+            Source { cpu, first, records, lost_before, repeats, more }
+        },
+    );
     let missing = (any::<String>(), any::<String>()).prop_map(|(field, reason)| Missing::new(field, reason));
     (any::<u64>(), of(source), of(process()), payload(), vec(missing, 0..3)).prop_map(
         |(ktime, source, process, payload, missing)| Event {
@@ -226,4 +320,16 @@ proptest! {
         let line = String::from_utf8(line).unwrap();
         prop_assert!(line.ends_with('\n') && line.chars().filter(|char| char.is_control()).count() == 1, "{:?}", line);
     }
+}
+
+/// Logs of before Go calls: a source has no key 5, which reads as no further records.
+#[test]
+fn a_source_of_an_older_log_is_read() {
+    let source = Source { cpu: 3, first: 9, records: 1, lost_before: 0, repeats: None, more: Vec::new() };
+    let mut stored = minicbor::to_vec(&source).unwrap();
+    assert_eq!(minicbor::decode::<Source>(&stored).unwrap(), source);
+    // Without the last entry (key 5, empty list: two bytes) and with one entry less in the map's head.
+    assert_eq!(stored.split_off(stored.len() - 2), [5, 0x80]);
+    *stored.first_mut().unwrap() -= 1;
+    assert_eq!(minicbor::decode::<Source>(&stored).unwrap(), source);
 }

@@ -25,6 +25,8 @@ use goaudit_user::view::{Origin, json, schema};
 mod cases;
 #[path = "golden/control.rs"]
 mod control;
+#[path = "golden/go.rs"]
+mod go;
 #[path = "support/kernel.rs"]
 mod kernel;
 
@@ -183,16 +185,30 @@ fn control_events_look_like_this() {
 }
 
 #[test]
-fn every_hook_has_a_golden() {
+fn go_events_look_like_this() {
+    let (lines, text) = views(&stored(&go::all()));
+    same(&folder().join("go.jsonl"), &lines);
+    same(&folder().join("go.txt"), &text);
+}
+
+#[test]
+fn every_hook_and_kind_has_a_golden() {
     if blessing() {
         return;
     }
-    let all: String = cases::all()
-        .iter()
-        .map(|case| fs::read_to_string(folder().join(format!("{}.jsonl", case.name))).unwrap_or_default())
-        .collect();
+    let mut all = String::new();
+    for name in cases::all().iter().map(|case| case.name).chain(["go", "control"]) {
+        all += &fs::read_to_string(folder().join(format!("{name}.jsonl"))).unwrap_or_default();
+    }
+    for kind in json::Kind::ALL {
+        assert!(all.contains(&format!("\"kind\":\"{}\"", kind.name())), "no golden for {}", kind.name());
+    }
     for hook in goaudit_user::hook::HOOKS {
-        assert!(all.contains(&format!("\"kind\":\"{}\"", hook.name)), "no golden for {}", hook.name);
+        assert!(
+            json::Kind::ALL.iter().any(|kind| kind.hook() == Some(hook.name)),
+            "no kind of {}",
+            hook.name
+        );
     }
 }
 

@@ -1,15 +1,16 @@
 //! Recording a hard case with goaudit, and what came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::compare::at;
 use crate::goaudit::{goaudit, program};
 use crate::logdir::LogDir;
 use crate::truth::{Truth, number};
@@ -219,6 +220,38 @@ impl Recording {
         })
     }
 
+    /// Programs that the kernel skipped, as the loss events tell it, and how often.
+    #[must_use]
+    pub fn skipped(&self) -> BTreeMap<String, u64> {
+        let mut skipped = BTreeMap::new();
+        for loss in self.control("loss").filter(|loss| at(loss, "/cause") == "not_run") {
+            let program = at(loss, "/program").as_str().unwrap_or_default().to_owned();
+            *skipped.entry(program).or_default() += number(loss, "count");
+        }
+        skipped
+    }
+
+    /// Checks that calls which the kernel skipped are told everywhere as what is missing.
+    ///
+    /// # Panics
+    /// When they are not.
+    pub fn assert_skips_are_told(&self) {
+        let skipped: u64 = self.skipped().values().sum();
+        assert_eq!(self.code, Some(4), "record told:\n{}", self.told);
+        assert!(self.told.contains(&format!("LOST {skipped} (not_run)")), "record told:\n{}", self.told);
+        let books = self.control("stop").next().map(|stop| at(stop, "/counters/not_run").as_u64());
+        assert_eq!(books, Some(Some(skipped)), "the books");
+        let verified = verify(&self.log(), &[]);
+        assert_eq!(verified.get("verdict").and_then(Value::as_str), Some("incomplete"), "{verified}");
+        assert_eq!(number(&verified, "code"), 4, "{verified}");
+        assert_eq!(number(&verified, "not_run"), skipped, "{verified}");
+        let check = |name: &str| {
+            let checks = verified.get("checks").and_then(Value::as_array).into_iter().flatten();
+            checks.filter(|check| at(check, "/name") == name).all(|check| at(check, "/ok") == true)
+        };
+        assert!(check("conservation") && !check("no_loss"), "{verified}");
+    }
+
     /// Checks what every recording without loss promises: code 0, nothing lost, the log verifies, and replay
     /// is what was shown live.
     ///
@@ -294,12 +327,15 @@ impl Agent {
     /// Waits until it ends by itself.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// When it cannot be waited for, or does not end: then with where its threads are.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
     pub fn wait(mut self) -> Output {
-        let status = self.child.wait().expect("the agent is our child");
+        let status = ended(&mut self.child, "the agent");
         let joined = |thread: &mut Option<std::thread::JoinHandle<Vec<u8>>>| {
+            // Somebody else that holds the pipe keeps it open.
+            until("the end of the agent's output, after its end", || {
+                thread.as_ref().is_none_or(std::thread::JoinHandle::is_finished)
+            });
             thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
         };
         Output { status, stdout: joined(&mut self.shown), stderr: joined(&mut self.told) }
@@ -323,6 +359,38 @@ impl Drop for Agent {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Waits for the end of a child process; gives up after three minutes, which no test comes near unless something is
+/// broken.
+///
+/// # Panics
+/// When it gives up, with where the child's threads are.
+#[track_caller]
+#[expect(clippy::expect_used, clippy::panic, reason = "a child that does not end is a failure")]
+pub fn ended(child: &mut Child, what: &str) -> ExitStatus {
+    for _ in 0..18_000 {
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let threads = threads(child.id());
+    child.kill().ok();
+    child.wait().ok();
+    panic!("{what} did not end within three minutes; its threads were at:\n{threads}");
+}
+
+/// Name, state and place in the kernel of each thread of a process.
+fn threads(pid: u32) -> String {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let told = tasks.map(|task| {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let state =
+            read("stat").rsplit(')').next().and_then(|rest| rest.split_whitespace().next()?.chars().next());
+        format!("{} {:?} {}\n{}", read("comm").trim(), state, read("syscall").trim(), read("stack"))
+    });
+    told.collect::<Vec<_>>().join("\n")
 }
 
 fn all(mut from: impl std::io::Read) -> Vec<u8> {

@@ -150,12 +150,10 @@ fn succeeded(event: &Value, told: &Value) {
     is("/exec/entry_argv", if changed { at(meant, "/argv") } else { &Value::Null });
 }
 
-/// Asserts a path against `/proc`, which marks removed files by a word that could be part of a name; goaudit gives the
-/// name alone.
+/// Asserts a path against `/proc`, ` (deleted)` behind removed files included.
 #[track_caller]
 fn is_path(event: &Value, path: &str, proc: &Value) {
-    let plain = proc.as_str().and_then(|proc| proc.strip_suffix(" (deleted)"));
-    same(event, path, &plain.map_or_else(|| proc.clone(), Into::into), "a path");
+    same(event, path, proc, "a path");
 }
 
 /// Whether the executed file was a script: its program found an interpreter's path in front of the arguments.

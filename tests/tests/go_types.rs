@@ -6,7 +6,7 @@ use std::process::Command;
 
 use goaudit_tests::go_fixture::{Build, each_version};
 use goaudit_user::golang::Program;
-use goaudit_user::golang::types::{Kind, TypeNames};
+use goaudit_user::golang::type_name::{Kind, TypeNames};
 
 #[test]
 fn names_are_those_that_go_tells() {

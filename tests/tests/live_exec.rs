@@ -6,7 +6,7 @@
 )]
 
 use goaudit_tests::capture::{Capture, Shared};
-use goaudit_tests::compare::{self, at, find, is_script, same};
+use goaudit_tests::compare::{self, at, cut, find, is_script, same};
 use goaudit_tests::needs;
 use serde_json::{Value, json};
 
@@ -34,6 +34,7 @@ static CASES: Shared = Shared::new(&[
     "exec-shebang",
     "exec-environment",
     "exec-deleted",
+    "exec-memfd",
     "exec-phantom",
     "exec-beyond-limit",
 ]);
@@ -144,7 +145,17 @@ fn a_deleted_binary_keeps_its_name() {
     needs!(Root, Bpf, Btf);
     let capture = recorded("exec-deleted");
     let told = find(&capture.truth, |exec| exec["argv"] == json!(["deleted"]));
-    assert!(told["exe"].as_str().unwrap().ends_with("/deleted (deleted)"), "{told}");
+    let event = capture.by("exec", told["pid"].as_u64().unwrap()).next().unwrap();
+    assert!(at(event, "/process/exe").as_str().unwrap().ends_with("/deleted (deleted)"), "{}", cut(event));
+}
+
+#[test]
+fn a_binary_that_is_only_in_memory() {
+    needs!(Root, Bpf, Btf);
+    let capture = recorded("exec-memfd");
+    let told = find(&capture.truth, |exec| exec["argv"] == json!(["from", "memory"]));
+    let event = capture.by("exec", told["pid"].as_u64().unwrap()).next().unwrap();
+    same(event, "/process/exe", &json!("/memfd:in-memory (deleted)"), "a memfd");
 }
 
 #[test]

@@ -195,6 +195,7 @@ const TESTS: &[(&str, fn())] = &[
     ("ptrace_tells_request_and_result", ptrace_tells_request_and_result),
     ("scope_follows_descendants", scope_follows_descendants),
     ("only_chosen_hooks_record", only_chosen_hooks_record),
+    ("inside_a_pid_namespace", inside_a_pid_namespace),
     ("loss_is_counted", loss_is_counted),
 ];
 
@@ -292,6 +293,13 @@ fn fixture(role: &str) {
             count += session.drain(Duration::ZERO, &mut |_| {}).unwrap();
             eprintln!("{count} records, {:?}", session.counters().unwrap());
         }
+        "nested" => {
+            // SAFETY: no pointers; from here on this process makes no threads.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+            let (_, status) = run(self::role("nested-inside"));
+            std::process::exit(status.code().unwrap_or(1));
+        }
+        "nested-inside" => nested(),
         other => panic!("no role {other}"),
     }
 }
@@ -592,6 +600,48 @@ fn only_chosen_hooks_record() {
     }) {
         assert!(recorded.records.len() > 5);
         assert!(recorded.headers().all(|(header, _)| header.kind == Kind::Prctl as u16));
+    }
+}
+
+fn inside_a_pid_namespace() {
+    let (_, status) = run(role("nested"));
+    assert!(status.success(), "{status}");
+}
+
+/// Where process numbers are not those that the kernel side sees: the agent is left out, its command is in scope.
+fn nested() {
+    assert_eq!(std::process::id(), 1);
+    let config = Config { scoped: true, ..Config::default() };
+    let recorded = record(&config, |session| {
+        assert!(session.is_nested());
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "read x; /bin/true nested; exit 3"]).stdin(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        session.scope_add(child.id()).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    });
+    if let Some(recorded) = recorded {
+        let execs = recorded.execs();
+        assert_eq!(execs.iter().filter(|exec| exec.argv()[0] == b"/bin/true").count(), 1);
+        let statuses: Vec<u32> =
+            recorded.of::<Exit>(Kind::Exit).iter().map(|(exit, _)| exit.status).collect();
+        assert!(statuses.contains(&0x300), "{statuses:?}");
+    }
+    let recorded = record(&Config::default(), |_| {
+        rustix::thread::set_name(c"agent").unwrap();
+        run(role("prctl"));
+    });
+    if let Some(recorded) = recorded {
+        let named =
+            |name: &[u8]| recorded.headers().filter(|(header, _)| header.comm.starts_with(name)).count();
+        assert!(named(b"renamed") > 5, "others are recorded");
+        // Its children bear its name until they run something else, and are others.
+        let prctls = recorded.of::<Prctl>(Kind::Prctl);
+        assert!(
+            !prctls.iter().any(|(prctl, _)| prctl.header.comm.starts_with(b"agent")),
+            "the agent recorded itself"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use goaudit_tests::capture::{
-    Agent, Capture, case, first_difference, lines, replay, told_so_far, until, verify,
+    Agent, Capture, case, ended, first_difference, lines, replay, told_so_far, until, verify,
 };
 use goaudit_tests::compare::at;
 use goaudit_tests::goaudit::goaudit;
@@ -116,7 +116,7 @@ fn with_execs(during: impl FnOnce(Agent, &LogDir, &Path)) {
     }));
     // It ends whatever happened.
     std::fs::write(&enough, "").unwrap();
-    assert!(workload.wait().unwrap().success());
+    assert!(ended(&mut workload, "the workload").success());
     if let Err(panic) = caught {
         std::panic::resume_unwind(panic);
     }

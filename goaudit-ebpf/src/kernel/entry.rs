@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 
-use super::read;
 use super::scratch::{STRING_MAX, Scratch, cursor, set_cursor};
+use super::{read, rounds};
 use crate::hook::exec::flags::{USER_ARGS_CUT, USER_ARGS_FAULT};
 
 /// Most bytes of arguments that are looked at.
@@ -48,7 +48,8 @@ pub(crate) unsafe fn read_args(scratch: *mut Scratch, data: *mut u8, argv: u64) 
     if argv == 0 {
         return ViewHead { argc: 0, bytes: 0, flags: 0, reserved: 0 };
     }
-    while argc < ARGS {
+    // SAFETY: by contract.
+    while let Some(with_this) = unsafe { rounds::next(scratch, argc, ARGS) } {
         let Some(argument) = read::user::<u64>(argv + u64::from(argc) * 8) else {
             flags = USER_ARGS_FAULT;
             break;
@@ -69,7 +70,7 @@ pub(crate) unsafe fn read_args(scratch: *mut Scratch, data: *mut u8, argv: u64) 
         // The empty string is told as 0 or 1, by kernel version.
         #[expect(clippy::cast_sign_loss, reason = "checked")]
         let got = if got == 0 { 1 } else { got as u64 };
-        argc += 1;
+        argc = with_this;
         // SAFETY: by contract.
         let used = unsafe {
             let used = cursor(scratch) + got;

@@ -1,12 +1,13 @@
 //! Paths, by walking directory entries from the leaf to the root of the mount tree, across mounts.
 //!
 //! No lock is held: a rename during the walk can mix old and new names, as it can in every tracer that may
-//! not call `d_path`. The names are sent leaf first; user space turns them round.
+//! not call `d_path`. The names are sent leaf first; user space turns them round. A leaf that is in no hash list was
+//! taken out of its directory (or never was in one: a memfd), as `d_path` has it.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 
 use super::scratch::{Scratch, cursor, set_cursor};
-use super::{read, setting, text as pieces};
+use super::{read, rounds, setting, text as pieces};
 use crate::settings::ABSENT;
 use crate::wire::{Section, TEXT_MAX, text};
 
@@ -30,9 +31,10 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
     // SAFETY: by contract.
     unsafe { set_cursor(scratch, 0) };
     let mut flags = text::CUT;
-    let mut step = 0;
-    while step < STEPS {
-        step += 1;
+    let mut steps = 0;
+    // SAFETY: by contract.
+    while let Some(step) = unsafe { rounds::next(scratch, steps, STEPS) } {
+        steps = step;
         let Some(root) = read::pointer(mount, setting!(offsets.vfsmount_root)) else {
             flags = text::FAULT;
             break;
@@ -94,7 +96,23 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
     unsafe {
         let used = cursor(scratch);
         let total = if flags == 0 { used as u32 } else { 0 };
-        pieces::send(scratch, section, flags, 0, total, used);
+        pieces::send(scratch, section, flags | deleted(path), 0, total, used);
     }
     true
+}
+
+/// [`text::DELETED`] if the directory entry of `path` was removed. Read again rather than kept: the verifier would
+/// follow the walk once for each answer.
+#[inline(always)]
+fn deleted(path: u64) -> u16 {
+    let Some(mount) = read::pointer(path, setting!(offsets.path_mnt)) else { return 0 };
+    let Some(dentry) = read::pointer(path, setting!(offsets.path_dentry)) else { return 0 };
+    // The root of a mount is in no directory.
+    if read::pointer(mount, setting!(offsets.vfsmount_root)) == Some(dentry) {
+        return 0;
+    }
+    match read::kernel::<u64>(dentry, setting!(offsets.dentry_hash)) {
+        Some(0) => text::DELETED,
+        Some(_) | None => 0,
+    }
 }

@@ -1,7 +1,7 @@
 //! Which processes are recorded. The agent itself never is.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::{Array, HashMap};
 
 use super::{count_unkept, setting};
 use crate::settings::toggle::{SCOPED, SKIP_DESCENDANTS};
@@ -11,6 +11,10 @@ use crate::settings::toggle::{SCOPED, SKIP_DESCENDANTS};
 /// neither toggle is set.
 #[map]
 static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
+
+/// The process that the agent made last: inside another pid namespace it knows it by another number.
+#[map]
+static LAST_CHILD: Array<u32> = Array::with_max_entries(1, 0);
 
 #[inline(always)]
 fn marked(tgid: u32) -> bool {
@@ -39,6 +43,12 @@ pub(crate) fn inherit(parent: u32, child: u32) {
     let toggles = setting!(toggles);
     if toggles & (SCOPED | SKIP_DESCENDANTS) == 0 {
         return;
+    }
+    if parent == setting!(own_tgid)
+        && let Some(last) = LAST_CHILD.get_ptr_mut(0)
+    {
+        // SAFETY: a map value.
+        unsafe { core::ptr::write_volatile(last, child) };
     }
     let own = toggles & SCOPED == 0 && parent == setting!(own_tgid);
     if (own || marked(parent)) && SCOPE.insert(child, 1u8, 0).is_err() {

@@ -24,7 +24,8 @@ pub(crate) struct Scratch {
     cursor: u64,
     /// Number of the system call, in memory for the same reason.
     pub(crate) number: u32,
-    reserved: u32,
+    /// Rounds of a loop, in memory for the same reason ([`super::rounds`]).
+    pub(super) round: u32,
     /// Head of a piece; its bytes follow in `data`.
     pub(crate) text: Text,
     /// Bytes of the piece, and room to read a whole string behind any position in it.

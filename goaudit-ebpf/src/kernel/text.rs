@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
 
 use super::scratch::{STRING_MAX, Scratch, cursor, set_cursor};
-use super::{Class, emit, read};
+use super::{Class, emit, read, rounds};
 use crate::wire::{ARGS_ENV_MAX, Header, Kind, Section, TEXT_MAX, Text, text};
 
 /// Most pieces of one value.
@@ -119,8 +119,10 @@ unsafe fn send_string(scratch: *mut Scratch, section: Section, read: i64) {
 pub(crate) unsafe fn send_user_range(scratch: *mut Scratch, section: Section, start: u64, total: u64) {
     // SAFETY: by contract.
     unsafe { set_cursor(scratch, 0) };
-    let mut piece = 0;
-    while piece < PIECES {
+    let mut pieces = 0;
+    // SAFETY: by contract.
+    while let Some(piece) = unsafe { rounds::next(scratch, pieces, PIECES) } {
+        pieces = piece;
         #[expect(clippy::cast_possible_truncation, reason = "the kernel's limit is far below 4 GiB")]
         // SAFETY: by contract; `len` is bounded right above its use.
         unsafe {
@@ -135,10 +137,9 @@ pub(crate) unsafe fn send_user_range(scratch: *mut Scratch, section: Section, st
                 send(scratch, section, text::FAULT, offset as u32, total as u32, 0);
                 return;
             }
-            let last = piece + 1 == PIECES && offset + len < total;
+            let last = piece == PIECES && offset + len < total;
             let flags = if last { text::CUT } else { 0 };
             send(scratch, section, flags, offset as u32, total as u32, len);
         }
-        piece += 1;
     }
 }

@@ -18,6 +18,8 @@ pub struct Report {
     pub events: u64,
     /// Events that the log itself says are lost (sum over batch headers).
     pub lost: u64,
+    /// Calls that the log itself says nobody saw, because the kernel skipped a program.
+    pub not_run: u64,
     /// Events that a verified checkpoint covers.
     pub sealed_events: u64,
     /// Events after the last verified checkpoint.

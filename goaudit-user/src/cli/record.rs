@@ -19,6 +19,7 @@ use super::replay::{Show, show};
 use crate::correlate;
 use crate::correlate::env::EnvNames;
 use crate::event::Text;
+use crate::event::control::NOT_RUN;
 use crate::filter::Filter;
 use crate::golang::profile::Profile;
 use crate::kernel::{self, AttachReport};
@@ -372,6 +373,12 @@ fn summarise(args: &Args, summary: &Summary, elapsed: Duration) {
     for (cause, count) in &summary.counters.lost {
         note(&format!("LOST {count} ({cause})"));
     }
+    if summary.counters.not_run > 0 {
+        let count = summary.counters.not_run;
+        note(&format!(
+            "LOST {count} ({NOT_RUN}): calls that nobody saw, because the kernel skipped a program"
+        ));
+    }
     if std::io::stderr().is_terminal() {
         let directory = args.directory.display();
         note(&format!("next: goaudit verify {directory}   goaudit replay {directory}"));
@@ -379,5 +386,6 @@ fn summarise(args: &Args, summary: &Summary, elapsed: Duration) {
 }
 
 fn verdict(summary: &Summary) -> Exit {
-    if summary.counters.lost.iter().any(|(_, count)| *count > 0) { Exit::Incomplete } else { Exit::Ok }
+    let lost = summary.counters.lost.iter().any(|(_, count)| *count > 0);
+    if lost || summary.counters.not_run > 0 { Exit::Incomplete } else { Exit::Ok }
 }

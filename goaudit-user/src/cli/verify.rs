@@ -14,7 +14,7 @@ use crate::event::Event;
 /// Check that a log is complete and unchanged.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 ok, 3 tampering or damage found (the first bad place is named), 4 incomplete (records were lost, or a run did not end in order), 1 unreadable, 2 usage."
+    after_help = "Exit codes: 0 ok, 3 tampering or damage found (the first bad place is named), 4 incomplete (records were lost, calls not seen, or a run did not end in order), 1 unreadable, 2 usage."
 )]
 pub(super) struct Args {
     /// Directory of the log.
@@ -110,6 +110,9 @@ pub(super) fn text(report: &Report) -> String {
         report.unsealed_events,
         report.lost
     ));
+    if report.not_run > 0 {
+        line(format_args!("{} calls not seen: the kernel skipped programs", report.not_run));
+    }
     if let Some(root) = &report.root {
         line(format_args!("root {root}  size {}", report.size));
     }

@@ -21,6 +21,8 @@ pub struct Value {
     pub total: Option<u64>,
     /// Why this is not all of it; none when it is.
     pub cut: Option<Cut>,
+    /// Of a path: its last name is no longer in its directory.
+    pub deleted: bool,
 }
 
 /// Why a value is not whole.
@@ -82,6 +84,7 @@ impl Pieces {
         });
         let room = BYTES_MAX.saturating_sub(self.bytes);
         let Some((_, value)) = self.values.get_mut(at) else { return };
+        value.deleted |= head.header.flags & text::DELETED != 0;
         if head.total != 0 {
             value.total = Some(u64::from(head.total));
         }
@@ -162,7 +165,8 @@ impl Assembly {
 /// A path of the `Exe` or `Cwd` form: NUL-terminated names from the leaf up to the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
-    /// From the root with `/` in front; without it when only the last names are known.
+    /// From the root with `/` in front; without it when only the last names are known. With ` (deleted)` behind, as
+    /// `/proc` has it, when the last name was taken out of its directory.
     pub bytes: Vec<u8>,
 }
 
@@ -182,6 +186,9 @@ impl Path {
         }
         if whole && bytes.is_empty() {
             bytes.push(b'/');
+        }
+        if value.deleted {
+            bytes.extend_from_slice(b" (deleted)");
         }
         Self { bytes }
     }
@@ -212,7 +219,7 @@ mod tests {
         let mut pieces = waiting.take(0, 1).unwrap();
         assert_eq!((pieces.records, pieces.range, pieces.lost_before), (2, (4, 5), 2));
         let value = pieces.take(Section::ArgsEnv).unwrap();
-        assert_eq!(value, Value { bytes: b"abcde".into(), total: Some(5), cut: None });
+        assert_eq!(value, Value { bytes: b"abcde".into(), total: Some(5), ..Value::default() });
         assert_eq!(pieces.take(Section::Cwd), None);
     }
 
@@ -222,7 +229,10 @@ mod tests {
         waiting.add(&head(1, 1, 0, 9, 0), Section::ArgsEnv, b"abc", fit(0));
         waiting.add(&head(1, 3, 6, 9, 0), Section::ArgsEnv, b"ghi", fit(1));
         let value = waiting.take(0, 1).unwrap().take(Section::ArgsEnv).unwrap();
-        assert_eq!(value, Value { bytes: b"abc".into(), total: Some(9), cut: Some(Cut::Lost) });
+        assert_eq!(
+            value,
+            Value { bytes: b"abc".into(), total: Some(9), cut: Some(Cut::Lost), deleted: false }
+        );
         waiting.add(&head(2, 4, 0, 9, 0), Section::ArgsEnv, b"abc", fit(0));
         let value = waiting.take(0, 2).unwrap().take(Section::ArgsEnv).unwrap();
         assert_eq!(value.cut, Some(Cut::Lost), "the last piece is lost");
@@ -256,7 +266,7 @@ mod tests {
 
     #[test]
     fn paths() {
-        let value = |bytes: &[u8], cut| Value { bytes: bytes.into(), total: None, cut };
+        let value = |bytes: &[u8], cut| Value { bytes: bytes.into(), total: None, cut, deleted: false };
         let path = |bytes, cut| Path::from_leaf_first(&value(bytes, cut)).bytes;
         assert_eq!(path(b"sh\0bin\0usr\0", None), b"/usr/bin/sh");
         assert_eq!(path(b"sh\0bin\0usr\0/\0", None), b"/usr/bin/sh");
@@ -264,5 +274,7 @@ mod tests {
         assert_eq!(path(b"\0", None), b"/");
         assert_eq!(path(b"sh\0bin\0us", Some(Cut::Long)), b"bin/sh");
         assert_eq!(path(b"\xff\0d\0", None), b"/d/\xff");
+        let deleted = Value { deleted: true, ..value(b"sh\0bin\0", None) };
+        assert_eq!(Path::from_leaf_first(&deleted).bytes, b"/bin/sh (deleted)");
     }
 }

@@ -4,9 +4,10 @@
 //! Fed with all events of a log in order. Stored is counted from the events themselves, lost from the loss
 //! events; the other two numbers are what the recorder's heartbeats and its stop event claim. An event or a
 //! loss that somebody took out, or that the recorder forgot, leaves a difference that is named by CPU and by
-//! range of sequence numbers.
+//! range of sequence numbers. Calls whose program the kernel skipped have no sequence number: they stand outside of
+//! the law, but their loss events must add up to the counter, too.
 
-use crate::event::control::Counters;
+use crate::event::control::{Counters, NOT_RUN};
 use crate::event::{Control, Event, Payload};
 
 /// What is wrong with a run.
@@ -48,7 +49,9 @@ pub struct Run {
     pub lost: u64,
     /// Records left out by a filter.
     pub filtered: u64,
-    /// Losses by cause.
+    /// Calls that nobody saw: the kernel skipped a program.
+    pub not_run: u64,
+    /// Losses by cause, [`NOT_RUN`] included.
     pub causes: Vec<(String, u64)>,
     /// What is wrong; empty when the books are closed and agree.
     pub findings: Vec<Finding>,
@@ -107,7 +110,8 @@ impl Open {
             }
         }
         self.run.filtered = counters.filtered.iter().fold(0, |sum, count| sum.saturating_add(*count));
-        for (cause, claimed) in &counters.lost {
+        let not_run = (NOT_RUN.to_owned(), counters.not_run);
+        for (cause, claimed) in counters.lost.iter().chain([&not_run]) {
             let told = self.run.causes.iter().find(|row| row.0 == *cause).map_or(0, |row| row.1);
             let known = self
                 .run
@@ -133,11 +137,7 @@ impl Conservation {
     pub fn feed(&mut self, event: &Event) {
         if let Some(source) = &event.source {
             let open = self.current();
-            open.run.stored = open.run.stored.saturating_add(source.records);
-            if let Some(books) = open.cpu(source.cpu) {
-                books.stored = books.stored.saturating_add(source.records);
-            }
-            for piece in &source.more {
+            for piece in source.pieces() {
                 open.run.stored = open.run.stored.saturating_add(piece.records);
                 if let Some(books) = open.cpu(piece.cpu) {
                     books.stored = books.stored.saturating_add(piece.records);
@@ -159,12 +159,14 @@ impl Conservation {
             }
             Control::Loss(loss) => {
                 let open = self.current();
-                open.run.lost = open.run.lost.saturating_add(loss.count);
+                let seen = loss.cause != NOT_RUN;
+                let sum = if seen { &mut open.run.lost } else { &mut open.run.not_run };
+                *sum = sum.saturating_add(loss.count);
                 match open.run.causes.iter_mut().find(|row| row.0 == loss.cause) {
                     Some(row) => row.1 = row.1.saturating_add(loss.count),
                     None => open.run.causes.push((loss.cause.clone(), loss.count)),
                 }
-                if let Some(books) = open.cpu(loss.cpu) {
+                if let Some(books) = loss.cpu.filter(|_| seen).and_then(|cpu| open.cpu(cpu)) {
                     books.lost = books.lost.saturating_add(loss.count);
                 }
             }

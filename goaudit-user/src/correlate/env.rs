@@ -1,5 +1,7 @@
 //! Which environment variables are kept: only those that are asked for, since environments hold secrets.
 
+use std::collections::BTreeSet;
+
 use crate::event::Text;
 
 /// What Go, its toolchain and the dynamic loader read: the default.
@@ -42,7 +44,7 @@ pub enum EnvNames {
     /// Every variable.
     All,
     /// These.
-    Only(Vec<Vec<u8>>),
+    Only(BTreeSet<Vec<u8>>),
 }
 
 impl Default for EnvNames {
@@ -54,12 +56,12 @@ impl Default for EnvNames {
 impl EnvNames {
     /// From a list of names; `*` means every variable.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut kept = Vec::new();
+        let mut kept = BTreeSet::new();
         for name in names {
             if name == "*" {
                 return Self::All;
             }
-            kept.push(name.as_bytes().to_vec());
+            kept.insert(name.as_bytes().to_vec());
         }
         Self::Only(kept)
     }
@@ -74,11 +76,12 @@ impl EnvNames {
                 break;
             }
             // A name may begin with `=`, as bash does for some of its own.
-            let equals = string.iter().skip(1).position(|byte| *byte == b'=').map(|at| at.saturating_add(1));
+            let equals =
+                string.get(1..).and_then(|rest| memchr::memchr(b'=', rest)).map(|at| at.saturating_add(1));
             let (name, value) = equals.and_then(|at| string.split_at_checked(at)).unwrap_or((string, b""));
             let keep = match self {
                 Self::All => true,
-                Self::Only(names) => names.iter().any(|wanted| wanted == name),
+                Self::Only(names) => names.contains(name),
             };
             if keep {
                 kept.push((name.into(), value.strip_prefix(b"=").unwrap_or(value).into()));

@@ -44,6 +44,8 @@ pub struct Known {
     pub start: Start,
     /// Its binary.
     pub exe: Option<Text>,
+    /// It may have put another file in the place of its binary (`PR_SET_MM`): no path is known.
+    pub exe_replaced: bool,
     /// When that was executed (boot time, ns); none when that was before recording began.
     pub exec_ktime_ns: Option<u64>,
     /// Thread name of its leader.
@@ -74,6 +76,7 @@ impl From<HostProcess> for Known {
         let HostProcess { start_ktime_ns, exe, pid_ns, user_ns, ns_tgid, session, cgroup, comm, uid } =
             process;
         Self {
+            exe_replaced: false,
             start: start_ktime_ns.map_or(Start::Unknown, Start::Tick),
             exe,
             exec_ktime_ns: None,

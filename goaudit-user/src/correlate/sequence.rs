@@ -259,7 +259,7 @@ impl Sequences {
             Some(row) => row.1 = row.1.saturating_add(count),
             None => self.lost.push((cause, count)),
         }
-        out.push(Loss { cpu, cause: cause.into(), count, range });
+        out.push(Loss { cpu: Some(cpu), cause: cause.into(), count, range, program: None });
     }
 
     /// The books as a control event tells them.
@@ -336,7 +336,7 @@ mod tests {
         let mut out = Vec::new();
         books.close(&kernel, &mut out);
         let told: Vec<_> = out.iter().map(|loss| (loss.cpu, loss.cause.as_str(), loss.count)).collect();
-        assert_eq!(told, [(0, "ring_full", 1), (0, "decode", 1), (1, "ring_full", 2)]);
+        assert_eq!(told, [(Some(0), "ring_full", 1), (Some(0), "decode", 1), (Some(1), "ring_full", 2)]);
         assert_eq!(books.counters(Vec::new()).seen, [3, 2]);
         assert_eq!(books.unexplained_kernel_loss(), 0);
     }

@@ -142,7 +142,8 @@ pub struct Counters {
     /// Records that could not be decoded (lost with cause `decode`, too).
     #[n(4)]
     pub undecodable: u64,
-    /// Times the kernel skipped a program (recursion protection): calls nobody saw, outside `seen`.
+    /// Times the kernel skipped a program (recursion protection): calls nobody saw, outside `seen`. The sum of the
+    /// [`Loss`] events with cause [`NOT_RUN`] so far.
     #[n(5)]
     pub not_run: u64,
     /// Texts that arrived without their main record, forgotten processes, ... by name.
@@ -150,15 +151,18 @@ pub struct Counters {
     pub oddities: Vec<(String, u64)>,
 }
 
-/// Records that were seen and are not stored.
+/// Cause of a [`Loss`]: the kernel skipped a program, nobody saw the call, and it has no sequence number.
+pub const NOT_RUN: &str = "not_run";
+
+/// Records that were seen and are not stored; with cause [`NOT_RUN`] calls that were not even seen.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Loss {
-    /// CPU.
+    /// CPU; none for [`NOT_RUN`], because the kernel tells only the sum.
     #[n(0)]
-    pub cpu: u32,
+    pub cpu: Option<u32>,
     /// Cause: a name of [`goaudit_ebpf::wire::Lost`] in snake case, or `decode` (could not be decoded), or
-    /// `orphan` (pieces of a value whose main record was lost), or `unknown`.
+    /// `orphan` (pieces of a value whose main record was lost), or `unknown`, or [`NOT_RUN`].
     #[n(1)]
     pub cause: String,
     /// How many.
@@ -168,6 +172,9 @@ pub struct Loss {
     /// says so.
     #[n(3)]
     pub range: Option<(u64, u64)>,
+    /// For [`NOT_RUN`]: the program that was skipped.
+    #[n(4)]
+    pub program: Option<String>,
 }
 
 /// The wall clock moved against boot time.

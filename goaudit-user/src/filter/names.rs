@@ -34,7 +34,7 @@ struct Place<'a> {
 }
 
 /// Top-level fields. The schema has the same; a test compares.
-pub(super) const FIELDS: [&str; 18] = [
+pub(super) const FIELDS: [&str; 22] = [
     "schema",
     "seq",
     "ts",
@@ -49,6 +49,10 @@ pub(super) const FIELDS: [&str; 18] = [
     "exit",
     "prctl",
     "ptrace",
+    "go_call",
+    "authz",
+    "go_panic",
+    "go_exit",
     "control",
     "repeats",
     "missing",

@@ -5,7 +5,8 @@
 use goaudit_ebpf::units::Ktime;
 
 use super::*;
-use crate::event::{Exec, Exit, Process, Source};
+use crate::event::go::{Field, Value as GoValue};
+use crate::event::{Authz, Exec, Exit, GoCall, GoExit, GoPanic, Process, Source};
 
 fn exec() -> Event {
     let process = Process { uid: 1000, comm: "curl".into(), ..Process::default() };
@@ -98,7 +99,11 @@ fn mistakes_are_found_before_the_first_event() {
     assert!(refused("1 + 1").contains("a sum"));
     assert!(refused("exec").contains("not true or false"));
     let unknown = Filter::new(Some("exec,exce"), None).unwrap_err().to_string();
-    assert_eq!(unknown, "there is no kind `exce`; kinds are exec, fork, exit, prctl, ptrace, control");
+    assert_eq!(
+        unknown,
+        "there is no kind `exce`; kinds are exec, fork, exit, prctl, ptrace, go_call, authz, go_panic, go_exit, \
+         control; `go` stands for all kinds that tell of Go programs"
+    );
 }
 
 #[test]
@@ -115,4 +120,82 @@ fn the_recorder_counts_what_it_leaves_out() {
     let mut filter = Filter::new(Some("exec"), None).unwrap();
     filter.retain(&mut events, &Origin::default(), &mut correlator);
     assert_eq!(events, [exec()]);
+}
+
+fn decision() -> Event {
+    let field = |name: &str, value| Field {
+        name: name.into(),
+        value,
+        dynamic_type: Some("string".into()),
+        total: None,
+    };
+    let call = GoCall {
+        probe: "casbin.enforce".into(),
+        start_ktime_ns: Some(1_000),
+        end_ktime_ns: Some(9_000),
+        fields: vec![field("sub", GoValue::Text("alice".into())), field("rvals", GoValue::Opaque)],
+        ..GoCall::default()
+    };
+    let authz = Authz {
+        call,
+        library: "casbin".into(),
+        subject_id: Some("alice".into()),
+        decision: Some(false),
+        ..Authz::default()
+    };
+    Event { payload: Payload::Authz(Box::new(authz)), ..exec() }
+}
+
+#[test]
+fn fields_of_go_events() {
+    let call = Event {
+        payload: Payload::GoCall(Box::new(match decision().payload {
+            Payload::Authz(authz) => authz.call,
+            _other => GoCall::default(),
+        })),
+        ..exec()
+    };
+    let panic = GoPanic { fatal: true, message: Some("boom".into()), ..GoPanic::default() };
+    let panic = Event { payload: Payload::GoPanic(Box::new(panic)), ..exec() };
+    let exit = Event { payload: Payload::GoExit(GoExit { goid: Some(7), calls_unwound: 2 }), ..exec() };
+    for (event, condition) in [
+        (&decision(), "authz.authz_decision == false && authz.authz_subject_id == 'alice'"),
+        (&decision(), "authz.decision_latency_ns == 8000 && authz.call.latency_ns > 7999"),
+        (&decision(), "authz.library == 'casbin' && authz.policy_id == null"),
+        (&decision(), "authz.call.fields.sub == 'alice' && authz.call.field_types.sub == 'string'"),
+        (&decision(), "authz.call.fields.rvals.opaque == 'string'"),
+        (&call, "kind == 'go_call' && go_call.probe.startsWith('casbin.') && go_call.outcome == 'returned'"),
+        (&panic, "go_panic.fatal && go_panic.message == 'boom'"),
+        (&exit, "go_exit.goid == 7 && go_exit.calls_unwound > 1"),
+    ] {
+        assert!(
+            Filter::new(None, Some(condition)).unwrap().matches(event, &Origin::default()),
+            "{condition}"
+        );
+    }
+    assert!(refused("authz.decision == true").contains("did you mean `authz_decision`"));
+    assert!(refused("go_call.latency > 1").contains("did you mean `latency_ns`"));
+    assert!(refused("authz.call.prob == ''").contains("did you mean `probe`"));
+
+    let only =
+        |word: &str, event: &Event| Filter::new(Some(word), None).unwrap().matches(event, &Origin::default());
+    for (event, kind) in
+        [(&call, "go_call"), (&decision(), "authz"), (&panic, "go_panic"), (&exit, "go_exit")]
+    {
+        assert!(only("go", event) && only(kind, event) && only(&format!("exec,{kind}"), event));
+        assert!(!only("exec", event));
+    }
+    assert!(!only("authz", &call));
+    assert!(!only("go", &exec()));
+}
+
+#[test]
+fn every_hook_is_a_word() {
+    for hook in crate::hook::HOOKS {
+        assert!(Filter::new(Some(hook.name), None).is_ok(), "{}", hook.name);
+    }
+    for kind in Kind::ALL {
+        let hook = kind.hook();
+        assert!(hook.is_none_or(|name| crate::hook::HOOKS.iter().any(|hook| hook.name == name)));
+    }
 }

@@ -242,7 +242,13 @@ fn credentials(exec: &mut Exec, record: &wire::Exec, gone: &mut Vec<Missing>) {
 /// The strings of an area where each ends with NUL; an unterminated rest counts as one.
 fn strings(area: &[u8]) -> impl Iterator<Item = &[u8]> {
     let terminated = area.strip_suffix(b"\0").unwrap_or(area);
-    terminated.split(|byte| *byte == 0).take(if area.is_empty() { 0 } else { usize::MAX })
+    let mut rest = (!area.is_empty()).then_some(terminated);
+    std::iter::from_fn(move || {
+        let area = rest?;
+        let end = memchr::memchr(0, area);
+        rest = end.and_then(|end| area.get(end.saturating_add(1)..));
+        area.get(..end.unwrap_or(area.len()))
+    })
 }
 
 fn first_string(bytes: &[u8]) -> &[u8] {

@@ -27,6 +27,9 @@ pub const HOOK: Hook = Hook {
 
 /// `PR_SET_NAME`.
 const SET_NAME: u64 = 15;
+/// `PR_SET_MM`, and what of it can put another file behind `/proc/PID/exe`: `PR_SET_MM_EXE_FILE`, `PR_SET_MM_MAP`.
+const SET_MM: u32 = 35;
+const SET_MM_EXE: [u64; 2] = [13, 14];
 
 /// The payload.
 pub(crate) fn payload(record: &wire::Prctl, change: Option<&wire::Change>) -> Prctl {
@@ -42,6 +45,12 @@ pub(crate) fn payload(record: &wire::Prctl, change: Option<&wire::Change>) -> Pr
             .filter(|_| u64::from(option_number(option)) == SET_NAME && !errno::is_error(record.ret))
             .map(|change| (padded(&change.old_comm), padded(&record.header.comm))),
     }
+}
+
+/// Whether the process may show another binary from now on than the one that it executed.
+pub(crate) fn replaces_exe(call: &Prctl) -> bool {
+    let [what, ..] = call.args;
+    option_number(call.option) == SET_MM && SET_MM_EXE.contains(&what) && !errno::is_error(call.ret)
 }
 
 /// The kernel looks at the low 32 bits of the option only.

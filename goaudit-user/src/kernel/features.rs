@@ -24,6 +24,8 @@ pub enum Feature {
     TaskRegisters,
     /// Atomic instructions that return the old value.
     FetchAtomics,
+    /// The instruction that ends a loop after very many rounds.
+    MayGoto,
     /// Programs on the return of kernel functions.
     Fexit,
 }
@@ -107,6 +109,14 @@ pub const FEATURES: &[FeatureInfo] = &[
         fix: "a kernel from 5.12 on",
     },
     FeatureInfo {
+        feature: Feature::MayGoto,
+        name: "may_goto instruction",
+        since: "6.9",
+        required: false,
+        without: "nothing: the start takes some 0.3 s longer, because loops are verified round by round",
+        fix: "a kernel from 6.9 on",
+    },
+    FeatureInfo {
         feature: Feature::Fexit,
         name: "fexit programs",
         since: "5.5",
@@ -152,6 +162,10 @@ pub fn try_feature(feature: Feature, types: Option<&KernelTypes>) -> io::Result<
             // *(u64 *)(r10 - 8) = 0; r1 = 1; r1 = atomic_fetch_add((u64 *)(r10 - 8), r1); r0 = 0; exit
             let program = [0xfff8_0a7a, immediate(0x01b7, 1), immediate(0xfff8_1adb, 1), 0xb7, 0x95];
             sys::load_program(sys::RAW_TRACEPOINT, 0, 0, &program).map(drop)
+        }
+        Feature::MayGoto => {
+            // may_goto +0; r0 = 0; exit
+            sys::load_program(sys::RAW_TRACEPOINT, 0, 0, &[0xe5, 0xb7, 0x95]).map(drop)
         }
         Feature::Fexit => {
             let read;

@@ -1,6 +1,7 @@
 //! The table of hooks: which programs serve each, where they hang, and what is not seen without them.
 
 use goaudit_ebpf::hook::ptrace::Check;
+use goaudit_ebpf::wire::Relief;
 
 /// A hook: a record, its programs and their attach points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +88,11 @@ pub struct Program {
     pub point: AttachPoint,
     /// It stands in for this program, and only where that one does not load.
     pub instead_of: Option<&'static str>,
+    /// It takes over the calls that the kernel skips this program for, and only where the kernel preempts programs.
+    pub relief_of: Option<&'static str>,
+    /// Where it counts what it took over. None for a program that tells nothing by itself: an event says what it
+    /// lacks without it.
+    pub relief: Option<Relief>,
     /// The ptrace check that it observes.
     pub check: Option<Check>,
     /// What is not seen when it is not attached.
@@ -94,7 +100,18 @@ pub struct Program {
 }
 
 const fn program(hook: Hook, name: &'static str, point: AttachPoint, not_seen: &'static str) -> Program {
-    Program { hook, name, point, instead_of: None, check: None, not_seen }
+    Program { hook, name, point, instead_of: None, relief_of: None, relief: None, check: None, not_seen }
+}
+
+const fn relief(
+    hook: Hook,
+    name: &'static str,
+    point: AttachPoint,
+    relief_of: &'static str,
+    relief: Option<Relief>,
+) -> Program {
+    let not_seen = "calls that the kernel skips the first program for";
+    Program { relief_of: Some(relief_of), relief, ..program(hook, name, point, not_seen) }
 }
 
 const fn fallback(
@@ -104,18 +121,13 @@ const fn fallback(
     instead_of: &'static str,
     not_seen: &'static str,
 ) -> Program {
-    Program { hook, name, point, instead_of: Some(instead_of), check: None, not_seen }
+    Program { instead_of: Some(instead_of), ..program(hook, name, point, not_seen) }
 }
 
 const fn check(name: &'static str, function: &'static str, arguments: usize, check: Check) -> Program {
-    Program {
-        hook: Hook::Ptrace,
-        name,
-        point: AttachPoint::Fexit(function, arguments),
-        instead_of: None,
-        check: Some(check),
-        not_seen: "what this check answered when a ptrace was refused",
-    }
+    let not_seen = "what this check answered when a ptrace was refused";
+    let point = AttachPoint::Fexit(function, arguments);
+    Program { check: Some(check), ..program(Hook::Ptrace, name, point, not_seen) }
 }
 
 use AttachPoint::{RawTracepoint, Tracepoint};
@@ -178,4 +190,57 @@ pub const PROGRAMS: &[Program] = &[
     check("check_bpf_lsm", "bpf_lsm_ptrace_access_check", 2, Check::BpfLsm),
     check("check_cap_capable", "cap_capable", 4, Check::CapCapable),
     check("check_attach", "ptrace_attach", 4, Check::Attach),
+    // Behind the programs that they relieve.
+    relief(Hook::Exit, "exit_relief", RawTracepoint("sched_process_exit"), "exit", Some(Relief::Exit)),
+    relief(Hook::Fork, "fork_relief", RawTracepoint("sched_process_fork"), "fork", Some(Relief::Fork)),
+    relief(
+        Hook::Exec,
+        "exec_commit_relief",
+        RawTracepoint("sched_process_exec"),
+        "exec_commit",
+        Some(Relief::ExecCommit),
+    ),
+    relief(Hook::Exec, "exec_enter_relief", Tracepoint("syscalls", "sys_enter_execve"), "exec_enter", None),
+    relief(Hook::Exec, "exec_enter_relief", Tracepoint("syscalls", "sys_enter_execveat"), "exec_enter", None),
+    relief(
+        Hook::Exec,
+        "exec_exit_relief",
+        Tracepoint("syscalls", "sys_exit_execve"),
+        "exec_exit",
+        Some(Relief::ExecExit),
+    ),
+    relief(
+        Hook::Exec,
+        "exec_exit_relief",
+        Tracepoint("syscalls", "sys_exit_execveat"),
+        "exec_exit",
+        Some(Relief::ExecExit),
+    ),
+    relief(Hook::Prctl, "prctl_enter_relief", Tracepoint("syscalls", "sys_enter_prctl"), "prctl_enter", None),
+    relief(
+        Hook::Prctl,
+        "prctl_exit_relief",
+        Tracepoint("syscalls", "sys_exit_prctl"),
+        "prctl_exit",
+        Some(Relief::PrctlExit),
+    ),
+    relief(
+        Hook::Ptrace,
+        "ptrace_enter_relief",
+        Tracepoint("syscalls", "sys_enter_ptrace"),
+        "ptrace_enter",
+        None,
+    ),
+    relief(
+        Hook::Ptrace,
+        "ptrace_exit_relief",
+        Tracepoint("syscalls", "sys_exit_ptrace"),
+        "ptrace_exit",
+        Some(Relief::PtraceExit),
+    ),
 ];
+
+/// Programs whose run makes no record: what a skipped run leaves out, the events themselves say.
+pub fn tells_nothing(program: &Program) -> bool {
+    program.check.is_some() || matches!(program.name, "exec_enter" | "prctl_enter" | "ptrace_enter")
+}

@@ -13,12 +13,21 @@ use zerocopy::IntoBytes;
 
 use super::features::{Feature, try_feature};
 use super::hooks::{AttachPoint, Hook, PROGRAMS, Program};
+use super::object::Instructions;
 use super::offsets::{Resolved, VMLINUX};
 use super::tracefs::Tracefs;
 use super::{AttachReport, Config, KernelError, object, sys};
 
-/// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
-const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+/// Programs that the verifier takes longest for (30 ms each; a quarter of a second where it must follow loops round by
+/// round): they are loaded side by side.
+const SLOW: &[&str] = &[
+    "exec_commit",
+    "exec_exit",
+    "exec_commit_relief",
+    "exec_exit_relief",
+    "ptrace_exit",
+    "ptrace_exit_relief",
+];
 /// Programs for Go: loaded beside them, when Go programs are to be probed.
 const SLOW_GO: &[&str] = &["go_enter", "go_return"];
 
@@ -29,6 +38,7 @@ pub(super) struct Loaded {
     hooks: BTreeSet<Hook>,
     fexit: Result<(), String>,
     scoped: bool,
+    relief: bool,
     go: bool,
 }
 
@@ -46,9 +56,17 @@ impl Loaded {
     /// Resolves, writes settings, loads maps.
     pub(super) fn load(config: &Config) -> Result<Self, KernelError> {
         try_feature(Feature::Bpf, None).map_err(super::no_privilege)?;
-        let resolved = Resolved::of_this_kernel()?;
+        // A new loader reads the kernel's type information, wanted or not: at the same time, not in turn.
+        let (resolved, mut loader) = std::thread::scope(|scope| {
+            let loader = scope.spawn(EbpfLoader::new);
+            (Resolved::of_this_kernel(), loader.join().unwrap_or_default())
+        });
+        let resolved = resolved?;
         try_feature(Feature::RingBuffer, None).map_err(KernelError::NoRingBuffer)?;
-        let fetch_atomics = try_feature(Feature::FetchAtomics, None).is_ok();
+        let instructions = Instructions {
+            fetch_atomics: try_feature(Feature::FetchAtomics, None).is_ok(),
+            may_goto: try_feature(Feature::MayGoto, None).is_ok(),
+        };
 
         let hooks: BTreeSet<Hook> = match &config.only_hooks {
             Some(only) => only.iter().copied().collect(),
@@ -59,16 +77,15 @@ impl Loaded {
         } else {
             Ok(())
         };
-        let settings = settings(config, &resolved, &hooks, fetch_atomics, fexit.is_ok());
-        let patched;
-        let bytes = if fetch_atomics {
-            object::bytes()
-        } else {
-            patched = object::without_fetch_atomics();
-            &patched
+        // Where system call tracepoints run their programs preemptibly (seen in 7.3), they do it by this function.
+        let relief = config.relief && resolved.types().function("trace_call_bpf_faultable").is_some();
+        let own_tgid = sys::initial_tgid().unwrap_or_else(|_| std::process::id());
+        let settings = Settings {
+            own_tgid,
+            relief: u32::from(relief),
+            ..settings(config, &resolved, &hooks, instructions, fexit.is_ok())
         };
         let scoped = config.scoped || config.skip_descendants;
-        let mut loader = EbpfLoader::new();
         loader
             .btf(None)
             .override_global("SETTINGS", settings.as_bytes(), true)
@@ -76,16 +93,19 @@ impl Loaded {
         if !scoped {
             loader.map_max_entries("SCOPE", 1);
         }
-        if !fetch_atomics {
+        if !instructions.fetch_atomics {
             loader.map_max_entries("SCRATCH", 1);
+        }
+        if !relief {
+            loader.map_max_entries("TURNS", 1);
         }
         if !config.go {
             for map in ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK"] {
                 loader.map_max_entries(map, 1);
             }
         }
-        let ebpf = loader.load(bytes)?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped, go: config.go })
+        let ebpf = loader.load(&object::with(instructions))?;
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief, go: config.go })
     }
 
     /// Loads and attaches every program of the chosen hooks.
@@ -101,7 +121,10 @@ impl Loaded {
             None
         };
         for program in PROGRAMS {
-            if !self.wanted(program) || program.instead_of.is_some_and(|first| !failed.contains(first)) {
+            if !self.wanted(program)
+                || program.instead_of.is_some_and(|first| !failed.contains(first))
+                || program.relief_of.is_some_and(|first| failed.contains(first))
+            {
                 continue;
             }
             let outcome = self.attach_one(program, tracefs.as_ref(), btf.as_ref());
@@ -137,9 +160,10 @@ impl Loaded {
 
     /// Whether a program is needed: exit keeps the maps tidy, fork hands on the scope.
     fn wanted(&self, program: &Program) -> bool {
-        self.hooks.contains(&program.hook)
+        let hook = self.hooks.contains(&program.hook)
             || program.hook == Hook::Exit
-            || (program.hook == Hook::Fork && self.scoped)
+            || (program.hook == Hook::Fork && self.scoped);
+        hook && (self.relief || program.relief_of.is_none())
     }
 
     /// Loads the slow programs, each in a thread of its own. One that fails is tried again when its turn comes,
@@ -243,7 +267,7 @@ fn settings(
     config: &Config,
     resolved: &Resolved,
     hooks: &BTreeSet<Hook>,
-    fetch_atomics: bool,
+    instructions: Instructions,
     fexit: bool,
 ) -> Settings {
     let mut toggles = 0;
@@ -278,15 +302,17 @@ fn settings(
         .fold(0, |checks, check| checks | 1 << check as u32);
     Settings {
         abi: ABI,
-        own_tgid: std::process::id(),
+        own_tgid: u32::MAX,
         toggles,
         ring_bytes: ring_bytes(config.ring_bytes),
-        wake_every: config.wake_every.max(1),
+        wake_bytes: wake_bytes(ring_bytes(config.ring_bytes)),
         upid_size: resolved.upid_size,
         ptrace_checks: checks,
-        fetch_atomics: u32::from(fetch_atomics),
+        fetch_atomics: u32::from(instructions.fetch_atomics),
+        may_goto: u32::from(instructions.may_goto),
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
+        relief: 0,
         registers: resolved.registers,
         task_compat: resolved.task_compat,
         signal_subreaper: resolved.signal_subreaper,
@@ -308,6 +334,14 @@ fn number(call: libc::c_long) -> u32 {
 fn ring_bytes(wanted: u32) -> u32 {
     let page = u32::try_from(rustix::param::page_size()).unwrap_or(65_536);
     wanted.clamp(page, 1 << 30).checked_next_power_of_two().unwrap_or(1 << 30)
+}
+
+/// Bytes of one CPU after which a sleeping reader is woken: all CPUs together leave most of the ring free, and a
+/// batch is never so large that nothing else runs meanwhile.
+fn wake_bytes(ring_bytes: u32) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = ring_bytes / 4 / u32::try_from(cpus).unwrap_or(u32::MAX).max(1);
+    share.clamp(4 << 10, 256 << 10)
 }
 
 /// An error with its causes, without the verifier's log lines behind the first.

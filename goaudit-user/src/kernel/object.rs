@@ -1,5 +1,7 @@
 //! The eBPF object that this binary carries.
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 
 /// Alignment that the ELF reader needs.
@@ -25,22 +27,46 @@ pub fn sha256() -> String {
     })
 }
 
-/// The object for kernels before 5.12, which refuse a whole program for an atomic instruction that it would
-/// never reach: every such instruction is turned into the plain atomic add that they know. The code around
-/// it is dead there ([`goaudit_ebpf::settings::Settings::fetch_atomics`] is 0).
-pub(super) fn without_fetch_atomics() -> Vec<u8> {
-    /// `BPF_STX | BPF_ATOMIC | BPF_DW`; the operation is in the last four bytes, 0 is the plain add.
-    const ATOMIC: u8 = 0xdb;
+/// `BPF_STX | BPF_ATOMIC | BPF_DW`; the operation is in the last four bytes, 0 is the plain add.
+const ATOMIC: u8 = 0xdb;
+/// `BPF_JMP | BPF_JCOND`: `may_goto`.
+const MAY_GOTO: u8 = 0xe5;
+/// `BPF_JMP | BPF_JA`: with no distance it does nothing.
+const GOTO: u8 = 0x05;
+
+/// Instructions that a kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Instructions {
+    /// Atomic ones that return the old value (since 5.12).
+    pub(super) fetch_atomics: bool,
+    /// `may_goto` (since 6.9).
+    pub(super) may_goto: bool,
+}
+
+/// The object for a kernel with these instructions: it refuses a whole program for one that it does not know and
+/// would never reach. A fetching atomic instruction becomes the plain atomic add that all kernels know; the code
+/// around it is dead there ([`goaudit_ebpf::settings::Settings::fetch_atomics`] is 0). A `may_goto` becomes one that
+/// does nothing; loops are bounded without it ([`goaudit_ebpf::settings::Settings::may_goto`] is 0).
+pub(super) fn with(instructions: Instructions) -> Cow<'static, [u8]> {
+    if instructions.fetch_atomics && instructions.may_goto {
+        return Cow::Borrowed(bytes());
+    }
     let mut object = bytes().to_vec();
     for (start, end) in executable_sections(&object) {
         let Some(code) = object.get_mut(start..end) else { continue };
+        // The second half of a long instruction begins with a zero: it is never taken for another one.
         for instruction in code.chunks_exact_mut(8) {
-            if let [ATOMIC, _, _, _, operation @ ..] = instruction {
-                operation.fill(0);
+            match instruction {
+                [ATOMIC, _, _, _, operation @ ..] if !instructions.fetch_atomics => operation.fill(0),
+                [code @ MAY_GOTO, operands @ ..] if !instructions.may_goto => {
+                    *code = GOTO;
+                    operands.fill(0);
+                }
+                _other => {}
             }
         }
     }
-    object
+    Cow::Owned(object)
 }
 
 /// Extents of the sections that hold instructions (ELF64, little-endian).
@@ -78,20 +104,27 @@ mod tests {
     }
 
     #[test]
-    fn old_kernels_get_no_fetching_atomics() {
-        let fetching = |object: &[u8]| {
+    fn old_kernels_get_no_new_instructions() {
+        let count = |object: &[u8], wanted: fn(&[u8]) -> bool| {
             executable_sections(object)
                 .into_iter()
                 .filter_map(|(start, end)| object.get(start..end))
                 .flat_map(|code| code.chunks_exact(8))
-                .filter(
-                    |instruction| matches!(instruction, [0xdb, _, _, _, operation, ..] if *operation != 0),
-                )
+                .filter(|instruction| wanted(instruction))
                 .count()
         };
+        let fetching = |object: &[u8]| {
+            count(object, |code| matches!(code, [0xdb, _, _, _, operation, ..] if *operation != 0))
+        };
+        let looping = |object: &[u8]| count(object, |code| matches!(code, [0xe5, ..]));
         assert!(fetching(bytes()) > 0);
-        assert_eq!(fetching(&without_fetch_atomics()), 0);
-        assert_eq!(without_fetch_atomics().len(), bytes().len());
+        assert!(looping(bytes()) > 0);
+        for (fetch_atomics, may_goto) in [(true, true), (true, false), (false, true), (false, false)] {
+            let object = with(Instructions { fetch_atomics, may_goto });
+            assert_eq!(object.len(), bytes().len());
+            assert_eq!(fetching(&object) > 0, fetch_atomics);
+            assert_eq!(looping(&object) > 0, may_goto);
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! A member that this kernel does not have stays [`ABSENT`], and its name is reported: the programs then
 //! leave out exactly what needs it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use btf_rs::{Backend, Btf, Struct, Type};
 use goaudit_ebpf::settings::{ABSENT, Bit, OFFSETS, Offsets, REGISTER_WINDOW, Registers};
@@ -54,6 +56,8 @@ pub struct Resolved {
 /// Structs and functions of a kernel.
 pub struct KernelTypes {
     btf: Btf,
+    /// Looked up before: each look goes through all types of the kernel.
+    structures: RefCell<HashMap<String, Option<Rc<Struct>>>>,
 }
 
 impl std::fmt::Debug for KernelTypes {
@@ -75,15 +79,24 @@ impl KernelTypes {
         // Mapped where the kernel allows it (its own BTF: since 6.16). Else read in one go: parsing from the
         // file itself seeks for every type, which is 130,000 system calls.
         if let Ok(btf) = Btf::from_file_with_backend(path, Backend::Mmap) {
-            return Ok(Self { btf });
+            return Ok(Self { btf, structures: RefCell::default() });
         }
         let bytes = std::fs::read(path)
             .map_err(|source| OffsetsError::NoBtf { path: path.display().to_string(), source })?;
-        Ok(Self { btf: Btf::from_bytes(&bytes)? })
+        Ok(Self { btf: Btf::from_bytes(&bytes)?, structures: RefCell::default() })
     }
 
     /// The struct of this name with the most members (others are forward declarations of modules).
-    fn structure(&self, name: &str) -> Option<Struct> {
+    fn structure(&self, name: &str) -> Option<Rc<Struct>> {
+        if let Some(found) = self.structures.borrow().get(name) {
+            return found.clone();
+        }
+        let found = self.find_structure(name).map(Rc::new);
+        self.structures.borrow_mut().insert(name.to_owned(), found.clone());
+        found
+    }
+
+    fn find_structure(&self, name: &str) -> Option<Struct> {
         let types = self.btf.resolve_types_by_name(name).ok()?;
         types
             .into_iter()
@@ -144,13 +157,15 @@ impl KernelTypes {
 
     /// Byte offset of a member that is no bit field.
     pub fn offset(&self, structure: &str, path: &str) -> Option<u32> {
-        let found = self.member(&self.structure(structure)?, path)?;
+        let structure = self.structure(structure)?;
+        let found = self.member(&structure, path)?;
         (found.width.is_none() && found.bit % 8 == 0).then_some(found.bit / 8)
     }
 
     /// Word and mask of a flag: a bit field, or a `bool`.
     fn bits(&self, structure: &str, path: &str) -> Option<Bit> {
-        let found = self.member(&self.structure(structure)?, path)?;
+        let structure = self.structure(structure)?;
+        let found = self.member(&structure, path)?;
         // A plain `bool` is a byte (`is_child_subreaper` in 7.3).
         let width = found.width.unwrap_or(8);
         let shift = found.bit % 32;
@@ -194,14 +209,12 @@ impl Resolved {
     /// From a BTF file.
     pub fn of(path: &Path) -> Result<Self, OffsetsError> {
         let btf = KernelTypes::read(path)?;
-        let mut structures: HashMap<&str, Option<Struct>> = HashMap::new();
         let mut absent = Vec::new();
         let mut words = Vec::with_capacity(OFFSETS.len());
         for &(name, structure, member) in OFFSETS {
-            let structure = structures.entry(structure).or_insert_with(|| btf.structure(structure));
-            let found = structure
-                .as_ref()
-                .and_then(|structure| btf.member(structure, member))
+            let found = btf
+                .structure(structure)
+                .and_then(|structure| btf.member(&structure, member))
                 .filter(|found| found.width.is_none() && found.bit % 8 == 0);
             if found.is_none() {
                 absent.push(name);

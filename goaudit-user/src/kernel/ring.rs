@@ -1,27 +1,34 @@
 //! The consumer of the ring: sleeps until something matters, then takes what is there.
 //!
-//! Waking a sleeping reader is the dearest thing a program does, so it is done once: the reader says in the
-//! map `READER` that it sleeps, and the first program that wants it awake takes that note away. When wake-ups
-//! come close together, the reader rests a moment before it reads, so that a storm is read in batches; the
-//! delay that this costs is bounded by [`REST`].
+//! Waking a sleeping reader is the dearest thing a program does, and being woken the dearest thing the reader
+//! does. So the reader says in the map `READER` that it sleeps, and the first program that wants it awake takes
+//! that note away. After a look at the ring that found something it rests: for at most [`REST`] only a lot of
+//! records wakes it, however urgent, so that what comes in a row is read together. When nothing came meanwhile,
+//! the next urgent record wakes it at once.
 
-use std::time::{Duration, Instant};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError, RingBuf};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use goaudit_ebpf::wire::reader::{AWAKE, RESTS, SLEEPS};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 
-/// How long the reader rests in a storm before it reads: the most that a record waits for the sake of
-/// batching.
-pub const REST: Duration = Duration::from_millis(2);
-/// Wake-ups closer than this are a storm.
-const STORM: Duration = Duration::from_millis(10);
+/// How long the reader rests: the most that a record waits for the sake of batching.
+pub const REST: Duration = Duration::from_millis(25);
 
 /// The reading end.
 pub(super) struct Ring {
     records: RingBuf<MapData>,
     reader: Array<MapData, u32>,
-    last_wake: Option<Instant>,
+    /// Tells wake-ups, not whether there is data (edge-triggered): a reader that rests is not to be told of what
+    /// came while it was awake.
+    woken: OwnedFd,
+    /// The last look found something.
+    busy: bool,
+    /// The last look ended before the ring did.
+    behind: bool,
 }
 
 impl Ring {
@@ -30,11 +37,14 @@ impl Ring {
         let missing = |name: &str| MapError::InvalidName { name: name.into() };
         let records = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
         let reader = Array::try_from(ebpf.take_map("READER").ok_or_else(|| missing("READER"))?)?;
-        Ok(Self { records, reader, last_wake: None })
+        let woken = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&woken, &records, epoll::EventData::new_u64(0), edges).map_err(std::io::Error::from)?;
+        Ok(Self { records, reader, woken, busy: false, behind: false })
     }
 
     /// Hands everything that is there to `f`; the number of records.
-    pub(super) fn drain_ready(&mut self, budget: usize, f: &mut dyn FnMut(&[u8])) -> usize {
+    fn drain_ready(&mut self, budget: usize, f: &mut dyn FnMut(&[u8])) -> usize {
         let mut count = 0;
         while count < budget
             && let Some(record) = self.records.next()
@@ -42,40 +52,47 @@ impl Ring {
             f(&record);
             count += 1;
         }
+        self.behind = count == budget;
+        self.busy = count > 0;
         count
     }
 
-    /// As [`Self::drain_ready`], but waits up to `timeout` when there is nothing.
+    /// Hands what is there, up to `budget` records, to `f`; their number. Unless there is more than the last call
+    /// could take, it rests or waits before that, up to `timeout`.
     pub(super) fn drain(
         &mut self,
         timeout: Duration,
         budget: usize,
         f: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, MapError> {
-        let count = self.drain_ready(budget, f);
-        if count > 0 || timeout.is_zero() {
-            return Ok(count);
+        if self.behind || timeout.is_zero() {
+            return Ok(self.drain_ready(budget, f));
         }
-        self.reader.set(0, 1, 0)?;
-        let woken = self.wait(timeout);
-        self.reader.set(0, 0, 0)?;
-        if woken {
-            let storm = self.last_wake.is_some_and(|last| last.elapsed() < STORM);
-            if storm {
-                std::thread::sleep(REST);
+        if self.busy {
+            self.reader.set(0, RESTS, 0)?;
+            self.wait(timeout.min(REST));
+        } else {
+            self.reader.set(0, SLEEPS, 0)?;
+            // What came before the note was made wakes nobody.
+            let count = self.drain_ready(budget, f);
+            if count > 0 {
+                self.reader.set(0, AWAKE, 0)?;
+                return Ok(count);
             }
-            self.last_wake = Some(Instant::now());
+            self.wait(timeout);
         }
+        self.reader.set(0, AWAKE, 0)?;
         Ok(self.drain_ready(budget, f))
     }
 
-    /// Sleeps until woken; false on timeout or signal. The kernel looks for data itself before it sleeps.
-    fn wait(&self, timeout: Duration) -> bool {
-        let mut fds = [PollFd::new(&self.records, PollFlags::IN)];
+    /// Sleeps until woken, or for `timeout`, or until a signal.
+    fn wait(&self, timeout: Duration) {
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        matches!(poll(&mut fds, Some(&timeout)), Ok(ready) if ready > 0)
+        let mut events = Vec::with_capacity(1);
+        // Whatever the reason to go on is: the caller looks at the ring.
+        let _ = epoll::wait(&self.woken, spare_capacity(&mut events), Some(&timeout));
     }
 }

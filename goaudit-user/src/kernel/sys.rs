@@ -15,6 +15,7 @@ pub(super) const RINGBUF: u32 = 27;
 
 const MAP_CREATE: libc::c_int = 0;
 const PROG_LOAD: libc::c_int = 5;
+const PROG_TEST_RUN: libc::c_int = 10;
 const PROG_GET_INFO: libc::c_int = 15;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const LINK_CREATE: libc::c_int = 28;
@@ -73,6 +74,21 @@ pub(super) fn load_program(kind: u32, attach: u32, btf_id: u32, instructions: &[
         .put(108, btf_id.to_ne_bytes())
         .call(PROG_LOAD)?;
     Ok(owned(fd))
+}
+
+/// This process's number in the initial pid namespace, which is the one that programs see: asked of a program that is
+/// run once, here (raw tracepoint programs can be since 5.10).
+pub(super) fn initial_tgid() -> io::Result<u32> {
+    // call bpf_get_current_pid_tgid; r0 >>= 32; exit
+    let program = load_program(RAW_TRACEPOINT, 0, 0, &[14 << 32 | 0x85, 32 << 32 | 0x77, 0x95])?;
+    let mut attr = Attr::new().put(0, program.as_raw_fd().to_ne_bytes());
+    attr.call(PROG_TEST_RUN)?;
+    attr.0
+        .get(4..8)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_ne_bytes)
+        .filter(|tgid| *tgid != 0)
+        .ok_or_else(|| io::Error::other("the program gave no number"))
 }
 
 /// Creates a map; only for probes.

@@ -15,7 +15,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use crate::event::{Control, control};
-use crate::golang::book::{self, Book, Names};
 use crate::golang::profile::Profile;
 use crate::golang::target::{Planned, Target};
 use crate::golang::{Class, Costs, Program};
@@ -23,9 +22,11 @@ use crate::hook::go::Role;
 use crate::host::processes;
 use crate::kernel::go::{GoProbes, Link, Site};
 
+pub(super) mod book;
 mod budget;
 mod sniff;
 
+use book::{Book, Names};
 use budget::Budget;
 
 /// What to probe in Go programs.

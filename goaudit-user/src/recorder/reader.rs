@@ -1,20 +1,21 @@
 //! The ring reader's thread: records to events, in order, with the books kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use goaudit_ebpf::units::Ktime;
 
+use super::go::book::Book;
 use super::go::{self, Message, Watching};
 use super::tap_file::Tap;
-use super::{Config, RecorderError, Stop};
+use super::{Config, NICE, RecorderError, Stop};
 use crate::correlate::Correlator;
 use crate::correlate::bounded::Bounded;
-use crate::event::control::{Counters, Host, Stop as Stopped};
+use crate::event::control::{Counters, Host, Loss, NOT_RUN, Stop as Stopped};
 use crate::event::{Control, Event, Payload};
 use crate::filter::Filter;
-use crate::golang::book::Book;
 use crate::host::live::LiveHost;
 use crate::host::{clock, identity, processes};
 use crate::kernel::{self, Session};
@@ -25,6 +26,8 @@ use crate::view::Origin;
 const IDLE: Duration = Duration::from_millis(100);
 /// How often the books are written when nothing else asks for it, so that silence is provable.
 const HEARTBEAT: Duration = Duration::from_mins(1);
+/// How often the kernel is asked which programs it skipped: one system call for each program.
+const SKIPS: Duration = Duration::from_secs(1);
 /// Events handed over at once.
 const HAND_OVER: usize = 1024;
 /// How long events that are not urgent may gather before they are handed over: waking the writer for each one
@@ -32,9 +35,6 @@ const HAND_OVER: usize = 1024;
 const GATHER: Duration = Duration::from_millis(20);
 /// How often the correlator is asked what has waited long enough; it looks at spans from 50 ms up.
 const FLUSH: Duration = Duration::from_millis(25);
-/// Priority of the reader: on a busy host it must come before what it watches, or the ring runs full within
-/// 0.1 s of a storm. It needs a few hundredths of a core. (auditd's own default is -4.)
-const NICE: i32 = -10;
 /// A change of the clock offset that is a step rather than a slew (NTP moves at most 0.5 ms a second).
 const CLOCK_STEP_NS: i64 = 100_000_000;
 
@@ -56,6 +56,9 @@ pub(super) struct Reader {
     sender: SyncSender<Vec<Event>>,
     stop: Arc<Stop>,
     clock_offset: i64,
+    /// By program: runs that were skipped when last asked, and the calls told as not seen.
+    skips: BTreeMap<&'static str, (u64, u64)>,
+    skips_asked: Instant,
     host: Host,
     boot_id: String,
     go: Option<Watching>,
@@ -88,6 +91,8 @@ impl Reader {
             sender,
             stop,
             clock_offset: clock_offset(),
+            skips: BTreeMap::new(),
+            skips_asked: Instant::now(),
             host: identity::host(),
             boot_id: uuid(identity::boot_id()),
             go,
@@ -109,7 +114,9 @@ impl Reader {
         if !self.hand_over() {
             return Ok(());
         }
-        for found in processes::all() {
+        // Inside a pid namespace /proc has other numbers than the records: what ran before is not known.
+        let found = if self.session.is_nested() { Vec::new() } else { processes::all() };
+        for found in found {
             self.correlator.learn(found.snapshot.process.tgid, found.host_process());
             self.control(Control::Snapshot(found.snapshot));
         }
@@ -120,8 +127,12 @@ impl Reader {
             if heartbeat.elapsed() >= HEARTBEAT {
                 heartbeat = Instant::now();
                 let kernel = self.session.counters()?;
+                self.tell_skips(&kernel, false);
                 let counters = self.books(&kernel);
                 self.control(Control::Heartbeat(counters));
+            } else if self.skips_asked.elapsed() >= SKIPS {
+                let kernel = self.session.counters()?;
+                self.tell_skips(&kernel, false);
             }
             self.watch_clock();
             self.hear_of_go();
@@ -157,6 +168,7 @@ impl Reader {
         if let Some(tap) = &mut self.tap {
             tap.close(&kernel.per_cpu)?;
         }
+        self.tell_skips(&kernel, true);
         let counters = self.books(&kernel);
         let reason = self.stop.reason();
         self.control(Control::Stop(Stopped { reason, counters }));
@@ -232,11 +244,41 @@ impl Reader {
         urgent || self.events.len() >= HAND_OVER || self.handed_over.elapsed() >= GATHER
     }
 
+    /// Tells of the calls that nobody saw, because the kernel skipped a program. A skip may yet be made good by the
+    /// program's second copy, so while programs run, only those count that were there when this was asked last.
+    fn tell_skips(&mut self, kernel: &kernel::Counters, last: bool) {
+        self.skips_asked = Instant::now();
+        for (program, now) in &kernel.skips {
+            let (before, told) = self.skips.get(program).copied().unwrap_or_default();
+            let skipped = if last { now.skipped } else { before };
+            let not_run = kernel::Skips { skipped, ..*now }.not_run();
+            self.skips.insert(program, (now.skipped, told.max(not_run)));
+            if not_run > told {
+                self.control(Control::Loss(Loss {
+                    cpu: None,
+                    cause: NOT_RUN.to_owned(),
+                    count: not_run.saturating_sub(told),
+                    range: None,
+                    program: Some((*program).to_owned()),
+                }));
+            }
+        }
+    }
+
+    /// The books, with the skips that were told.
     fn books(&self, kernel: &kernel::Counters) -> Counters {
-        let mut books = Counters { not_run: kernel.not_run, ..self.correlator.counters() };
+        let not_run = self.skips.values().fold(0, |sum: u64, (_, told)| sum.saturating_add(*told));
+        let mut books = Counters { not_run, ..self.correlator.counters() };
         let unkept: u64 = kernel.per_cpu.iter().map(|cpu| cpu.unkept).sum();
         if unkept > 0 {
             books.oddities.push(("kernel_map_full".to_owned(), unkept));
+        }
+        for (program, skips) in &kernel.skips {
+            for (what, count) in [("skipped", skips.skipped), ("relieved", skips.relieved)] {
+                if count > 0 {
+                    books.oddities.push((format!("{program}_{what}"), count));
+                }
+            }
         }
         books
     }

@@ -76,8 +76,9 @@ pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style
         if let Some(repeats) = &source.repeats {
             let _ = write!(body, "  x{}", repeats.count);
         }
-        if source.lost_before > 0 {
-            let _ = write!(body, "  [{} LOST before]", source.lost_before);
+        let lost = source.lost_before();
+        if lost > 0 {
+            let _ = write!(body, "  [{lost} LOST before]");
         }
     }
     if let Some(process) = &event.process {
@@ -343,7 +344,17 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
             (Tone::Quiet, "alive")
         }
         Control::Loss(loss) => {
-            let _ = write!(text, "{} records LOST on CPU {}: {}", loss.count, loss.cpu, loss.cause);
+            match (&loss.program, loss.cpu) {
+                (Some(program), _) => {
+                    let _ = write!(text, "{} calls NOT SEEN: the kernel skipped {program}", loss.count);
+                }
+                (None, Some(cpu)) => {
+                    let _ = write!(text, "{} records LOST on CPU {cpu}: {}", loss.count, loss.cause);
+                }
+                (None, None) => {
+                    let _ = write!(text, "{} records LOST: {}", loss.count, loss.cause);
+                }
+            }
             if let Some((first, last)) = loss.range {
                 let _ = write!(text, " (between {first} and {last})");
             }
@@ -395,6 +406,6 @@ fn books(text: &mut String, counters: &control::Counters) {
         let _ = write!(text, ", {filtered} filtered");
     }
     if counters.not_run > 0 {
-        let _ = write!(text, ", {} calls nobody saw", counters.not_run);
+        let _ = write!(text, ", {} calls NOT SEEN", counters.not_run);
     }
 }

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Origin, time};
-use crate::event::{Event, Payload};
+use crate::event::{Event, Payload, Source};
+use crate::hook;
 
 pub mod calls;
 pub mod control;
@@ -90,7 +91,7 @@ pub struct EventView<'a> {
     pub repeats: Option<RepeatsView>,
     /// Fields that could not be had, and why.
     pub missing: Vec<MissingView<'a>>,
-    /// Kernel records of this CPU lost right before this event.
+    /// Kernel records lost right before this event (before any of the records behind it), on their CPUs.
     pub lost_before: u64,
 }
 
@@ -166,6 +167,19 @@ impl Kind {
             Self::Control => "control",
         }
     }
+
+    /// The hook whose events these are; none for the recorder's own.
+    pub const fn hook(self) -> Option<&'static str> {
+        match self {
+            Self::Exec => Some(hook::exec::HOOK.name),
+            Self::Fork => Some(hook::fork::HOOK.name),
+            Self::Exit => Some(hook::exit::HOOK.name),
+            Self::Prctl => Some(hook::prctl::HOOK.name),
+            Self::Ptrace => Some(hook::ptrace::HOOK.name),
+            Self::GoCall | Self::Authz | Self::GoPanic | Self::GoExit => Some(hook::go::HOOK.name),
+            Self::Control => None,
+        }
+    }
 }
 
 /// A field that could not be had.
@@ -225,7 +239,7 @@ impl<'a> EventView<'a> {
                 .iter()
                 .map(|missing| MissingView { field: &missing.field, reason: &missing.reason })
                 .collect(),
-            lost_before: source.as_ref().map_or(0, |source| source.lost_before),
+            lost_before: source.as_ref().map_or(0, Source::lost_before),
         };
         match payload {
             Payload::Exec(exec) => view.exec = Some(ExecView::new(exec)),

@@ -1,7 +1,9 @@
 //! One control event of each type.
 
 use goaudit_ebpf::units::Ktime;
-use goaudit_user::event::control::{ClockStep, Counters, Genesis, Host, Loss, Probe, Snapshot, Start, Stop};
+use goaudit_user::event::control::{
+    Calibration, ClockStep, Counters, Genesis, Host, Loss, NOT_RUN, Probe, Snapshot, Start, Stop,
+};
 use goaudit_user::event::{Control, Event, Payload, Process};
 
 pub(crate) fn all() -> Vec<Event> {
@@ -51,7 +53,20 @@ pub(crate) fn all() -> Vec<Event> {
         }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),
-        Control::Loss(Loss { cpu: 0, cause: "ring_full".into(), count: 2, range: Some((4, 5)) }),
+        Control::Loss(Loss {
+            cpu: Some(0),
+            cause: "ring_full".into(),
+            count: 2,
+            range: Some((4, 5)),
+            program: None,
+        }),
+        Control::Loss(Loss {
+            cpu: None,
+            cause: NOT_RUN.into(),
+            count: 3,
+            range: None,
+            program: Some("prctl_exit".into()),
+        }),
         Control::ClockStep(ClockStep { delta_ns: -3_600_000_000_000 }),
         Control::Calibration(Calibration { emulated_ns: 650, stepped_ns: 9_100 }),
         Control::Segment(host),

@@ -123,6 +123,25 @@ pub(super) fn set_uid(case: &Case) -> anyhow::Result<i32> {
     Ok(0)
 }
 
+/// A binary that never was in a file system: a memfd.
+pub(super) fn memfd(_: &Case) -> anyhow::Result<i32> {
+    let argv = Strings::new(["from", "memory"])?;
+    ok(child::fork(|| {
+        let memory = rustix::fs::memfd_create("in-memory", rustix::fs::MemfdFlags::empty())?;
+        let mut file = std::fs::File::from(memory);
+        std::io::copy(&mut std::fs::File::open(truth::own_binary()?)?, &mut file)?;
+        call::duplicate_to(file.as_raw_fd(), EXEC_DESCRIPTOR)?;
+        // A file that is open for writing cannot be executed; the copy is read through /proc.
+        let read = std::fs::File::open(format!("/proc/self/fd/{EXEC_DESCRIPTOR}"))?;
+        call::close(EXEC_DESCRIPTOR);
+        drop(file);
+        call::duplicate_to(read.as_raw_fd(), EXEC_DESCRIPTOR)?;
+        drop(read);
+        replace_by_descriptor(EXEC_DESCRIPTOR, "", &argv, &reporting()?)
+    })?)?;
+    Ok(0)
+}
+
 /// A binary whose file is gone when it is executed.
 pub(super) fn deleted(case: &Case) -> anyhow::Result<i32> {
     let path = copy(case, "deleted")?;

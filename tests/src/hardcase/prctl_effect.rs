@@ -7,6 +7,7 @@ use super::{Case, bpf, call, child, exec, truth};
 
 const SET_NAME: u64 = 15;
 const SET_MM: u64 = 35;
+const NO_NEW_PRIVS: u64 = 38;
 
 /// Thread names: plain, empty, cut at 15 bytes, not UTF-8, unchanged; by the leader and by another thread.
 pub(super) fn name(_: &Case) -> anyhow::Result<i32> {
@@ -148,6 +149,22 @@ pub(super) fn denied_by_seccomp(_: &Case) -> anyhow::Result<i32> {
         told(SET_NAME, [memory, 0, 0, 0])?;
         Ok(0)
     })?)?;
+    Ok(0)
+}
+
+/// A filter that ends the process for its prctl: the call does not come back, the end tells of it.
+pub(super) fn killed_by_seccomp(_: &Case) -> anyhow::Result<i32> {
+    let (option, mode) = bpf::SET_FILTER;
+    let child = child::fork(|| {
+        let memory = call::memory(1)?;
+        let program = bpf::answer(memory, libc::SYS_prctl.try_into()?, bpf::KILL);
+        told(NO_NEW_PRIVS, [1, 0, 0, 0])?;
+        told(option, [mode, program, 0, 0])?;
+        call::prctl(3, [0; 4]);
+        anyhow::bail!("the call came back")
+    })?;
+    let status = child.wait()?;
+    anyhow::ensure!(status.signal == Some(libc::SIGSYS), "the filter's victim ended with {status:?}");
     Ok(0)
 }
 

@@ -47,11 +47,13 @@ fn appears(case: &Case, name: &str) {
     }
 }
 
-/// `prctl-storm-two N`: two processes at once, N identical calls each, of different kinds.
-pub(super) fn two(case: &Case) -> anyhow::Result<i32> {
-    let count = case.number(0, 100_000)?;
+/// `prctl-storms P N`: P processes at once, N identical calls each, neighbours of different kinds.
+pub(super) fn many(case: &Case) -> anyhow::Result<i32> {
+    let (processes, count) = (case.number(0, 2)?, case.number(1, 100_000)?);
     let children = OPTIONS
         .into_iter()
+        .cycle()
+        .take(usize::try_from(processes)?)
         .map(|(option, expected)| {
             child::fork(|| {
                 for _ in 0..count {
@@ -59,6 +61,26 @@ pub(super) fn two(case: &Case) -> anyhow::Result<i32> {
                     anyhow::ensure!(ret == expected, "prctl({option}) = {ret}");
                 }
                 told(option, expected, count)?;
+                Ok(0)
+            })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    for child in children {
+        super::exec::ok(child)?;
+    }
+    Ok(0)
+}
+
+/// `exec-storms P N`: P processes at once, each of which executes N programs, one after the other.
+pub(super) fn execs(case: &Case) -> anyhow::Result<i32> {
+    let (processes, count) = (case.number(0, 4)?, case.number(1, 100)?);
+    let children = (0..processes)
+        .map(|process| {
+            child::fork(|| {
+                for number in 0..count {
+                    let argv = ["storm".to_owned(), process.to_string(), number.to_string()];
+                    super::exec::run(argv, &super::exec::reporting()?)?;
+                }
                 Ok(0)
             })
         })

@@ -5,6 +5,7 @@
 //!   stack pages are resident.
 //! - `exec_exit`: `syscalls:sys_exit_execve{,at}`; failures. It needs `bpf_task_pt_regs`
 //!   (since 5.15); `exec_exit_raw` does the same from raw tracepoint `sys_exit(regs, ret)` on older kernels.
+//! - `exec_enter_relief`, `exec_commit_relief`, `exec_exit_relief`: see [`crate::kernel::relief`].
 //!
 //! A successful execveat ends as an execve on x86-64; successes are not taken from the exit, so it is all one.
 
@@ -17,9 +18,10 @@ use super::{flags, missing};
 use crate::kernel::entry::{VIEW_MAX, View, ViewHead, read_args};
 use crate::kernel::scratch::{Claimed, Scratch};
 use crate::kernel::{
-    Class, count_unkept, diagnose, emit, lose_unbuilt, path, read, registers, scope, setting, task, text,
+    Class, count_unkept, diagnose, emit, lose_unbuilt, path, read, registers, relief, scope, setting, task,
+    text,
 };
-use crate::wire::{ARGS_ENV_MAX, Header, Kind, Lost, Section};
+use crate::wire::{ARGS_ENV_MAX, Header, Kind, Lost, Relief, Section};
 
 /// What the threads that are inside an exec passed, by tid. Entries go with the commit, the failed exit or
 /// the thread's end.
@@ -43,12 +45,27 @@ fn entry_argument(ctx: &TracePointContext, index: usize) -> u64 {
 
 #[tracepoint]
 fn exec_enter(ctx: TracePointContext) -> u32 {
-    if number(&ctx) == setting!(numbers.execveat) {
-        remember(entry_argument(&ctx, 2), flags::EXECVEAT);
-    } else {
-        remember(entry_argument(&ctx, 1), 0);
+    entered(&ctx);
+    0
+}
+
+#[tracepoint]
+fn exec_enter_relief(ctx: TracePointContext) -> u32 {
+    // What the first copy kept is as good; only if it was skipped there is nothing.
+    if setting!(relief) != 0 && EXEC_ENTRY.get_ptr(task::current_ids().1).is_none() {
+        entered(&ctx);
     }
     0
+}
+
+#[inline(always)]
+fn entered(ctx: &TracePointContext) {
+    relief::begin(Relief::ExecExit, task::current_ids().1);
+    if number(ctx) == setting!(numbers.execveat) {
+        remember(entry_argument(ctx, 2), flags::EXECVEAT);
+    } else {
+        remember(entry_argument(ctx, 1), 0);
+    }
 }
 
 /// Number of the system call: one program serves both calls, so that it is verified once.
@@ -83,10 +100,31 @@ fn remember(argv: u64, call: u16) {
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn exec_commit(ctx: RawTracePointContext) -> i32 {
+    relief::take(Relief::ExecCommit, task::current_ids().1, exec_count());
+    committed(&ctx);
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn exec_commit_relief(ctx: RawTracePointContext) -> i32 {
+    if relief::is_due(Relief::ExecCommit, task::current_ids().1, exec_count()) {
+        committed(&ctx);
+    }
+    0
+}
+
+/// What tells an exec of a thread from its others: the kernel counts them.
+#[inline(always)]
+fn exec_count() -> u64 {
+    read::kernel::<u32>(task::current(), setting!(offsets.task_self_exec_id)).unwrap_or(0).into()
+}
+
+#[inline(always)]
+fn committed(ctx: &RawTracePointContext) {
     let (tgid, _) = task::current_ids();
     let old_tid: u32 = ctx.arg(1);
     if !scope::contains(tgid) {
-        return 0;
+        return;
     }
     let bprm: u64 = ctx.arg(2);
     diagnose!("exec of process {} by thread {}", tgid, old_tid);
@@ -98,7 +136,6 @@ fn exec_commit(ctx: RawTracePointContext) -> i32 {
         }
         None => lose_unbuilt(Lost::Reentered),
     }
-    0
 }
 
 /// # Safety
@@ -309,11 +346,25 @@ fn exit_result(ctx: &TracePointContext) -> i64 {
 
 #[tracepoint]
 fn exec_exit(ctx: TracePointContext) -> u32 {
-    let ret = exit_result(&ctx);
-    if ret < 0 {
-        failed(ret, registers::current(), number(&ctx));
+    relief::take(Relief::ExecExit, task::current_ids().1, 0);
+    ended(&ctx);
+    0
+}
+
+#[tracepoint]
+fn exec_exit_relief(ctx: TracePointContext) -> u32 {
+    if relief::is_due(Relief::ExecExit, task::current_ids().1, 0) {
+        ended(&ctx);
     }
     0
+}
+
+#[inline(always)]
+fn ended(ctx: &TracePointContext) {
+    let ret = exit_result(ctx);
+    if ret < 0 {
+        failed(ret, registers::current(), number(ctx));
+    }
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]

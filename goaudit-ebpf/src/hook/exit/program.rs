@@ -2,7 +2,7 @@
 //!
 //! It runs for every thread. Since 6.16 the kernel says which thread was the last one. Before, the count of
 //! live threads says it, but when several threads die at once they can all see it at zero: the first to take
-//! the process's key is the one.
+//! the process's key is the one. `exit_relief`: see [`crate::kernel::relief`].
 
 use core::mem::MaybeUninit;
 
@@ -13,8 +13,8 @@ use aya_ebpf::programs::RawTracePointContext;
 
 use super::Exit;
 use crate::hook::{exec, prctl, ptrace};
-use crate::kernel::{Class, emit, read, scope, setting, task};
-use crate::wire::{Header, Kind};
+use crate::kernel::{Class, emit, read, relief, scope, setting, task};
+use crate::wire::{Header, Kind, Relief};
 
 /// `SIGNAL_GROUP_EXIT` of `signal_struct.flags`.
 const GROUP_EXIT: u32 = 4;
@@ -33,9 +33,22 @@ static ENDED: LruHashMap<Key, u8> = LruHashMap::with_max_entries(1024, 0);
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn exit(ctx: RawTracePointContext) -> i32 {
-    let last: u64 = if setting!(exit_group_dead) != 0 { ctx.arg(1) } else { 2 };
-    try_exit(last);
+    relief::take(Relief::Exit, task::current_ids().1, task::start(task::current()));
+    try_exit(last(&ctx));
     0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn exit_relief(ctx: RawTracePointContext) -> i32 {
+    if relief::is_due(Relief::Exit, task::current_ids().1, task::start(task::current())) {
+        try_exit(last(&ctx));
+    }
+    0
+}
+
+#[inline(always)]
+fn last(ctx: &RawTracePointContext) -> u64 {
+    if setting!(exit_group_dead) != 0 { ctx.arg(1) } else { 2 }
 }
 
 /// `last`: 0 no, 1 yes, 2 the kernel does not say.
@@ -46,6 +59,9 @@ fn try_exit(last: u64) {
     exec::forget(tid);
     prctl::forget(tid);
     ptrace::forget(tid);
+    for point in [Relief::ExecExit, Relief::PrctlExit, Relief::PtraceExit] {
+        relief::begin(point, tid);
+    }
     if last & 3 == 0 {
         return;
     }

@@ -1,5 +1,5 @@
 //! Program of the fork hook: raw tracepoint `sched_process_fork(parent, child)`. The parent is current, the
-//! child has not run yet.
+//! child has not run yet. `fork_relief`: see [`crate::kernel::relief`].
 
 use core::mem::MaybeUninit;
 
@@ -7,14 +7,34 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
 use super::{Fork, flags, missing};
-use crate::kernel::{Class, emit, read, scope, setting, task};
+use crate::kernel::{Class, emit, read, relief, scope, setting, task};
 use crate::units::{Ktime, Tgid, Tid};
-use crate::wire::{Header, Kind};
+use crate::wire::{Header, Kind, Relief};
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn fork(ctx: RawTracePointContext) -> i32 {
-    try_fork(ctx.arg(1));
+    let child = ctx.arg(1);
+    let (tid, start) = call(child);
+    relief::take(Relief::Fork, tid, start);
+    try_fork(child);
     0
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn fork_relief(ctx: RawTracePointContext) -> i32 {
+    let child = ctx.arg(1);
+    let (tid, start) = call(child);
+    if relief::is_due(Relief::Fork, tid, start) {
+        try_fork(child);
+    }
+    0
+}
+
+/// What names this fork for ever: the child's thread id and start.
+#[inline(always)]
+fn call(child: u64) -> (u32, u64) {
+    let tid = read::kernel::<u32>(child, setting!(offsets.task_pid)).unwrap_or(0);
+    (tid, task::start(child))
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 //! - `prctl_enter`: `syscalls:sys_enter_prctl`; keeps the old value, only for options that set something.
 //! - `prctl_exit`: `syscalls:sys_exit_prctl`, with `bpf_task_pt_regs` (since 5.15); `prctl_exit_raw` from raw
 //!   tracepoint `sys_exit(regs, ret)` on older kernels.
+//! - `prctl_enter_relief`, `prctl_exit_relief`: see [`crate::kernel::relief`]. To keep a value twice does no harm.
 
 use core::mem::MaybeUninit;
 
@@ -13,8 +14,8 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 
 use super::{Change, Prctl, flags, option};
-use crate::kernel::{Class, count_unkept, emit, read, registers, scope, setting, task};
-use crate::wire::{COMM_LEN, Header, Kind};
+use crate::kernel::{Class, count_unkept, emit, read, registers, relief, scope, setting, task};
+use crate::wire::{COMM_LEN, Header, Kind, Relief};
 
 /// Values before the calls that are under way, by tid.
 #[map]
@@ -45,12 +46,24 @@ struct Full {
 
 #[tracepoint]
 fn prctl_enter(ctx: TracePointContext) -> u32 {
+    entered(&ctx);
+    0
+}
+
+#[tracepoint]
+fn prctl_enter_relief(ctx: TracePointContext) -> u32 {
+    entered(&ctx);
+    0
+}
+
+#[inline(always)]
+fn entered(ctx: &TracePointContext) {
+    relief::begin(Relief::PrctlExit, task::current_ids().1);
     // SAFETY: the verifier checks context accesses; the first argument is at byte 16.
     let option = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(2)) };
     if option::sets(option) {
         remember(option);
     }
-    0
 }
 
 #[inline(always)]
@@ -107,10 +120,23 @@ fn value_of(option: u64) -> Option<u64> {
 
 #[tracepoint]
 fn prctl_exit(ctx: TracePointContext) -> u32 {
-    // SAFETY: the verifier checks context accesses; the result is at byte 16.
-    let ret = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) };
-    ended(ret, registers::current());
+    relief::take(Relief::PrctlExit, task::current_ids().1, 0);
+    ended(result(&ctx), registers::current());
     0
+}
+
+#[tracepoint]
+fn prctl_exit_relief(ctx: TracePointContext) -> u32 {
+    if relief::is_due(Relief::PrctlExit, task::current_ids().1, 0) {
+        ended(result(&ctx), registers::current());
+    }
+    0
+}
+
+#[inline(always)]
+fn result(ctx: &TracePointContext) -> i64 {
+    // SAFETY: the verifier checks context accesses; the result is at byte 16.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]

@@ -3,6 +3,7 @@
 //! - `ptrace_enter`: `syscalls:sys_enter_ptrace`; opens an entry that the checks write into.
 //! - `ptrace_exit`: `syscalls:sys_exit_ptrace`, with `bpf_task_pt_regs` (since 5.15); `ptrace_exit_raw` from
 //!   raw tracepoint `sys_exit(regs, ret)` on older kernels.
+//! - `ptrace_enter_relief`, `ptrace_exit_relief`: see [`crate::kernel::relief`].
 //! - `check_*`: fexit programs (since 5.5), one per [`Check`]; the return value lies behind the arguments
 //!   whose number the loader compares with the running kernel's BTF before it attaches.
 
@@ -14,9 +15,9 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{FExitContext, RawTracePointContext, TracePointContext};
 
 use super::{CHECKS, Check, Ptrace, Target, flags};
-use crate::kernel::{Class, count_unkept, emit, read, registers, scope, setting, task};
+use crate::kernel::{Class, count_unkept, emit, read, registers, relief, scope, setting, task};
 use crate::units::{Tgid, Tid};
-use crate::wire::{Header, Kind};
+use crate::wire::{Header, Kind, Relief};
 
 /// `CAP_SYS_PTRACE`.
 const SYS_PTRACE: u64 = 19;
@@ -45,7 +46,21 @@ pub(crate) fn forget(tid: u32) {
 
 #[tracepoint]
 fn ptrace_enter(_ctx: TracePointContext) -> u32 {
+    entered();
+    0
+}
+
+#[tracepoint]
+fn ptrace_enter_relief(_ctx: TracePointContext) -> u32 {
+    entered();
+    0
+}
+
+/// No check has run yet: an entry that is opened twice is as good as one.
+#[inline(always)]
+fn entered() {
     let (tgid, tid) = task::current_ids();
+    relief::begin(Relief::PtraceExit, tid);
     if scope::contains(tgid) {
         let blank = Entry {
             target: Target {
@@ -65,15 +80,27 @@ fn ptrace_enter(_ctx: TracePointContext) -> u32 {
             count_unkept();
         }
     }
-    0
 }
 
 #[tracepoint]
 fn ptrace_exit(ctx: TracePointContext) -> u32 {
-    // SAFETY: the verifier checks context accesses; the result is at byte 16.
-    let ret = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) };
-    ended(ret, registers::current());
+    relief::take(Relief::PtraceExit, task::current_ids().1, 0);
+    ended(result(&ctx), registers::current());
     0
+}
+
+#[tracepoint]
+fn ptrace_exit_relief(ctx: TracePointContext) -> u32 {
+    if relief::is_due(Relief::PtraceExit, task::current_ids().1, 0) {
+        ended(result(&ctx), registers::current());
+    }
+    0
+}
+
+#[inline(always)]
+fn result(ctx: &TracePointContext) -> i64 {
+    // SAFETY: the verifier checks context accesses; the result is at byte 16.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<i64>().add(2)) }
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]

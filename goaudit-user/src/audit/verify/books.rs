@@ -158,6 +158,7 @@ impl Books {
             batches: self.batches,
             events: self.events,
             lost: self.lost,
+            not_run: 0,
             sealed_events: self.sealed_events,
             unsealed_events: unsealed,
             root: self.head.map(|(_, root)| BASE64.encode(root)),

@@ -3,7 +3,7 @@
 use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Status};
 
 use super::super::abi::Number;
-use super::super::types::{Kind as TypeKind, TypeName};
+use super::super::type_name::{Kind as TypeKind, TypeName};
 use super::compiled::{Ask, Cell, Compiled, Reader};
 use super::path::Test;
 use super::walk::{Shape, Site};

@@ -11,7 +11,7 @@ use super::*;
 use crate::event::go::{Field, Value};
 use crate::event::{Authz, GoCall, Missing, Text};
 use crate::golang::Arch;
-use crate::golang::types::{Kind as TypeKind, TypeName};
+use crate::golang::type_name::{Kind as TypeKind, TypeName};
 
 const STRING: u64 = 0x10;
 const INT: u64 = 0x20;

@@ -55,16 +55,18 @@ pub enum ControlView<'a> {
         /// The books.
         counters: CountersView<'a>,
     },
-    /// Records that were seen and are not stored.
+    /// Records that were seen and are not stored, or (`not_run`) calls that were not seen.
     Loss {
-        /// CPU.
-        cpu: u32,
+        /// CPU; `null` where the kernel tells only the sum.
+        cpu: Option<u32>,
         /// Cause.
         cause: &'a str,
         /// How many.
         count: u64,
         /// First and last sequence number between which they lie.
         range: Option<(u64, u64)>,
+        /// The program that the kernel skipped.
+        program: Option<&'a str>,
     },
     /// The wall clock moved against boot time.
     ClockStep {
@@ -218,9 +220,13 @@ impl<'a> ControlView<'a> {
                 Self::Stop { reason: &stop.reason, counters: CountersView::new(&stop.counters) }
             }
             Control::Heartbeat(counters) => Self::Heartbeat { counters: CountersView::new(counters) },
-            Control::Loss(loss) => {
-                Self::Loss { cpu: loss.cpu, cause: &loss.cause, count: loss.count, range: loss.range }
-            }
+            Control::Loss(loss) => Self::Loss {
+                cpu: loss.cpu,
+                cause: &loss.cause,
+                count: loss.count,
+                range: loss.range,
+                program: loss.program.as_deref(),
+            },
             Control::ClockStep(step) => Self::ClockStep { delta_ns: step.delta_ns },
             Control::Calibration(costs) => {
                 Self::Calibration { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }

@@ -1,12 +1,14 @@
 //! The JSON views of what Go programs did: calls, decisions, panics.
 
+use std::borrow::Cow;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::event::go::{Field, Value};
+use crate::event::go::{Field, Outcome, Value};
 use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic};
-use crate::view::text::{JsonText, json_key};
+use crate::view::text::JsonText;
 
 /// A call of a probed Go function.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -30,6 +32,7 @@ pub struct GoCallView<'a> {
     pub latency_ns: Option<u64>,
     /// How it ended: returned, panicked (its frame is gone), goexit, crashed, lost (its end was not seen), open
     /// (under way when recording ended).
+    #[schemars(extend("enum" = Outcome::NAMES.map(|row| row.1)))]
     pub outcome: &'static str,
     /// Bytes from its frame up to the top of the goroutine's stack: tells recursive calls apart.
     pub depth: u64,
@@ -37,6 +40,10 @@ pub struct GoCallView<'a> {
     pub nested_in: u32,
     /// Values by name.
     pub fields: Fields<'a>,
+    /// Go type that an interface held, for the values that came out of one.
+    pub field_types: FieldTypes<'a>,
+    /// Whole length in bytes, for the values of which only the beginning was taken.
+    pub field_lengths: FieldLengths<'a>,
 }
 
 impl<'a> GoCallView<'a> {
@@ -55,21 +62,59 @@ impl<'a> GoCallView<'a> {
             depth: call.depth,
             nested_in: call.nested_in,
             fields: Fields(&call.fields),
+            field_types: FieldTypes(&call.fields),
+            field_lengths: FieldLengths(&call.fields),
         }
     }
 }
 
-/// Values by name, as an object. A value that could not be had is null, and `missing` of the event says why.
+/// Values by name, as an object. A value that could not be had is null, and `missing` of the event says why; so is
+/// a Go nil, without an entry there. A value whose content is not read is `{"opaque": TYPE}`.
 #[derive(Debug)]
 pub struct Fields<'a>(&'a [Field]);
+
+/// Dynamic types by name of the value, for those that have one.
+#[derive(Debug)]
+pub struct FieldTypes<'a>(&'a [Field]);
+
+/// Whole lengths by name of the value, for those that were cut.
+#[derive(Debug)]
+pub struct FieldLengths<'a>(&'a [Field]);
+
+/// An object with one entry for each field that has one.
+fn object<S: Serializer, V: Serialize>(
+    serializer: S,
+    fields: &[Field],
+    value: impl Fn(&Field) -> Option<V>,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for field in fields {
+        if let Some(value) = value(field) {
+            map.serialize_entry(&field.name, &value)?;
+        }
+    }
+    map.end()
+}
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for field in self.0 {
-            map.serialize_entry(&json_key(field.name.as_bytes()), &FieldView(field))?;
+            map.serialize_entry(&field.name, &FieldView(field))?;
         }
         map.end()
+    }
+}
+
+impl Serialize for FieldTypes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        object(serializer, self.0, |field| field.dynamic_type.clone())
+    }
+}
+
+impl Serialize for FieldLengths<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        object(serializer, self.0, |field| field.total)
     }
 }
 
@@ -84,27 +129,61 @@ impl Serialize for FieldView<'_> {
             Value::Uint(value) => serializer.serialize_u64(*value),
             Value::Text(text) => JsonText::from(text).serialize(serializer),
             Value::Bytes(bytes) => JsonText(bytes).serialize(serializer),
-            Value::Opaque => match &self.0.dynamic_type {
-                Some(name) => serializer.collect_str(&format_args!("<{name}>")),
-                None => serializer.serialize_str("<value>"),
-            },
+            Value::Opaque => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("opaque", &self.0.dynamic_type)?;
+                map.end()
+            }
         }
     }
 }
 
 impl JsonSchema for Fields<'_> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
+    fn schema_name() -> Cow<'static, str> {
         "GoFields".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let text = generator.subschema_for::<JsonText<'_>>();
         json_schema!({
+            "description": "Values by name. Null: a Go nil, or not to be had (then `missing` says why).",
             "type": "object",
             "additionalProperties": {
-                "anyOf": [text, { "type": "boolean" }, { "type": "integer" }, { "type": "null" }]
+                "anyOf": [
+                    text,
+                    { "type": "boolean" },
+                    { "type": "integer" },
+                    { "type": "null" },
+                    {
+                        "description": "A value that is there and whose content is not read: its Go type.",
+                        "type": "object",
+                        "properties": { "opaque": { "type": ["string", "null"] } },
+                        "required": ["opaque"],
+                        "additionalProperties": false
+                    }
+                ]
             }
         })
+    }
+}
+
+impl JsonSchema for FieldTypes<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "GoFieldTypes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": { "type": "string" } })
+    }
+}
+
+impl JsonSchema for FieldLengths<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "GoFieldLengths".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": { "type": "integer", "minimum": 0 } })
     }
 }
 

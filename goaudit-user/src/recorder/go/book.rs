@@ -8,13 +8,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::profile::{Compiled, Kind};
-use super::target::Planned;
-use super::types::{Kind as TypeKind, Memory, TypeName, TypeNames};
-use super::{Image, Program};
 use crate::correlate::go::{Ended, GoBook};
 use crate::event::go::{GoFrame, GoPanic};
 use crate::event::{GoCall, Missing, Payload, Text};
+use crate::golang::profile::{Compiled, Kind};
+use crate::golang::target::Planned;
+use crate::golang::type_name::{Kind as TypeKind, Memory, TypeName, TypeNames};
+use crate::golang::{BuildInfo, Image, Program};
 use crate::hook::go::{Role, Value, cells};
 
 /// A probed function.
@@ -53,13 +53,13 @@ impl Known {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Book {
+pub(crate) struct Book {
     pages: RwLock<Pages>,
 }
 
 impl Book {
     /// A probe is going to be attached in a program whose code lies `code_delta` above its place in the file.
-    pub fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
+    pub(crate) fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
         let address = |offset: u64| offset.wrapping_add(code_delta);
         let known = Known {
             entry: address(planned.entry.offset),
@@ -180,7 +180,7 @@ fn message(value: &Value<'_>, dynamic: Option<&TypeName>) -> Option<Text> {
 /// Names in a program: of types, and of places in its code. The file is read when a name is asked for the first time,
 /// and not kept.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     file: File,
     types: Mutex<HashMap<u64, Option<TypeName>>>,
     frames: Mutex<HashMap<u64, GoFrame>>,
@@ -191,12 +191,12 @@ const NAMES_MAX: usize = 4096;
 
 impl Names {
     /// Of an open program file.
-    pub fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self { file, types: Mutex::default(), frames: Mutex::default() }
     }
 
     /// The file.
-    pub const fn file(&self) -> &File {
+    pub(crate) const fn file(&self) -> &File {
         &self.file
     }
 
@@ -205,7 +205,7 @@ impl Names {
             return known.clone();
         }
         let found = self.ask(|program| {
-            let release = program.build().and_then(super::BuildInfo::release);
+            let release = program.build().and_then(BuildInfo::release);
             TypeNames::new(program.module(), release)?.find(&InFile(program.image()), address)
         });
         let found = found.flatten();
@@ -280,7 +280,7 @@ fn frame(program: &Program<'_>, address: u64) -> GoFrame {
 const FILE_MAX: u64 = 4 << 30;
 
 /// The whole file. Read, not mapped: one that is cut off meanwhile must not kill goaudit.
-pub fn read(file: &File) -> Option<Vec<u8>> {
+pub(crate) fn read(file: &File) -> Option<Vec<u8>> {
     let len = file.metadata().ok()?.len();
     let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| len <= FILE_MAX)?];
     file.read_exact_at(&mut bytes, 0).ok()?;

@@ -1,0 +1,210 @@
+//! `goaudit hist`: latency histograms of the Go calls and decisions in a log.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::output::note;
+use super::{Exit, output};
+use crate::audit::{ReadFrom, ReadOptions, Tail};
+use crate::filter::Filter;
+use crate::hist::diff::Diff;
+use crate::hist::report::Report;
+use crate::hist::{By, Config, Histograms, export, table};
+use crate::replay::Cursor;
+
+/// Where `record` writes unless told otherwise.
+const DIRECTORY: &str = "/var/lib/goaudit/audit";
+
+/// Show latency histograms of the Go calls and decisions in a log.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  goaudit hist DIR --by policy,decision\n  goaudit hist DIR --where 'authz.authz_decision == false' --by subject,object\n  goaudit hist --diff BEFORE AFTER\n  goaudit hist DIR --diff-where 'process.tgid == 10' 'process.tgid == 20'\n  goaudit hist DIR --export hdr latencies.hlog\n\nCalls of which an end was not seen have no latency; they are counted by outcome.\nExit codes: 0 ok, 1 not a log that can be read, 2 usage, 3 damage found, 4 the log ends within a frame."
+)]
+pub(super) struct Args {
+    /// Directory of the log [default: /var/lib/goaudit/audit].
+    #[arg(value_name = "DIR", conflicts_with = "diff")]
+    directory: Option<PathBuf>,
+
+    /// What the calls of a group have in common: probe, function, policy, decision, subject, object, action,
+    /// process, library; several separated by commas.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', default_value = "probe")]
+    by: Vec<By>,
+
+    /// Only calls for which this expression holds. CEL over the fields of the JSON form, such as
+    /// `authz.authz_decision == false`.
+    #[arg(long = "where", value_name = "EXPR")]
+    condition: Option<String>,
+
+    /// Start at this event.
+    #[arg(long, value_name = "SEQ", conflicts_with = "diff")]
+    from: Option<u64>,
+
+    /// End with this event.
+    #[arg(long, value_name = "SEQ", conflicts_with = "diff")]
+    to: Option<u64>,
+
+    /// One JSON object instead of a table, with the histograms themselves.
+    #[arg(long)]
+    json: bool,
+
+    /// Compare two logs.
+    #[arg(long, num_args = 2, value_names = ["A", "B"])]
+    diff: Option<Vec<PathBuf>>,
+
+    /// Compare two sets of calls of one log, each for which its expression (and that of --where) holds.
+    #[arg(long, num_args = 2, value_names = ["EXPR_A", "EXPR_B"], conflicts_with = "diff")]
+    diff_where: Option<Vec<String>>,
+
+    /// Also write the histograms to a file (`-`: to standard output, instead of the table). The format is `hdr`: an
+    /// HdrHistogram interval log, one tag a group.
+    #[arg(long, num_args = 2, value_names = ["FORMAT", "FILE"], conflicts_with_all = ["diff", "diff_where"])]
+    export: Option<Vec<PathBuf>>,
+
+    /// Groups at most; calls of further ones are told together.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    groups: u32,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    // Mistakes are told before a long log is read.
+    let condition = args.condition.as_deref();
+    let one = args.directory.as_deref().unwrap_or(Path::new(DIRECTORY));
+    if let Some([a, b]) = args.diff.as_deref() {
+        let filters = (filter(condition, None)?, filter(condition, None)?);
+        let names = (a.display().to_string(), b.display().to_string());
+        return compare(args, [(&names.0, a, filters.0), (&names.1, b, filters.1)]);
+    }
+    if let Some([a, b]) = args.diff_where.as_deref() {
+        let filters = (filter(condition, Some(a))?, filter(condition, Some(b))?);
+        return compare(args, [(a, one, filters.0), (b, one, filters.1)]);
+    }
+    let filter = filter(condition, None)?;
+    let export = args.export.as_deref().map(export_file).transpose()?;
+    let (histograms, tail) = read(args, one, filter, false)?;
+    let mut exported = false;
+    if let Some(file) = export {
+        exported = write(&histograms, file)?;
+    }
+    if !exported {
+        let text = if args.json {
+            serde_json::to_string(&Report::new(&histograms))? + "\n"
+        } else {
+            table::text(&histograms)
+        };
+        output::result(text.as_bytes())?;
+    }
+    Ok(ended(&[(one, &histograms, tail)]))
+}
+
+/// `--where` and one side's own expression as one filter.
+fn filter(common: Option<&str>, own: Option<&str>) -> anyhow::Result<Filter> {
+    let compile = |expression: Option<&str>| {
+        Filter::new(None, expression).map_err(|error| Exit::Usage.because(error.to_string()))
+    };
+    // Each by itself first: columns in messages are those of what was typed, and `a) || (b` is no way around.
+    let (of_common, of_own) = (compile(common)?, compile(own)?);
+    match (common, own) {
+        (Some(common), Some(own)) => compile(Some(&format!("({common}) && ({own})"))),
+        (Some(_), None) => Ok(of_common),
+        (None, _) => Ok(of_own),
+    }
+}
+
+fn export_file(given: &[PathBuf]) -> anyhow::Result<&Path> {
+    match given {
+        [format, file] if format.as_os_str() == "hdr" => Ok(file),
+        _other => Err(Exit::Usage.because("--export takes a format and a file; the format is `hdr`")),
+    }
+}
+
+fn read(
+    args: &Args,
+    directory: &Path,
+    mut filter: Filter,
+    across_runs: bool,
+) -> anyhow::Result<(Histograms, Option<Tail>)> {
+    let mut by: Vec<By> = Vec::new();
+    for word in &args.by {
+        if !by.contains(word) {
+            by.push(*word);
+        }
+    }
+    let groups = usize::try_from(args.groups).unwrap_or(usize::MAX);
+    let mut histograms = Histograms::new(Config { by, groups, across_runs });
+    let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
+    let failed = || format!("cannot make histograms of {}", directory.display());
+    let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
+    let mut cursor = Cursor::open(directory, options).with_context(failed)?;
+    let mut within = true;
+    while within
+        && cursor
+            .next_batch(|event, origin| -> anyhow::Result<()> {
+                within &= origin.seq <= to;
+                if within && origin.seq >= from {
+                    histograms.feed(event, origin, || filter.matches(event, origin));
+                }
+                Ok(())
+            })
+            .with_context(failed)?
+    {}
+    Ok((histograms, cursor.tail()))
+}
+
+fn compare(args: &Args, sides: [(&str, &Path, Filter); 2]) -> anyhow::Result<Exit> {
+    let [(name_a, directory_a, filter_a), (name_b, directory_b, filter_b)] = sides;
+    let (a, tail_a) = read(args, directory_a, filter_a, true)?;
+    let (b, tail_b) = read(args, directory_b, filter_b, true)?;
+    let diff = Diff::new((name_a, &a), (name_b, &b));
+    let text = if args.json { serde_json::to_string(&diff)? + "\n" } else { diff.text() };
+    output::result(text.as_bytes())?;
+    Ok(ended(&[(directory_a, &a, tail_a), (directory_b, &b, tail_b)]))
+}
+
+/// Whether standard output was used up by it.
+fn write(histograms: &Histograms, file: &Path) -> anyhow::Result<bool> {
+    let failed = || format!("cannot export to {}", file.display());
+    if file.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        export::interval_log(histograms, &mut bytes).with_context(failed)?;
+        output::result(&bytes)?;
+        return Ok(true);
+    }
+    let mut out = BufWriter::new(File::create(file).with_context(failed)?);
+    let written = export::interval_log(histograms, &mut out).with_context(failed)?;
+    out.flush().with_context(failed)?;
+    note(&format!("wrote {written} histograms to {}", file.display()));
+    Ok(false)
+}
+
+/// Tells what of the logs could not be used, and how that ends.
+fn ended(logs: &[(&Path, &Histograms, Option<Tail>)]) -> Exit {
+    let mut exit = Exit::Ok;
+    for (directory, histograms, tail) in logs {
+        let directory = directory.display();
+        if histograms.calls() == 0 {
+            let events = histograms.events();
+            note(&match histograms.refused() {
+                0 => format!(
+                    "no call of a Go function among the {events} events of {directory}: nothing that a profile names \
+                     was called, or no Go program was probed (the `probe` events of `goaudit replay {directory} \
+                     --only control` tell)"
+                ),
+                refused => {
+                    format!("none of the {refused} calls in {directory} is selected by the expression")
+                }
+            });
+        }
+        if let Some(tail) = tail {
+            note(&format!(
+                "the log {directory} ends within a frame (segment {}, byte {}): its writer was cut off, or is writing \
+                 now; what is before that was counted, `goaudit verify` tells more",
+                tail.segment_no, tail.offset
+            ));
+            exit = Exit::Incomplete;
+        }
+    }
+    exit
+}

@@ -1,0 +1,291 @@
+//! Latency histograms of Go calls and decisions, grouped by what one asks for.
+//!
+//! Fed with the events of a log in order. Nothing is dropped in silence: calls whose ends were not both seen are
+//! counted by outcome, calls beyond the last group go into one group of their own, latencies beyond the range are
+//! counted, and so are records that the log tells as lost. Pure: no files, no terminal.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::event::control::Loss;
+use crate::event::go::Outcome;
+use crate::event::{Control, Event, GoCall, Payload};
+use crate::view::Origin;
+
+pub mod diff;
+pub mod export;
+pub mod key;
+pub mod latencies;
+pub mod report;
+pub mod table;
+
+pub use key::By;
+use key::{Call, Decision, Part};
+use latencies::Latencies;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// What the calls of a group have in common.
+    pub by: Vec<By>,
+    /// Groups at most; calls of further ones go into one group together.
+    pub groups: usize,
+    /// Groups are to be found again in another log: a process is told by its binary alone.
+    pub across_runs: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { by: vec![By::Probe], groups: 1_000, across_runs: false }
+    }
+}
+
+/// What a probe adds to the latencies of a group's calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Cost {
+    /// There are no calls.
+    #[default]
+    NoCalls,
+    /// The log does not tell, at least not for all of them.
+    Unknown,
+    /// The same for all calls, in nanoseconds.
+    Known(u64),
+    /// Not the same for all calls.
+    Mixed,
+}
+
+impl Cost {
+    fn and(self, other: Option<u64>) -> Self {
+        match (self, other) {
+            (Self::NoCalls, Some(ns)) => Self::Known(ns),
+            (Self::Known(before), Some(ns)) if before == ns => self,
+            (Self::Known(_) | Self::Mixed, Some(_)) => Self::Mixed,
+            (_, None) | (Self::Unknown, _) => Self::Unknown,
+        }
+    }
+}
+
+/// Calls by outcome, in the order of [`Outcome::NAMES`].
+pub type Outcomes = [u64; Outcome::NAMES.len()];
+
+/// Calls that have something in common.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// What; empty for the group of all calls beyond the last group.
+    pub key: Vec<Part>,
+    /// Latencies of the calls of which both ends were seen.
+    pub latencies: Latencies,
+    /// Calls with a latency, by outcome.
+    pub measured: Outcomes,
+    /// Calls without, by outcome.
+    pub unmeasured: Outcomes,
+    /// Decisions, in the order of [`Decision::NAMES`]; all zero if the calls are none.
+    pub decisions: [u64; Decision::NAMES.len()],
+    /// What the probe adds.
+    pub cost: Cost,
+}
+
+impl Group {
+    /// All calls.
+    pub fn calls(&self) -> u64 {
+        self.measured.iter().chain(&self.unmeasured).fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Part of the decisions to allow or deny that are denials; none if there is no such decision.
+    pub fn deny_ratio(&self) -> Option<f64> {
+        let [allow, deny, _error, _none] = self.decisions;
+        let decided = allow.saturating_add(deny);
+        (decided > 0).then(|| deny as f64 / decided as f64)
+    }
+
+    fn add(&mut self, call: Call<'_>, cost: Option<u64>) {
+        let counts = match latency_ns(call.call) {
+            Some(ns) => {
+                self.latencies.record(ns);
+                self.cost = self.cost.and(cost);
+                &mut self.measured
+            }
+            None => &mut self.unmeasured,
+        };
+        let outcome = Outcome::NAMES.iter().position(|row| row.0 == call.call.outcome);
+        add_one(outcome.and_then(|at| counts.get_mut(at)));
+        if let Some(authz) = call.authz {
+            let decision = Decision::of(authz);
+            let at = Decision::NAMES.iter().position(|row| row.0 == decision);
+            add_one(at.and_then(|at| self.decisions.get_mut(at)));
+        }
+    }
+}
+
+/// How long a call took; none for one that did not come to its own end: how long it would have taken is not known.
+fn latency_ns(call: &GoCall) -> Option<u64> {
+    match call.outcome {
+        Outcome::Returned | Outcome::Panicked | Outcome::Goexit => call.latency_ns(),
+        Outcome::Crashed | Outcome::Lost | Outcome::Open => None,
+    }
+}
+
+fn add_one(count: Option<&mut u64>) {
+    if let Some(count) = count {
+        *count = count.saturating_add(1);
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Histograms {
+    config: Config,
+    groups: Vec<Group>,
+    by_key: HashMap<Vec<u8>, usize>,
+    other: Group,
+    costs: BTreeMap<String, u64>,
+    events: u64,
+    refused: u64,
+    lost: u64,
+    span: Option<(i64, i64)>,
+    scratch: Vec<u8>,
+}
+
+impl Histograms {
+    /// Without any call.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            groups: Vec::new(),
+            by_key: HashMap::new(),
+            other: Group::default(),
+            costs: BTreeMap::new(),
+            events: 0,
+            refused: 0,
+            lost: 0,
+            span: None,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Takes an event of the log. `wanted` is asked of calls only; everything else is looked at for what it says
+    /// about the figures: losses, and what probes cost.
+    pub fn feed(&mut self, event: &Event, origin: &Origin<'_>, wanted: impl FnOnce() -> bool) {
+        self.events = self.events.saturating_add(1);
+        if let Payload::Control(control) = &event.payload {
+            self.control(control);
+        }
+        let Some(call) = Call::of(event) else { return };
+        if !wanted() {
+            self.refused = self.refused.saturating_add(1);
+            return;
+        }
+        let wall = origin.wall_ns(event.ktime);
+        let (from, to) = self.span.unwrap_or((wall, wall));
+        self.span = Some((from.min(wall), to.max(wall)));
+        let cost = self.costs.get(&call.call.probe).copied();
+        self.group(call).add(call, cost);
+    }
+
+    fn control(&mut self, control: &Control) {
+        match control {
+            Control::Loss(Loss { count, .. }) => self.lost = self.lost.saturating_add(*count),
+            Control::Probe(_)
+            | Control::Genesis(_)
+            | Control::Start(_)
+            | Control::Stop(_)
+            | Control::Heartbeat(_)
+            | Control::ClockStep(_)
+            | Control::Calibration(_)
+            | Control::Snapshot(_)
+            | Control::Segment(_) => {}
+        }
+    }
+
+    /// Notes what a probe adds to the latencies that come after this.
+    pub fn learn_cost(&mut self, probe: &str, ns: u64) {
+        self.costs.insert(probe.to_owned(), ns);
+    }
+
+    fn group(&mut self, call: Call<'_>) -> &mut Group {
+        let Config { by, groups, across_runs } = &self.config;
+        call.identify(by, *across_runs, &mut self.scratch);
+        let at = match self.by_key.get(&self.scratch) {
+            Some(at) => *at,
+            None if self.groups.len() >= *groups => usize::MAX,
+            None => {
+                let key = call.key(by, *across_runs);
+                self.groups.push(Group { key, ..Group::default() });
+                let at = self.groups.len().saturating_sub(1);
+                self.by_key.insert(self.scratch.clone(), at);
+                at
+            }
+        };
+        self.groups.get_mut(at).unwrap_or(&mut self.other)
+    }
+
+    /// What was asked for.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The groups, those with most calls first.
+    pub fn groups(&self) -> Vec<&Group> {
+        let mut groups: Vec<&Group> = self.groups.iter().collect();
+        groups.sort_by(|a, b| b.calls().cmp(&a.calls()).then_with(|| a.key.cmp(&b.key)));
+        groups
+    }
+
+    /// The calls beyond the last group.
+    pub fn other(&self) -> Option<&Group> {
+        (self.other.calls() > 0).then_some(&self.other)
+    }
+
+    /// The groups and, last, the one of all calls beyond them.
+    pub fn all(&self) -> Vec<&Group> {
+        self.groups().into_iter().chain(self.other()).collect()
+    }
+
+    /// Events that were looked at.
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Calls that were not wanted.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Records that the log tells as lost.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Wall times (ns since 1970) of the first and the last call.
+    pub const fn span(&self) -> Option<(i64, i64)> {
+        self.span
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> u64 {
+        self.all().iter().fold(0, |sum, group| sum.saturating_add(group.calls()))
+    }
+
+    /// Calls that have a latency.
+    pub fn measured(&self) -> u64 {
+        self.all().iter().fold(0, |sum, group| sum.saturating_add(group.latencies.count()))
+    }
+
+    /// Calls longer than the range of the histograms.
+    pub fn clamped(&self) -> u64 {
+        self.all().iter().fold(0, |sum, group| sum.saturating_add(group.latencies.clamped()))
+    }
+
+    /// Calls without a latency, by outcome.
+    pub fn unmeasured(&self) -> Outcomes {
+        let mut sums = Outcomes::default();
+        for group in self.all() {
+            for (sum, count) in sums.iter_mut().zip(group.unmeasured) {
+                *sum = sum.saturating_add(count);
+            }
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests;

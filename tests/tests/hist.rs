@@ -1,0 +1,238 @@
+//! `goaudit hist` on logs made for it: table, JSON, selections, comparison, export, and what is no such log.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
+
+use std::path::Path;
+use std::process::Output;
+
+use goaudit_ebpf::units::Ktime;
+use goaudit_tests::goaudit::goaudit;
+use goaudit_tests::logdir::LogDir;
+use goaudit_user::audit::{Now, Writer, WriterConfig};
+use goaudit_user::event::control::{Genesis, Host, Loss, Start};
+use goaudit_user::event::go::Outcome;
+use goaudit_user::event::{Authz, Control, Event, GoCall, Payload, Process};
+use serde_json::{Value as Json, json};
+
+fn run(arguments: &[&str]) -> (Output, String) {
+    let output = goaudit().arg("hist").args(arguments).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!told.contains("panicked"), "{arguments:?}: {told}");
+    (output, told)
+}
+
+fn result(arguments: &[&str]) -> String {
+    let (output, told) = run(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json_of(arguments: &[&str]) -> Json {
+    serde_json::from_str(&result(&[arguments, &["--json"]].concat())).unwrap()
+}
+
+/// A log of these events, behind those that every log begins with.
+fn log(directory: &Path, events: &[Event]) {
+    let host = Host { name: "made".into(), ..Host::default() };
+    let now = |ktime: u64| Now {
+        boottime_ns: ktime,
+        realtime_ns: 1_795_262_400_000_000_000_u64.saturating_add(ktime),
+    };
+    let config = WriterConfig::new("goaudit/made/hist", [0; 16], [1; 16]);
+    let (mut writer, opened) = Writer::open(directory, config, now(1)).unwrap();
+    let genesis = Genesis {
+        origin: "goaudit/made/hist".into(),
+        verification_key: opened.vkey,
+        agent: String::new(),
+        host: host.clone(),
+    };
+    let first = [
+        Event::control(Ktime(1), Control::Genesis(genesis)),
+        Event::control(Ktime(1), Control::Start(Start { host, ..Start::default() })),
+    ];
+    let mut bytes = Vec::new();
+    for event in first.iter().chain(events) {
+        bytes.clear();
+        event.encode(&mut bytes);
+        writer.append(&bytes, event.ktime.0, false, now(event.ktime.0)).unwrap();
+    }
+    writer.close(now(u64::from(u32::MAX))).unwrap();
+}
+
+/// Every call is longer by a nanosecond than the one before.
+fn decision(at: u64, subject: &str, decision: Option<bool>, base_ns: u64) -> Event {
+    let start = 1_000_000 + at * 1_000;
+    let call = GoCall {
+        probe: "casbin.enforce".into(),
+        function: "github.com/casbin/casbin/v2.(*Enforcer).enforce".into(),
+        start_ktime_ns: Some(start),
+        end_ktime_ns: Some(start + base_ns + at),
+        ..GoCall::default()
+    };
+    let authz = Authz {
+        call,
+        library: "casbin".into(),
+        subject_id: Some(subject.into()),
+        decision,
+        ..Authz::default()
+    };
+    Event {
+        ktime: Ktime(start + base_ns + at),
+        source: None,
+        process: Some(Process { tgid: 9, exe: Some("/srv/shop".into()), ..Process::default() }),
+        payload: Payload::Authz(Box::new(authz)),
+        missing: Vec::new(),
+    }
+}
+
+fn decisions(count: u64, base_ns: u64) -> Vec<Event> {
+    (0..count)
+        .map(|at| decision(at, if at % 4 == 0 { "bob" } else { "alice" }, Some(at % 4 != 0), base_ns))
+        .collect()
+}
+
+fn open_call() -> Event {
+    let call = GoCall { probe: "main.f".into(), outcome: Outcome::Open, ..GoCall::default() };
+    Event { payload: Payload::GoCall(Box::new(call)), ..decision(0, "", None, 0) }
+}
+
+#[test]
+fn a_log_s_latencies_are_told() {
+    let folder = LogDir::new();
+    let loss = Loss { cpu: 0, cause: "ring_full".into(), count: 3, range: None };
+    let mut events = decisions(4_000, 20_000);
+    events.push(open_call());
+    events.push(Event::control(Ktime(9_000_000), Control::Loss(loss)));
+    log(&folder.join("log"), &events);
+    let path = folder.join("log");
+    let path = path.to_str().unwrap();
+
+    let told = json_of(&[path]);
+    assert_eq!(told["schema"], "goaudit.hist/1");
+    assert_eq!((&told["calls"], &told["measured"]), (&json!(4_001), &json!(4_000)));
+    assert_eq!((&told["unmeasured"], &told["lost_records"]), (&json!({ "open": 1 }), &json!(3)));
+    let group = &told["groups"][0];
+    assert_eq!(group["key"], json!({ "probe": "casbin.enforce" }));
+    assert_eq!((&group["min_ns"], &group["max_ns"]), (&json!(20_000), &json!(23_999)));
+    for (name, exact) in
+        [("p50_ns", 21_999.0), ("p90_ns", 23_599.0), ("p99_ns", 23_959.0), ("p999_ns", 23_995.0)]
+    {
+        let told = group[name].as_f64().unwrap();
+        assert!((0.0..=0.001).contains(&(told / exact - 1.0)), "{name}: {told} for {exact}");
+    }
+    assert_eq!(group["deny_ratio"], 0.25);
+    let counts = group["buckets"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 4_000);
+
+    let told = json_of(&[path, "--by", "subject,decision"]);
+    let keys: Vec<&Json> = told["groups"].as_array().unwrap().iter().map(|group| &group["key"]).collect();
+    assert_eq!(keys[0], &json!({ "subject": "alice", "decision": "allow" }));
+    assert_eq!(keys[1], &json!({ "subject": "bob", "decision": "deny" }));
+
+    let told = json_of(&[path, "--where", "authz.authz_subject_id == 'bob'"]);
+    assert_eq!(told["calls"], 1_000);
+    // The log's first two events are the recorder's own.
+    assert_eq!(json_of(&[path, "--from", "12", "--to", "21"])["calls"], 10);
+
+    let table = result(&[path]);
+    assert!(
+        table.contains("casbin.enforce") && table.contains("22.0µs") && table.contains("25.0"),
+        "{table}"
+    );
+    assert!(table.contains("4001 calls, 4000 with a latency; both ends were not seen of 1 open"), "{table}");
+    assert!(table.contains("3 kernel records were lost"), "{table}");
+}
+
+#[test]
+fn two_logs_and_two_selections_are_compared() {
+    let folder = LogDir::new();
+    let (before, after) = (folder.join("before"), folder.join("after"));
+    log(&before, &decisions(4_000, 20_000));
+    log(&after, &decisions(4_000, 40_000));
+    let (before, after) = (before.to_str().unwrap(), after.to_str().unwrap());
+    let told = json_of(&["--diff", before, after, "--by", "process"]);
+    let row = &told["groups"][0];
+    assert_eq!(row["key"], json!({ "process": "/srv/shop" }));
+    assert_eq!((&row["p50"]["verdict"], &row["p99"]["verdict"]), (&json!("higher"), &json!("higher")));
+    assert_eq!((&row["a_count"], &row["b_count"]), (&json!(4_000), &json!(4_000)));
+    let table = result(&["--diff", after, before]);
+    assert!(table.contains("lower") && !table.contains("higher "), "{table}");
+
+    let (alice, bob) = ("authz.authz_subject_id == 'alice'", "authz.authz_subject_id == 'bob'");
+    let told = json_of(&[before, "--diff-where", alice, bob]);
+    let row = &told["groups"][0];
+    assert_eq!((&row["a_count"], &row["b_count"]), (&json!(3_000), &json!(1_000)));
+    assert_eq!(row["p50"]["verdict"], "unclear");
+    let told = json_of(&[before, "--where", "authz.authz_decision == true", "--diff-where", alice, bob]);
+    assert_eq!(told["b_calls"], 0);
+}
+
+#[test]
+fn an_interval_log_is_written() {
+    let folder = LogDir::new();
+    log(&folder.join("log"), &decisions(100, 1_000));
+    let (path, file) = (folder.join("log"), folder.join("out.hlog"));
+    let path = path.to_str().unwrap();
+    let table = result(&[path, "--by", "subject", "--export", "hdr", file.to_str().unwrap()]);
+    assert!(table.contains("alice"), "the table is shown as well");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let tags: Vec<&str> = written.lines().filter_map(|line| line.split(',').next()).collect();
+    assert!(tags.contains(&"Tag=subject=alice") && tags.contains(&"Tag=subject=bob"), "{written}");
+    assert!(written.lines().all(|line| line.starts_with('#') || line.contains(",HIST")), "{written}");
+    assert_eq!(result(&[path, "--by", "subject", "--export", "hdr", "-"]), written);
+}
+
+#[test]
+fn a_log_without_calls_says_so() {
+    let folder = LogDir::new();
+    log(&folder.join("none"), &[]);
+    log(&folder.join("some"), &decisions(3, 10));
+    let none = folder.join("none");
+    let (output, told) = run(&[none.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let json: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["groups"], &json["calls"]), (&json!([]), &json!(0)));
+    assert!(told.contains("no call of a Go function among the 2 events"), "{told}");
+    let some = folder.join("some");
+    let (output, told) = run(&[some.to_str().unwrap(), "--where", "authz.library == 'opa'"]);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("none of the 3 calls"), "{told}");
+}
+
+#[test]
+fn a_torn_log_is_read_as_far_as_it_goes() {
+    let folder = LogDir::new();
+    let path = folder.join("log");
+    log(&path, &decisions(4_000, 20_000));
+    let segment = path.join("seg-00000000000000000000.gal");
+    let bytes = std::fs::read(&segment).unwrap();
+    std::fs::write(&segment, &bytes[..bytes.len() - 40]).unwrap();
+    let (output, told) = run(&[path.to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("ends within a frame"), "{told}");
+    assert!(serde_json::from_slice::<Json>(&output.stdout).unwrap()["calls"].is_u64());
+}
+
+#[test]
+fn usage_errors_name_the_mistake() {
+    for (arguments, named) in [
+        (&["d", "--by", "user"][..], "subject"),
+        (&["d", "--by", ""], "--by"),
+        (&["d", "--groups", "0"], "--groups"),
+        (&["d", "--where", "authz.decision == true"], "authz_decision"),
+        (&["d", "--diff-where", "authz.decision == true", "true"], "authz_decision"),
+        (&["d", "--diff-where", "true) || (true", "true"], "column"),
+        (&["d", "--export", "csv", "x"], "hdr"),
+        (&["--diff", "one"], "--diff"),
+        (&["d", "--diff", "a", "b"], "--diff"),
+        (&["--diff", "a", "b", "--from", "3"], "--from"),
+    ] {
+        let (output, told) = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(named), "{arguments:?} does not name {named}: {told}");
+        assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
+    }
+}

@@ -1,0 +1,141 @@
+//! Kernels that preempt programs skip them for other tasks of that CPU: what is missing is what is told, and second
+//! copies of the programs leave next to nothing missing. On kernels that do not preempt, nothing is missing.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
+
+use std::collections::BTreeMap;
+
+use std::process::Command;
+use std::time::Duration;
+
+use goaudit_ebpf::hook::prctl::Prctl;
+use goaudit_ebpf::wire::Kind;
+use goaudit_tests::capture::{Capture, case};
+use goaudit_tests::compare::{self, at};
+use goaudit_tests::logdir::LogDir;
+use goaudit_tests::needs;
+use goaudit_user::kernel::{Config, Hook, Session};
+use zerocopy::FromBytes;
+
+/// Processes that storm at once: two for each CPU of a guest of the kernel lab.
+const PROCESSES: u64 = 4;
+/// Calls of each.
+const CALLS: u64 = 5000;
+
+/// What the books say of each program: runs skipped, calls taken over by the second copy.
+fn books(capture: &Capture) -> BTreeMap<String, u64> {
+    let stop = capture.control("stop").next().unwrap();
+    let odd = at(stop, "/counters/oddities").as_object().unwrap();
+    odd.iter()
+        .filter(|(name, _)| name.ends_with("_skipped") || name.ends_with("_relieved"))
+        .map(|(name, count)| (name.clone(), count.as_u64().unwrap()))
+        .collect()
+}
+
+/// Whether second copies were attached.
+fn is_relieved(capture: &Capture) -> bool {
+    capture.control("probe").any(|probe| at(probe, "/program") == "prctl_exit_relief")
+}
+
+/// Asserts that what is missing is what is told as missing, everywhere.
+fn accounted(capture: &Capture, what: &str, missing: u64, program: &str, allowed: u64) {
+    let skipped = capture.skipped();
+    eprintln!("{what}: {missing} missing, told {skipped:?}, books {:?}", books(capture));
+    let told = skipped.get(program).copied().unwrap_or(0);
+    assert_eq!(missing, told, "{what}: missing, and told as skipped ({skipped:?})");
+    assert!(missing <= allowed, "{what}: {missing} are missing although {program} has a second copy");
+}
+
+/// Asserts the end of the recording: in order, or with every skip told.
+fn ended(capture: &Capture) {
+    if capture.skipped().is_empty() {
+        capture.assert_sound();
+    } else {
+        capture.assert_skips_are_told();
+    }
+}
+
+/// Storms, recorded with or without second copies: calls missing, and what the kernel side says of the programs.
+fn storms(relief: bool) -> (u64, u64) {
+    let config =
+        Config { relief, only_hooks: Some(vec![Hook::Prctl]), ring_bytes: 64 << 20, ..Config::default() };
+    let mut session = Session::start(&config).unwrap();
+    let folder = LogDir::new();
+    let words = case(&folder, &["prctl-storms", &PROCESSES.to_string(), &CALLS.to_string()]);
+    let mut storms = Command::new(&words[0]).args(&words[1..]).spawn().unwrap();
+    let mut told = 0u64;
+    // PR_GET_DUMPABLE and PR_GET_KEEPCAPS, which nobody else calls in a guest.
+    let mut count = |bytes: &[u8]| {
+        if let Ok((prctl, _)) = Prctl::read_from_prefix(bytes)
+            && prctl.header.kind == Kind::Prctl as u16
+            && matches!(prctl.args[0], 3 | 7)
+        {
+            told += 1;
+        }
+    };
+    while storms.try_wait().unwrap().is_none() {
+        session.drain(Duration::from_millis(20), &mut count).unwrap();
+    }
+    session.detach_producers();
+    while session.drain(Duration::ZERO, &mut count).unwrap() > 0 {}
+    let counters = session.counters().unwrap();
+    eprintln!("second copies {relief}: {told} of {} told, {:?}", PROCESSES * CALLS, counters.skips);
+    assert!(counters.per_cpu.iter().all(|cpu| cpu.lost.iter().all(|lost| *lost == 0)), "{counters:?}");
+    ((PROCESSES * CALLS).saturating_sub(told), counters.not_run())
+}
+
+#[test]
+fn what_is_missing_is_what_the_kernel_skipped() {
+    needs!(Root, Bpf, Btf);
+    for relief in [false, true] {
+        let (missing, not_run) = storms(relief);
+        // On a busy host others may make such calls, too.
+        assert!(missing <= not_run, "{missing} missing, {not_run} not run");
+    }
+}
+
+#[test]
+fn prctl_storms_on_every_cpu() {
+    needs!(Root, Bpf, Btf);
+    let words = ["prctl-storms", &PROCESSES.to_string(), &CALLS.to_string()];
+    let capture = Capture::with(&["--ring", "64MiB"], &words);
+    let mut missing = 0;
+    for (made, told) in compare::storms(&capture) {
+        assert_eq!(made, CALLS);
+        assert!(told <= made, "{told} of {made}: a call was told twice");
+        missing += made - told;
+    }
+    // Three preempted tasks on one CPU are more than two copies can serve.
+    let made = PROCESSES * CALLS;
+    let allowed = if is_relieved(&capture) { made / 4 } else { made };
+    accounted(&capture, "calls of prctl", missing, "prctl_exit", allowed);
+    ended(&capture);
+}
+
+#[test]
+fn exec_storms_on_every_cpu() {
+    needs!(Root, Bpf, Btf);
+    let (processes, count) = (4u64, 60u64);
+    let words = ["exec-storms", &processes.to_string(), &count.to_string()];
+    let capture = Capture::with(&["--ring", "64MiB"], &words);
+    let made = processes * count;
+    let count_of = |kind: &str| u64::try_from(capture.kind(kind).count()).unwrap();
+    // The case itself is one more exec and exit, and forks its children.
+    let expected = [
+        ("exec", made + 1, "exec_commit"),
+        ("fork", made + processes, "fork"),
+        ("exit", made + processes + 1, "exit"),
+    ];
+    for (kind, made, program) in expected {
+        let told = count_of(kind);
+        assert!(told <= made, "{told} of {made} {kind} events: one was told twice");
+        accounted(&capture, kind, made - told, program, made / 20);
+    }
+    ended(&capture);
+    if capture.skipped().is_empty() {
+        compare::everything(&capture);
+    }
+}
