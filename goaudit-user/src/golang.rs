@@ -19,7 +19,7 @@ mod plan;
 pub mod profile;
 mod site;
 pub mod target;
-pub mod types;
+pub mod type_name;
 
 pub use build_info::{BuildInfo, Module};
 pub use image::{Arch, Image, ImageError};

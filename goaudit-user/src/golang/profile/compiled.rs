@@ -62,6 +62,8 @@ pub(super) struct Cell {
     pub(super) number: u16,
     pub(super) shape: Shape,
     pub(super) asserted: Option<String>,
+    /// The type that the interface before it must hold.
+    pub(super) outer: Option<String>,
 }
 
 /// A cell and the question about it.
@@ -171,7 +173,8 @@ impl Compiler<'_> {
             return Err(CompileError::Full { site, text: expression.text.clone() });
         }
         let number = u16::try_from(position).unwrap_or(u16::MAX);
-        let cell = Cell { site: way.site, number, shape: way.shape, asserted: way.asserted };
+        let cell =
+            Cell { site: way.site, number, shape: way.shape, asserted: way.asserted, outer: way.outer };
         let known = self.cells.iter().position(|other| *other == cell);
         let cell = known.unwrap_or_else(|| {
             self.cells.push(cell);

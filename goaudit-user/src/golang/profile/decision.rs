@@ -48,7 +48,7 @@ impl Compiled {
         match &authz.subject_id {
             Some(id) => authz.subject_fingerprint = Some(Subject::of(id.as_bytes()).fingerprint()),
             None => {
-                values.missing.push(Missing::new("authz.subject_fingerprint", "the subject is not known"))
+                values.missing.push(Missing::new("authz.subject_fingerprint", "the subject is not known"));
             }
         }
         if authz.object.is_none() && authz.action.is_none() {

@@ -115,7 +115,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn probe(&self) -> Result<Declared, Wrong> {
         let golden_keys = Golden::ALL.iter().map(|(_, key, _)| *key);
-        self.keys(self.table, KEYS.into_iter().chain(golden_keys))?;
+        known_keys(self.table, &KEYS.into_iter().chain(golden_keys).collect::<Vec<_>>())?;
         let id = self.required("id")?;
         if !is_id(id.value) {
             return Err((Problem::Id, id.at));
@@ -208,20 +208,6 @@ impl<'a> Reader<'a> {
         self.at.clone()
     }
 
-    fn keys(
-        &self,
-        table: &dyn TableLike,
-        known: impl Iterator<Item = &'static str> + Clone,
-    ) -> Result<(), Wrong> {
-        for (key, _) in table.iter() {
-            if !known.clone().any(|name| name == key) {
-                let nearest = nearest(key, known.clone());
-                return Err((Problem::Key { key: key.to_owned(), nearest }, span_of(table, key)));
-            }
-        }
-        Ok(())
-    }
-
     fn spot(&self, value: &'a Value) -> Option<Spot<'a>> {
         let text = value.as_str()?;
         let at = value.span().unwrap_or_else(|| self.at.clone());
@@ -309,7 +295,7 @@ impl<'a> Reader<'a> {
         }
         let wrong = || self.sort(key, item, MUST);
         let table = item.as_table_like().ok_or_else(wrong)?;
-        self.keys(table, SOURCE_KEYS.into_iter())?;
+        known_keys(table, &SOURCE_KEYS)?;
         let text = |name: &str| table.get(name).and_then(Item::as_str).map(str::to_owned);
         let path = |name: &str| match table.get(name).and_then(Item::as_value) {
             Some(value) => self.expression(name, value).map(Some),
@@ -371,10 +357,22 @@ impl<'a> Reader<'a> {
     }
 }
 
+fn known_keys(table: &dyn TableLike, known: &[&str]) -> Result<(), Wrong> {
+    for (key, _) in table.iter() {
+        if !known.contains(&key) {
+            let nearest = nearest(key, known.iter().copied());
+            return Err((Problem::Key { key: key.to_owned(), nearest }, span_of(table, key)));
+        }
+    }
+    Ok(())
+}
+
 fn signature_problem(error: SignatureError, spot: &Spot<'_>, types: &Declarations) -> Wrong {
     let at = match &error {
-        SignatureError::Expected { at, .. } | SignatureError::Undeclared { at, .. } => *at,
-        SignatureError::Recursive(at) | SignatureError::TooLarge(at) => *at,
+        SignatureError::Expected { at, .. }
+        | SignatureError::Undeclared { at, .. }
+        | SignatureError::Recursive(at)
+        | SignatureError::TooLarge(at) => *at,
         SignatureError::Declaration { .. } => 0,
     };
     let nearest = match &error {

@@ -3,7 +3,7 @@
 use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Status};
 
 use super::super::abi::Number;
-use super::super::types::{Kind as TypeKind, TypeName};
+use super::super::type_name::{Kind as TypeKind, TypeName};
 use super::compiled::{Ask, Cell, Compiled, Reader};
 use super::path::Test;
 use super::walk::{Shape, Site};
@@ -207,6 +207,12 @@ impl Sites<'_> {
             return told(if site.broken { "its record is damaged" } else { "the record does not have it" });
         };
         let name = brought.dynamic_type.map(|address| (address, (self.types)(address)));
+        // Where the way ended at the last interface, the type that was noted is that of the one before.
+        let went_on = matches!(brought.status, Status::Whole | Status::Cut);
+        let name = name.filter(|(_, name)| {
+            let is_outer = |outer: &String| name.as_ref().is_some_and(|name| name.satisfies(outer));
+            went_on || !cell.outer.as_ref().is_some_and(is_outer)
+        });
         if let (Some(asserted), Some((address, name))) = (&cell.asserted, &name) {
             match name {
                 Some(name) if name.satisfies(asserted) => {}

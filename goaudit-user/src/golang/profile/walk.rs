@@ -83,6 +83,8 @@ pub(super) struct Way {
     pub(super) shape: Shape,
     /// The type that the last interface on the way must hold, as the path has it.
     pub(super) asserted: Option<String>,
+    /// The type that the interface before it must hold.
+    pub(super) outer: Option<String>,
 }
 
 /// Words that entries keep for returns: the steps that lead to each.
@@ -116,6 +118,7 @@ pub(super) fn walk(
         },
         of: placed.of,
         asserted: None,
+        outer: None,
         declared,
         keep: (is_parameter && *at_return).then_some(keeps),
     };
@@ -126,7 +129,7 @@ pub(super) fn walk(
     }
     let ended = walk.end(*len, expression.test).and_then(|ended| walk.bounded().map(|()| ended));
     let (take, shape) = ended.map_err(|error| (error, last))?;
-    Ok(Way { site, steps: walk.steps, take, shape, asserted: walk.asserted })
+    Ok(Way { site, steps: walk.steps, take, shape, asserted: walk.asserted, outer: walk.outer })
 }
 
 /// Where the current value is.
@@ -147,6 +150,7 @@ struct Walk<'a> {
     at: At,
     of: GoType,
     asserted: Option<String>,
+    outer: Option<String>,
     declared: &'a Declarations,
     /// Set until a pointer was kept: the value is to be read at the return, and is a parameter.
     keep: Option<&'a mut Keeps>,
@@ -275,6 +279,7 @@ impl Walk<'_> {
             at: self.at.clone(),
             of: self.of.clone(),
             asserted: None,
+            outer: None,
             declared: self.declared,
             keep: None,
         };
@@ -362,6 +367,9 @@ impl Walk<'_> {
     /// Notes an interface's type; its data word into `a`.
     fn data(&mut self, methods: bool) -> Result<(), WalkError> {
         self.fresh()?;
+        if let Some(asserted) = self.asserted.take() {
+            self.outer = Some(asserted);
+        }
         let note = if methods { Op::MethodTable } else { Op::Type };
         if let At::Registers(registers) = self.at.clone() {
             self.push(Op::RegisterA, Self::register(&registers, 0)?, 0);
@@ -401,7 +409,6 @@ impl Walk<'_> {
             GoType::Interface { methods } => {
                 self.data(methods)?;
                 self.push(Op::LoadPair, 0, 0);
-                self.asserted = None;
                 Ok((Take::Bytes, Shape::Interface))
             }
             GoType::String if !asks_nil => {

@@ -13,7 +13,7 @@ use crate::event::go::{GoFrame, GoPanic};
 use crate::event::{GoCall, Missing, Payload, Text};
 use crate::golang::profile::{Compiled, Kind};
 use crate::golang::target::Planned;
-use crate::golang::types::{Kind as TypeKind, Memory, TypeName, TypeNames};
+use crate::golang::type_name::{Kind as TypeKind, Memory, TypeName, TypeNames};
 use crate::golang::{BuildInfo, Image, Program};
 use crate::hook::go::{Role, Value, cells};
 

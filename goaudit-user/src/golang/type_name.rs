@@ -4,6 +4,7 @@
 //! Go 1.21 `runtime._type` in runtime/type.go, with the same layout). Types that a program makes while it runs
 //! (`reflect.StructOf`) are not in the file and have no name here.
 
+use super::image::Image;
 use super::module_data::ModuleData;
 
 /// Go's number of the sort of type, without flags.
@@ -42,6 +43,11 @@ impl Kind {
     /// Strings, of whatever name.
     pub const STRING: Self = Self(24);
 
+    /// Its number, as `reflect.Kind` has it.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
     /// The kind that a basic type's name stands for.
     pub fn named(name: &str) -> Option<Self> {
         KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
@@ -65,12 +71,18 @@ pub trait Memory {
     fn read_at(&self, address: u64, len: usize) -> Option<&[u8]>;
 }
 
+impl Memory for Image<'_> {
+    fn read_at(&self, address: u64, len: usize) -> Option<&[u8]> {
+        self.at(address)?.slice(0, len as u64)
+    }
+}
+
 /// Finds names of types. Addresses are those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TypeNames {
     start: u64,
     end: u64,
-    /// Lengths of names take two bytes, and the kind has the direct flag: Go 1.16.
+    /// Lengths of names take two bytes: Go 1.16.
     fixed_lengths: bool,
 }
 
