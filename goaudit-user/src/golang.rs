@@ -7,25 +7,34 @@
 //! Known: Go 1.16 to 1.27 (docs/go-support.md); names also from older programs.
 
 pub mod abi;
+pub mod book;
 mod build_info;
 mod bytes;
 mod image;
 mod inline;
 mod module_data;
 mod name;
+mod offsets;
 mod pclntab;
 mod plan;
+pub mod profile;
 mod site;
+pub mod target;
+pub mod types;
 
 pub use build_info::{BuildInfo, Module};
 pub use image::{Arch, Image, ImageError};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
+pub use offsets::{Confidence, RuntimeOffsets};
 pub use pclntab::{Format, Function, Pclntab, PclntabError};
-pub use plan::{InlinedInto, Probe, Verdict};
+pub use plan::{EntrySite, InlinedInto, Probe, Verdict};
 pub use site::{Class, Costs, Entry, MAX_RETURNS, Refusal, Sites};
 
 use thiserror::Error;
+
+/// The oldest Go release with the register calling convention, whose layouts were compared with a real toolchain.
+pub const OLDEST_KNOWN: (u32, u32) = (1, 17);
 
 /// The newest Go release whose layouts were compared with a real toolchain.
 pub const NEWEST_KNOWN: (u32, u32) = (1, 27);
@@ -98,6 +107,11 @@ impl<'a> Program<'a> {
     /// Source file of a function's first instruction.
     pub fn file(&self, function: &Function) -> Option<&'a [u8]> {
         self.table.file(function)
+    }
+
+    /// Source file and line of an instruction in a function.
+    pub fn line(&self, function: &Function, address: u64) -> Option<(&'a [u8], u32)> {
+        self.table.line(function, address)
     }
 
     /// The machine code of a function, padding included.

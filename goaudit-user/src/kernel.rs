@@ -13,6 +13,7 @@ use aya::EbpfError;
 use aya::maps::{HashMap, MapData, MapError};
 use thiserror::Error;
 
+mod calibrate;
 mod counters;
 pub mod features;
 pub mod go;
@@ -24,6 +25,7 @@ mod ring;
 mod sys;
 pub mod tracefs;
 
+pub use calibrate::SiteCosts;
 pub use counters::Counters;
 pub use hooks::Hook;
 pub use ring::REST;

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,13 +17,18 @@ use crate::audit::{self, AuditError};
 use crate::event::Event;
 use crate::event::control::{Counters, Genesis, Start};
 use crate::filter::Filter;
+use crate::golang::book::Book;
 use crate::host::{clock, identity};
 use crate::kernel::{self, AttachReport, KernelError};
 use crate::{correlate, event};
 
+mod go;
 mod reader;
 mod sealer;
 mod tap_file;
+
+pub use go::GoConfig;
+use go::GoWatch;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -46,6 +51,8 @@ pub struct Config {
     pub filter: Filter,
     /// Begin only if every probe is attached.
     pub strict: bool,
+    /// What to probe in Go programs; none for nothing.
+    pub go: Option<GoConfig>,
     /// Also write the ring's records to this file.
     pub tap: Option<PathBuf>,
     /// Command line of the agent, for the log.
@@ -88,6 +95,9 @@ pub struct Recorder {
     writer: audit::Writer,
     opened: audit::Opened,
     config: Config,
+    book: Arc<Book>,
+    /// Who probes Go programs; none when nobody does, or nobody can, and why.
+    go: Result<GoWatch, Option<String>>,
 }
 
 /// A recording that runs.
@@ -116,7 +126,8 @@ struct Stop {
 impl Recorder {
     /// Attaches the programs and opens the log. Nothing is lost from here on: the ring holds what is seen.
     pub fn prepare(config: Config) -> Result<Self, RecorderError> {
-        let session = kernel::Session::start(&config.kernel)?;
+        let mut session =
+            kernel::Session::start(&kernel::Config { go: config.go.is_some(), ..config.kernel.clone() })?;
         let missing: Vec<_> = session.reports().iter().filter(|report| !report.attached).cloned().collect();
         if config.strict && !missing.is_empty() {
             return Err(RecorderError::Missing(missing));
@@ -125,7 +136,15 @@ impl Recorder {
         log.batch_age = config.batch_age;
         log.opener = Some(segment_opener());
         let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
-        Ok(Self { session, writer, opened, config })
+        let book = Arc::new(Book::default());
+        let go = match &config.go {
+            Some(go) => session
+                .take_go()
+                .map(|probes| GoWatch::new(probes, go.clone(), Arc::clone(&book)))
+                .map_err(Some),
+            None => Err(None),
+        };
+        Ok(Self { session, writer, opened, config, book, go })
     }
 
     /// What is attached, and what is not and why.
@@ -148,18 +167,35 @@ impl Recorder {
         Ok(self.session.scope_add(tgid)?)
     }
 
+    /// Probes a process that is about to run the Go program at `path`, before its first instruction.
+    pub fn probe_before_main(&mut self, tgid: u32, path: &std::path::Path) {
+        if let Ok(go) = &mut self.go {
+            go.prepare(tgid, path);
+        }
+    }
+
+    /// Why no Go program can be probed on this host, when that was wanted.
+    pub fn no_go(&self) -> Option<&str> {
+        self.go.as_ref().err()?.as_deref()
+    }
+
     /// Starts the threads.
     pub fn run(self) -> Result<Running, RecorderError> {
-        let Self { session, writer, opened, config } = self;
+        let Self { session, writer, opened, config, book, go } = self;
         let (sender, receiver): (SyncSender<Vec<Event>>, Receiver<Vec<Event>>) = sync_channel(HAND_OFF);
-        let opening = opening(&config, &opened, &session);
+        let mut opening = opening(&config, &opened, &session);
+        if let Err(Some(reason)) = &go {
+            opening.push(event::Control::Probe(no_go(reason)));
+        }
         let stop = Arc::new(Stop::default());
         let sealer = sealer::Sealer::new(writer);
         let sealer = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))
             .map_err(RecorderError::Thread)?;
-        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop))?;
+        let scan = !config.kernel.scoped;
+        let watch = go.ok().map(|watch| watching(watch, scan)).transpose()?;
+        let reader = reader::Reader::new(session, config, sender, Arc::clone(&stop), book, watch)?;
         let reader = std::thread::Builder::new()
             .name("ring".to_owned())
             .spawn(move || reader.run(opening))
@@ -238,6 +274,31 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
     controls
 }
 
+/// Starts the thread that probes Go programs.
+fn watching(mut watch: GoWatch, scan: bool) -> Result<go::Watching, RecorderError> {
+    let (messages, inbox) = sync_channel(go::MESSAGES);
+    let (outbox, events) = channel();
+    let first = watch.take_told();
+    let thread = std::thread::Builder::new()
+        .name("go".to_owned())
+        .spawn(move || watch.run(&inbox, &outbox, scan))
+        .map_err(RecorderError::Thread)?;
+    Ok(go::Watching { messages, events, first, thread })
+}
+
+/// No Go program can be probed.
+fn no_go(reason: &str) -> event::control::Probe {
+    event::control::Probe {
+        hook: "go".to_owned(),
+        program: "all".to_owned(),
+        attach_point: "uprobe".to_owned(),
+        attached: false,
+        reason: Some(reason.to_owned()),
+        not_seen: Some("calls, decisions and panics of Go programs".to_owned()),
+        entry_stepped: None,
+    }
+}
+
 /// A line of the attach report, for the log.
 fn probe(report: &AttachReport) -> event::control::Probe {
     event::control::Probe {
@@ -247,6 +308,7 @@ fn probe(report: &AttachReport) -> event::control::Probe {
         attached: report.attached,
         reason: report.reason.clone(),
         not_seen: report.not_seen.map(str::to_owned),
+        entry_stepped: None,
     }
 }
 

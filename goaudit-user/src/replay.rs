@@ -114,6 +114,7 @@ fn host_of(event: &Event) -> Option<&Host> {
         | Control::Heartbeat(_)
         | Control::Loss(_)
         | Control::ClockStep(_)
+        | Control::Calibration(_)
         | Control::Probe(_)
         | Control::Snapshot(_) => None,
     }

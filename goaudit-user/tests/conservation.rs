@@ -19,12 +19,13 @@ use goaudit_ebpf::hook::ptrace::Ptrace;
 use goaudit_ebpf::units::{Goid, Ktime};
 use goaudit_ebpf::wire::{Lost, Section};
 use goaudit_user::correlate::conservation::{Conservation, Finding, Run};
-use goaudit_user::correlate::go::{Ended, GoBook, Role};
+use goaudit_user::correlate::go::{Ended, GoBook};
 use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
 use goaudit_user::event::control::{Counters, Start, Stop};
 use goaudit_user::event::{Control, Event, GoCall, GoPanic, Missing, Payload, Piece, Source};
+use goaudit_user::hook::go::Role;
 use proptest::prelude::*;
 
 #[path = "support/kernel.rs"]
@@ -107,11 +108,12 @@ impl GoBook for Book {
         ROLES.get(probe as usize).copied()
     }
 
-    fn payload(&self, ended: Ended<'_>) -> (Payload, Vec<Missing>) {
-        (Payload::GoCall(Box::new(ended.call)), Vec::new())
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
+        // Calls of the greatest depth are parts of others: not told by themselves.
+        (ended.call.depth < 4).then(|| (Payload::GoCall(Box::new(ended.call)), Vec::new()))
     }
 
-    fn panic(&self, _: u32, _: u32, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
+    fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
         Vec::new()
     }
 }

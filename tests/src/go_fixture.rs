@@ -29,10 +29,16 @@ pub const VERSIONS: &str = "GOAUDIT_GO_VERSIONS";
 #[must_use]
 pub fn versions() -> Vec<String> {
     match std::env::var(VERSIONS) {
-        Ok(all) if all == "all" => ALL.map(str::to_owned).to_vec(),
+        Ok(_) if all() => ALL.map(str::to_owned).to_vec(),
         Ok(list) if !list.is_empty() => list.split(',').map(str::to_owned).collect(),
         _ => DEFAULT.map(str::to_owned).to_vec(),
     }
+}
+
+/// Whether all versions are to be tested, and so all fixtures too.
+#[must_use]
+pub fn all() -> bool {
+    std::env::var(VERSIONS).is_ok_and(|versions| versions == "all")
 }
 
 /// A Go command of a version, without this machine's Go settings. `Err` says why there is none.
@@ -192,11 +198,18 @@ fn target() -> Result<PathBuf> {
     test.ancestors().nth(3).map(Path::to_owned).context("cargo puts tests into target/PROFILE/deps")
 }
 
-/// Changes when any file of the fixture or any flag does.
+/// Changes when any file of the fixture, of the modules beside it that it replaces, or any flag does.
 fn key(source: &Path, build: &Build<'_>) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     build.hash(&mut hasher);
     let mut open = vec![source.to_owned()];
+    let module = fs::read_to_string(source.join("go.mod"))?;
+    open.extend(
+        module
+            .lines()
+            .filter_map(|line| line.split_once("=> ../"))
+            .map(|(_, beside)| fixtures().join(beside)),
+    );
     let mut files = Vec::new();
     while let Some(directory) = open.pop() {
         for entry in
@@ -208,7 +221,7 @@ fn key(source: &Path, build: &Build<'_>) -> Result<u64> {
     }
     files.sort();
     for file in files {
-        file.strip_prefix(source)?.hash(&mut hasher);
+        file.strip_prefix(fixtures())?.hash(&mut hasher);
         fs::read(&file)?.hash(&mut hasher);
     }
     Ok(hasher.finish())

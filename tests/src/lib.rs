@@ -15,6 +15,7 @@ pub mod capture;
 pub mod child;
 pub mod compare;
 pub mod go_fixture;
+pub mod go_service;
 pub mod goaudit;
 pub mod hardcase;
 pub mod logdir;

@@ -8,6 +8,7 @@
 mod bench;
 mod build_ebpf;
 mod command;
+mod go_offsets;
 mod golden;
 mod setup;
 mod test;
@@ -41,6 +42,8 @@ enum Chore {
     Bench(bench::Args),
     /// Rewrite stored expectations after a wanted change.
     Golden(golden::Args),
+    /// Compare the stored offsets of Go's own structures with real toolchains, or write them.
+    GoOffsets(go_offsets::Args),
     /// Check the rules of the tree that no compiler checks.
     Tidy,
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Vm(args) => vm::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Golden(args) => golden::run_chore(&args),
+        Chore::GoOffsets(args) => go_offsets::run_chore(&args),
         Chore::Tidy => tidy::run(),
     };
     match result {

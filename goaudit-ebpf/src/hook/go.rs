@@ -28,7 +28,7 @@ pub const FIELDS_MAX: u32 = 8192;
 /// Fields that one entry, or one return, may have.
 pub const FIELDS_OF_A_SITE: usize = 12;
 /// Steps that lead to a value.
-pub const STEPS: usize = 8;
+pub const STEPS: usize = 12;
 /// Words that an entry may keep for its return.
 pub const KEPT: usize = 4;
 /// Bytes that are taken of one value.
@@ -67,8 +67,8 @@ pub struct Call {
     pub g: u64,
     /// Bytes from the stack pointer up to the top of the goroutine's stack: names the frame.
     pub depth: u64,
-    /// Start of the function that the goroutine was started with; 0 when unknown.
-    pub start_function: u64,
+    /// Address of the site that was hit: tells where the program is loaded.
+    pub site: u64,
 }
 const _: () = assert!(size_of::<Call>() == 96 + 48);
 
@@ -226,7 +226,7 @@ pub struct Field {
     /// Bytes taken at most; at most [`VALUE_MAX`].
     pub max: u32,
 }
-const _: () = assert!(size_of::<Field>() == 72);
+const _: () = assert!(size_of::<Field>() == 104);
 
 /// Bits of [`Probe::traits_`].
 pub mod traits {
@@ -256,8 +256,6 @@ pub struct RuntimeLayout {
     pub m: u32,
     /// `m.curg`
     pub curg: u32,
-    /// `g.startpc`
-    pub start_pc: u32,
     /// `g._panic`
     pub panic: u32,
     /// `_panic.sp`; Go up to 1.21: [`ABSENT`]
@@ -266,10 +264,8 @@ pub struct RuntimeLayout {
     pub panic_start_sp: u32,
     /// `g.sigcode0`: where `recovery` takes the stack pointer from, Go up to 1.21; else [`ABSENT`]
     pub sigcode0: u32,
-    /// Zero.
-    pub reserved: u32,
 }
-const _: () = assert!(size_of::<RuntimeLayout>() == 40);
+const _: () = assert!(size_of::<RuntimeLayout>() == 32);
 
 impl RuntimeLayout {
     /// Nothing is known: goroutines are told apart by their address only.
@@ -278,12 +274,10 @@ impl RuntimeLayout {
         parent_goid: ABSENT,
         m: ABSENT,
         curg: ABSENT,
-        start_pc: ABSENT,
         panic: ABSENT,
         panic_sp: ABSENT,
         panic_start_sp: ABSENT,
         sigcode0: ABSENT,
-        reserved: 0,
     };
 }
 
@@ -306,7 +300,7 @@ pub struct Probe {
     /// The runtime that the program was built with.
     pub runtime: RuntimeLayout,
 }
-const _: () = assert!(size_of::<Probe>() == 64);
+const _: () = assert!(size_of::<Probe>() == 56);
 
 /// What one CPU counts of a probe: a value of the per-CPU map `GO_HEALTH`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -20,13 +20,17 @@ use crate::correlate;
 use crate::correlate::env::EnvNames;
 use crate::event::Text;
 use crate::filter::Filter;
+use crate::golang::profile::Profile;
 use crate::kernel::{self, AttachReport};
-use crate::recorder::{Config, Recorder, Running, Summary};
+use crate::recorder::{Config, GoConfig, Recorder, Running, Summary};
 
 /// How long a batch may wait to be closed while somebody watches.
 const WATCHED_BATCH_AGE: Duration = Duration::from_millis(200);
 /// How long it may wait when nobody does.
 const UNWATCHED_BATCH_AGE: Duration = Duration::from_secs(1);
+
+/// Percent of a CPU that a probe may cost when a whole host is recorded.
+const DEFAULT_BUDGET: f64 = 2.0;
 
 /// Record this host, or one command, into a sealed log.
 #[derive(Debug, clap::Args)]
@@ -73,6 +77,19 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", hide = true)]
     tap: Option<PathBuf>,
 
+    /// Probe no Go programs.
+    #[arg(long)]
+    no_go: bool,
+
+    /// A file with profiles of Go functions, in addition to the built-in ones. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    profile: Vec<PathBuf>,
+
+    /// Part of one CPU, in percent, that the probe of one Go function may cost before it is taken away
+    /// [default: 2; without limit when a command is recorded].
+    #[arg(long, value_name = "PERCENT")]
+    probe_budget: Option<f64>,
+
     /// Record only if every probe can be attached; otherwise end with exit code 4.
     #[arg(long)]
     strict: bool,
@@ -88,6 +105,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut recorder = Recorder::prepare(config(args, format)?).context("cannot record")?;
     report(recorder.reports());
+    if let Some(reason) = recorder.no_go() {
+        note(&format!("Go programs are not probed: {reason}"));
+    }
     let child = if args.command.is_empty() { None } else { Some(launch(&args.command, &mut recorder)?) };
     note(&format!("recording into {}; Ctrl-C ends", args.directory.display()));
     note(&format!("verification key {}", recorder.verification_key()));
@@ -148,10 +168,40 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
             ..correlate::Config::default()
         }),
         filter,
+        go: go(args)?,
         strict: args.strict,
         tap: args.tap.clone(),
         command: std::env::args_os().map(|arg| Text::from(arg.as_bytes())).collect(),
     })
+}
+
+/// What to probe in Go programs.
+fn go(args: &Args) -> anyhow::Result<Option<GoConfig>> {
+    if args.no_go {
+        return Ok(None);
+    }
+    let mut profile =
+        Profile::builtin().context("a built-in profile is damaged; this is a bug of goaudit")?;
+    for path in &args.profile {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let own = Profile::parse(&path.display().to_string(), &text)
+            .map_err(|error| Exit::Usage.because(error.to_string()))?;
+        // The user's own come first: of an id the first that fits is taken.
+        profile.probes.splice(0..0, own.probes);
+    }
+    let percent = match args.probe_budget {
+        Some(percent) if percent.is_finite() && percent > 0.0 => Some(percent),
+        Some(percent) => {
+            return Err(Exit::Usage.because(format!("--probe-budget {percent}: it must be above zero")));
+        }
+        None => args.command.is_empty().then_some(DEFAULT_BUDGET),
+    };
+    Ok(Some(GoConfig {
+        profile,
+        all_panics: !args.command.is_empty(),
+        budget: percent.map(|percent| percent / 100.0),
+    }))
 }
 
 /// A host name as it may stand in a checkpoint's origin: no blanks, no plus sign.
@@ -201,8 +251,20 @@ fn launch(command: &[OsString], recorder: &mut Recorder) -> anyhow::Result<Child
     // Wait until it has stopped itself: from here to the continue it runs no instruction.
     waitpid(Some(pid), WaitOptions::UNTRACED).context("cannot wait for the command")?;
     recorder.scope_add(child.id()).context("cannot record")?;
+    if let Some(path) = command.first().and_then(|name| program_file(name)) {
+        recorder.probe_before_main(child.id(), &path);
+    }
     kill_process(pid, Signal::CONT).context("cannot continue the command")?;
     Ok(child)
+}
+
+/// The file that a command's name stands for, as execvp finds it.
+fn program_file(name: &std::ffi::OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name));
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// Shows the log as it grows, in a thread of its own.

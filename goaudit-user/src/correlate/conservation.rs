@@ -166,6 +166,7 @@ impl Conservation {
             }
             Control::Genesis(_)
             | Control::ClockStep(_)
+            | Control::Calibration(_)
             | Control::Probe(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}

@@ -19,32 +19,15 @@ use super::sequence::Fit;
 use super::{Correlator, single};
 use crate::event::go::{GoCall, GoExit, GoPanic, Outcome};
 use crate::event::{Event, Missing, Payload, Piece, Process, Source};
-use crate::hook::go::cells;
-
-/// What a probe means for the goroutine that hits it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// A call of a function that somebody asked for.
-    Call,
-    /// `runtime.gopanic`: a panic begins.
-    Panic,
-    /// `runtime.fatalpanic`: a panic that nobody recovered ends the process.
-    Fatal,
-    /// `runtime.throw`, `runtime.fatal`: the runtime ends the process.
-    Throw,
-    /// `runtime.Goexit`: the goroutine ends itself.
-    Goexit,
-    /// `runtime.recovery`: a panic was recovered.
-    Recovery,
-}
+use crate::hook::go::{Role, cells};
 
 /// A call that ended, for [`GoBook::payload`].
 #[derive(Debug)]
 pub struct Ended<'a> {
-    /// Its process.
-    pub tgid: u32,
     /// Index of its probe.
     pub probe: u32,
+    /// Address of the site where it was entered; where it returned, if its entry was not seen.
+    pub site: u64,
     /// What is known of it; names and values are still to be filled in.
     pub call: GoCall,
     /// The cells of its entry.
@@ -60,11 +43,12 @@ pub trait GoBook: fmt::Debug + Send + Sync {
     /// What a probe means; none for an index that was never given out.
     fn role(&self, probe: u32) -> Option<Role>;
 
-    /// Makes an event's payload of a call, and tells what could not be had.
-    fn payload(&self, ended: Ended<'_>) -> (Payload, Vec<Missing>);
+    /// Makes an event's payload of a call, and tells what could not be had. None for a call that is not told by
+    /// itself, because it is a part of one that it is nested in.
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)>;
 
     /// Fills in type, message and stack of a panic: `cells` as the probe took them, `frames` innermost first.
-    fn panic(&self, tgid: u32, probe: u32, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
+    fn panic(&self, probe: u32, site: u64, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
     -> Vec<Missing>;
 }
 
@@ -77,11 +61,11 @@ impl GoBook for NoBook {
         None
     }
 
-    fn payload(&self, ended: Ended<'_>) -> (Payload, Vec<Missing>) {
-        (Payload::GoCall(Box::new(ended.call)), Vec::new())
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
+        Some((Payload::GoCall(Box::new(ended.call)), Vec::new()))
     }
 
-    fn panic(&self, _: u32, _: u32, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
+    fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
         Vec::new()
     }
 }
@@ -102,6 +86,7 @@ enum Goroutine {
 struct Open {
     probe: u32,
     depth: u64,
+    site: u64,
     start: u64,
     source: Source,
     process: Process,
@@ -233,6 +218,7 @@ impl<H: HostInfo> Correlator<H> {
         let open = Open {
             probe: call.probe,
             depth: call.depth,
+            site: call.site,
             start: header.ktime.0,
             source: single(header, fit),
             process,
@@ -276,11 +262,16 @@ impl<H: HostInfo> Correlator<H> {
             depth: call.depth,
             ..GoCall::default()
         };
-        let ended =
-            Ended { tgid, probe: call.probe, call: told, entry: None, exit: Some(cells), within: &[] };
-        let (payload, absent) = self.go.book.payload(ended);
-        missing.extend(absent);
-        self.emit(header.ktime, single(header, fit), process, payload, missing, out);
+        let ended = Ended {
+            probe: call.probe,
+            site: call.site,
+            call: told,
+            entry: None,
+            exit: Some(cells),
+            within: &[],
+        };
+        let payload = self.go.book.payload(ended);
+        self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
     /// A panic was recovered: the frames between are gone.
@@ -347,7 +338,7 @@ impl<H: HostInfo> Correlator<H> {
             parent_goid: goid.and(Some(call.parent.0).filter(|parent| *parent != 0)),
             ..GoPanic::default()
         };
-        missing.extend(self.go.book.panic(header.tgid.0, call.probe, bytes, &frames, &mut panic));
+        missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
         Panicking {
             depth: call.depth,
             ktime: header.ktime,
@@ -444,7 +435,7 @@ impl<H: HostInfo> Correlator<H> {
         exit: Option<(Piece, &[u8])>,
         out: &mut Vec<Event>,
     ) {
-        let Open { probe, depth, start, mut source, process, mut missing, cells, goid, parent, within } =
+        let Open { probe, depth, site, start, mut source, process, missing, cells, goid, parent, within } =
             open;
         let call = GoCall {
             goid,
@@ -458,15 +449,39 @@ impl<H: HostInfo> Correlator<H> {
         };
         source.more.extend(exit.map(|(piece, _)| piece));
         let ended = Ended {
-            tgid: process.tgid,
             probe,
+            site,
             call,
             entry: Some(&cells),
             exit: exit.map(|(_, cells)| cells),
             within: &within,
         };
-        let (payload, absent) = self.go.book.payload(ended);
-        missing.extend(absent);
-        self.emit(at.unwrap_or(Ktime(start)), source, process, payload, missing, out);
+        let payload = self.go.book.payload(ended);
+        self.go_tell(at.unwrap_or(Ktime(start)), source, process, payload, missing, out);
+    }
+
+    /// Tells a call; one that is not told by itself is in the books as filtered.
+    fn go_tell(
+        &mut self,
+        ktime: Ktime,
+        source: Source,
+        process: Process,
+        payload: Option<(Payload, Vec<Missing>)>,
+        mut missing: Vec<Missing>,
+        out: &mut Vec<Event>,
+    ) {
+        match payload {
+            Some((payload, absent)) => {
+                missing.extend(absent);
+                self.emit(ktime, source, process, payload, missing, out);
+            }
+            None => {
+                let pieces = source.more.iter().map(|piece| (piece.cpu, piece.records));
+                for (cpu, records) in pieces.chain([(source.cpu, source.records)]) {
+                    self.sequences.stored(cpu, records);
+                    self.sequences.filtered(cpu, records);
+                }
+            }
+        }
     }
 }

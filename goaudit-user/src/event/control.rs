@@ -34,6 +34,21 @@ pub enum Control {
     /// First event of every segment but the first: what a reader needs who has only this segment.
     #[n(8)]
     Segment(#[n(0)] Host),
+    /// What a hit of a probe costs on this host.
+    #[n(9)]
+    Calibration(#[n(0)] Calibration),
+}
+
+/// What a hit of a uprobe costs the probed program on this host, measured by the agent on itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Calibration {
+    /// At an instruction that the kernel emulates.
+    #[n(0)]
+    pub emulated_ns: u64,
+    /// At an instruction that it single-steps.
+    #[n(1)]
+    pub stepped_ns: u64,
 }
 
 /// Identity of a log.
@@ -186,6 +201,10 @@ pub struct Probe {
     /// If not: what is not seen because of it.
     #[n(5)]
     pub not_seen: Option<String>,
+    /// Of a Go function: whether the instruction at its entry is single-stepped rather than emulated, which
+    /// decides what a hit costs ([`Calibration`]).
+    #[n(6)]
+    pub entry_stepped: Option<bool>,
 }
 
 /// A process that ran when recording began.

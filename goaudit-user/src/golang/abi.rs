@@ -7,8 +7,10 @@
 mod go_type;
 mod signature;
 
-pub use go_type::{Field, GoType, Part};
+pub use go_type::{Field, GoType, Number, Part};
 pub use signature::{Declarations, Parameter, Signature, SignatureError};
+
+pub(crate) use signature::known_types;
 
 use super::image::Arch;
 use go_type::WORD;
@@ -90,12 +92,12 @@ impl Layout {
         let mut parameters = Vec::with_capacity(signature.parameters.len());
         for (index, parameter) in signature.parameters.iter().enumerate() {
             if dictionary.is_some() && index == behind_receiver {
-                let _ = state.place(&GoType::Pointer);
+                let _ = state.place(&GoType::Pointer(None));
             }
             parameters.push(state.placed(parameter));
         }
         if dictionary.is_some() && parameters.len() <= behind_receiver {
-            let _ = state.place(&GoType::Pointer);
+            let _ = state.place(&GoType::Pointer(None));
         }
         state.stack = state.stack.next_multiple_of(WORD);
         state.integers = 0;

@@ -67,6 +67,15 @@ impl BuildInfo {
         Some(info)
     }
 
+    /// The module that a function belongs to, by its import path; what really was compiled, if it was replaced.
+    pub fn module_of(&self, function: &str) -> Option<&Module> {
+        let contains = |module: &&Module| {
+            function.strip_prefix(module.path.as_str()).is_some_and(|rest| rest.starts_with(['.', '/']))
+        };
+        let module = self.modules.iter().filter(contains).max_by_key(|module| module.path.len())?;
+        Some(module.replace.as_deref().filter(|replace| !replace.version.is_empty()).unwrap_or(module))
+    }
+
     fn read_modules(&mut self, framed: &[u8]) {
         // Too short or without the newline that ends the text: built without modules.
         let Some(inner) = framed.len().checked_sub(SENTINEL).and_then(|end| framed.get(SENTINEL..end)) else {

@@ -197,6 +197,12 @@ impl<'a> Image<'a> {
         segment.executable.then_some(segment.offset.checked_add(address - segment.address)?)
     }
 
+    /// Address of code less its offset in the file (of the first segment of code; linkers make one).
+    pub fn code_delta(&self) -> u64 {
+        let segment = self.segments.iter().find(|segment| segment.executable);
+        segment.map_or(0, |segment| segment.address.wrapping_sub(segment.offset))
+    }
+
     /// Whether `address` is mapped executable.
     pub fn is_code(&self, address: u64) -> bool {
         self.segment(address).is_some_and(|segment| segment.executable)

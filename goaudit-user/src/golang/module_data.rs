@@ -27,6 +27,8 @@ pub struct ModuleData {
     pub etext: u64,
     /// Base of function data offsets; 0 before Go 1.18 (function data were pointers).
     pub gofunc: u64,
+    /// Where descriptions of types begin and end.
+    pub types: Option<(u64, u64)>,
 }
 
 /// Sections that have held it: 1.26+, 1.16 to 1.25, position-independent builds.
@@ -70,7 +72,25 @@ impl ModuleData {
         let first = table.entry(image, text, 0)?;
         let last = table.entry(image, text, table.len())?;
         (ordered && mapped && first == low && last == high).then_some(())?;
-        Some(Self { address, text, etext, gofunc: Self::gofunc(image, table, address, text).unwrap_or(0) })
+        let gofunc = Self::gofunc(image, table, address, text).unwrap_or(0);
+        Some(Self { address, text, etext, gofunc, types: Self::types(image, table, address) })
+    }
+
+    /// Where types are: Go up to 1.19 at 280, then at 296 (behind the bounds of coverage counters). Their end follows;
+    /// Go 1.27 put the length of the descriptors between.
+    fn types(image: &Image<'_>, table: &Pclntab<'_>, address: u64) -> Option<(u64, u64)> {
+        let word = |offset: u64| image.pointer(address.checked_add(offset)?);
+        let offset = match table.format() {
+            Format::Go1_2 => return None,
+            Format::Go1_16 | Format::Go1_18 => 280,
+            Format::Go1_20 => 296,
+        };
+        let (start, second, third) = (word(offset)?, word(offset + 8)?, word(offset + 16)?);
+        // A length and the end behind it, or the end and the start of read-only data, which is not behind the end.
+        let has_length = start.checked_add(second).is_some_and(|end| end <= third);
+        let end = if table.format() == Format::Go1_20 && has_length { third } else { second };
+        let mapped = image.at(start)?.len() as u64 >= end.checked_sub(start)?;
+        (start < end && mapped).then_some((start, end))
     }
 
     /// The offset moved with versions, and a version may lie: take the place at which inline trees make sense.

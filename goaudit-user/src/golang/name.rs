@@ -195,7 +195,7 @@ fn is_closure_part(last: &str) -> bool {
 }
 
 /// Levenshtein distance; `None` when above `limit`.
-fn edit_distance(left: &str, right: &str, limit: usize) -> Option<usize> {
+pub(super) fn edit_distance(left: &str, right: &str, limit: usize) -> Option<usize> {
     if left.len().abs_diff(right.len()) > limit {
         return None;
     }

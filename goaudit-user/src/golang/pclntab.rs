@@ -346,11 +346,33 @@ impl<'a> Pclntab<'a> {
         self.files.c_string(u64::from(offset))
     }
 
+    /// Source file and line of an instruction in a function; of an inlined call, where the inlined code is.
+    pub fn line(&self, function: &Function, address: u64) -> Option<(&'a [u8], u32)> {
+        let layout = self.format.record();
+        let unit = self.records.u32(function.record + layout.compile_unit?)?;
+        let at = |table: u64| {
+            let steps = self.steps(self.records.u32(function.record + table)?);
+            let code = address.checked_sub(function.entry)?;
+            steps.into_iter().find(|(_, end)| code < *end).map(|(value, _)| value)
+        };
+        let row = u64::from(unit).checked_add(u64::try_from(at(layout.pc_file)?).ok()?)?;
+        let file = self.files.c_string(u64::from(self.units.u32(row.checked_mul(4)?)?))?;
+        // The table of lines follows that of files.
+        Some((file, u32::try_from(at(layout.pc_file + 4)?).ok()?))
+    }
+
     /// The values of a pc-value table, in order of pc.
     fn values(&self, offset: u32) -> impl Iterator<Item = i64> {
+        self.steps(offset).map(|(value, _)| value)
+    }
+
+    /// The values of a pc-value table, each with the end of its code, counted from the function's entry.
+    fn steps(&self, offset: u32) -> impl Iterator<Item = (i64, u64)> {
         let table = self.pc_values;
+        let quantum = self.quantum;
         let mut at = u64::from(offset);
         let mut value = -1_i64;
+        let mut end = 0_u64;
         let mut first = true;
         std::iter::from_fn(move || {
             if at == 0 {
@@ -361,12 +383,13 @@ impl<'a> Pclntab<'a> {
                 return None;
             }
             first = false;
-            let (_, next) = table.uvarint(next)?;
+            let (code, next) = table.uvarint(next)?;
             at = next;
+            end = end.checked_add(code.checked_mul(quantum)?)?;
             // Zigzag, 32 bits wide in the runtime.
             let magnitude = i64::try_from(delta >> 1).ok()?;
             value = value.checked_add(if delta & 1 == 0 { magnitude } else { -magnitude - 1 })?;
-            Some(value)
+            Some((value, end))
         })
     }
 

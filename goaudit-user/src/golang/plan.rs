@@ -89,7 +89,7 @@ pub struct EntrySite {
 
 /// Runtime functions that goaudit itself needs; they run on stacks and at moments where a probe is harmless. Any
 /// other function of the runtime may run on a signal stack, without g, or inside the scheduler.
-const RUNTIME_ALLOWED: [&str; 7] = [
+const RUNTIME_ALLOWED: [&str; 8] = [
     "runtime.recovery",
     "runtime.gopanic",
     "runtime.fatalpanic",
@@ -97,6 +97,7 @@ const RUNTIME_ALLOWED: [&str; 7] = [
     "runtime.fatal",
     "runtime.newproc1",
     "runtime.goexit1",
+    "runtime.Goexit",
 ];
 const RUNTIME_PACKAGES: [&str; 4] = ["runtime.", "runtime/internal/", "internal/runtime/", "internal/abi."];
 
@@ -292,13 +293,47 @@ impl Program<'_> {
         if self.table.is_assembly(function) {
             return Err("its body is assembly, which keeps neither arguments nor goroutine in their registers: probe its Go caller".to_owned());
         }
+        let is_morestack = |address| found.morestack.contains(&address);
+        let pointer = |address| self.image.pointer(address);
         let code = Code {
             bytes: self.code(function).ok_or_else(|| site::Refusal::NoCode.to_string())?,
             address: function.entry,
-            is_morestack: &|address| found.morestack.contains(&address),
-            pointer: &|address| self.image.pointer(address),
+            is_morestack: &is_morestack,
+            pointer: &pointer,
         };
         site::find(self.image.arch(), &code).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Where functions of the runtime are entered, in the order asked for: those that goaudit needs itself, most of
+    /// which never return. The reason where one cannot be probed.
+    pub fn plan_turns(&self, names: &[&str]) -> Vec<Result<EntrySite, String>> {
+        let wanted: Vec<Wanted> = names.iter().map(|name| Wanted::new(name)).collect();
+        let (matches, morestack) = self.matching_names(&wanted);
+        let found = self.find(&matches, &morestack);
+        let of = |index: usize| -> Result<EntrySite, String> {
+            if let Some(old) = self.old_convention() {
+                return Err(old);
+            }
+            let names = matches.iter().filter(|(_, indexes)| indexes.contains(&index));
+            let functions = names.filter_map(|(name, _)| found.functions.get(name)).flatten();
+            let functions: Vec<Function> = functions.copied().collect();
+            let bodies = self.one_body(b"", &functions).filter(|bodies| bodies.len() == 1);
+            let function = bodies.and_then(|bodies| bodies.first().copied());
+            let function = function.ok_or("the program does not contain it")?;
+            let is_morestack = |address| found.morestack.contains(&address);
+            let pointer = |address| self.image.pointer(address);
+            let code = Code {
+                bytes: self.code(&function).ok_or_else(|| site::Refusal::NoCode.to_string())?,
+                address: function.entry,
+                is_morestack: &is_morestack,
+                pointer: &pointer,
+            };
+            let entry = site::find_entry(self.image.arch(), &code).map_err(|refusal| refusal.to_string())?;
+            let offset =
+                self.image.code_offset(entry.address).ok_or_else(|| site::Refusal::NoCode.to_string())?;
+            Ok(EntrySite { offset, class: entry.class, ignore_when_taken: entry.ignore_when_taken })
+        };
+        (0..names.len()).map(of).collect()
     }
 
     /// Go passes arguments and the goroutine in registers since 1.17 (amd64) and 1.18 (arm64).

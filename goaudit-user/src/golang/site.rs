@@ -45,7 +45,8 @@ impl Costs {
         self.of(entry) + self.of(exit)
     }
 
-    const fn of(self, class: Class) -> u64 {
+    /// Nanoseconds of a hit at an instruction of a class.
+    pub const fn of(self, class: Class) -> u64 {
         match class {
             Class::Emulated => self.emulated_ns,
             Class::Stepped => self.stepped_ns,
@@ -151,15 +152,24 @@ impl Code<'_> {
     }
 }
 
-/// Finds the sites of a function.
-pub(crate) fn find(arch: Arch, code: &Code<'_>) -> Result<Sites, Refusal> {
+/// Finds where a function is entered; for functions that are not to be seen returning.
+pub(crate) fn find_entry(arch: Arch, code: &Code<'_>) -> Result<Entry, Refusal> {
+    find_all(arch, code).map(|sites| sites.entry)
+}
+
+fn find_all(arch: Arch, code: &Code<'_>) -> Result<Sites, Refusal> {
     if code.bytes.len() as u64 > MAX_CODE {
         return Err(Refusal::TooLarge(code.bytes.len() as u64));
     }
-    let sites = match arch {
-        Arch::Amd64 => amd64::find(code)?,
-        Arch::Arm64 => arm64::find(code)?,
-    };
+    match arch {
+        Arch::Amd64 => amd64::find(code),
+        Arch::Arm64 => arm64::find(code),
+    }
+}
+
+/// Finds the sites of a function.
+pub(crate) fn find(arch: Arch, code: &Code<'_>) -> Result<Sites, Refusal> {
+    let sites = find_all(arch, code)?;
     match sites.returns.len() {
         0 => Err(Refusal::NeverReturns),
         count if count > MAX_RETURNS => Err(Refusal::TooManyReturns(count)),

@@ -16,6 +16,23 @@ pub const HOOK: Hook = Hook {
     needs: "uprobes with cookies (5.15); a Go program of 1.17 or later",
 };
 
+/// What a probe means for the goroutine that hits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A call of a function that somebody asked for.
+    Call,
+    /// `runtime.gopanic`: a panic begins.
+    Panic,
+    /// `runtime.fatalpanic`: a panic that nobody recovered ends the process.
+    Fatal,
+    /// `runtime.throw`, `runtime.fatal`: the runtime ends the process.
+    Throw,
+    /// `runtime.Goexit`: the goroutine ends itself.
+    Goexit,
+    /// `runtime.recovery`: a panic was recovered.
+    Recovery,
+}
+
 /// A value as it came from the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value<'a> {

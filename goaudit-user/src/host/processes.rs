@@ -44,8 +44,8 @@ impl Found {
     }
 }
 
-/// Every process there is, in order of process id.
-pub fn all() -> Vec<Found> {
+/// Ids of every process there is, in order.
+pub fn tgids() -> Vec<u32> {
     let mut tgids: Vec<u32> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -53,7 +53,12 @@ pub fn all() -> Vec<Found> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     tgids.sort_unstable();
-    tgids.into_iter().filter_map(one).collect()
+    tgids
+}
+
+/// Every process there is, in order of process id.
+pub fn all() -> Vec<Found> {
+    tgids().into_iter().filter_map(one).collect()
 }
 
 /// One process, if it still runs. Its start time is exact to a tick (10 ms) only.

@@ -11,7 +11,7 @@ use std::{fs, io};
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::UProbe;
 use aya::{Ebpf, Pod};
-use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe};
+use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout};
 
 use super::{KernelError, sys};
 
@@ -148,6 +148,21 @@ impl GoProbes {
         Ok(Link { _link: link, _event: event })
     }
 
+    /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
+    pub fn site_costs(&mut self) -> Result<Option<super::SiteCosts>, KernelError> {
+        let probe = Probe {
+            traits_: 0,
+            tgid: 0,
+            entry_first: 0,
+            entry_count: 0,
+            return_first: 0,
+            return_count: 0,
+            runtime: RuntimeLayout::NONE,
+        };
+        let Some(index) = self.add(probe, &[], &[])? else { return Ok(None) };
+        Ok(super::calibrate::site_costs(self, index))
+    }
+
     /// What the kernel side counted of a probe, over all CPUs.
     pub fn health(&self, index: u32) -> Result<Health, KernelError> {
         let mut sum = Health::default();
@@ -181,7 +196,10 @@ impl GoProbes {
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
     let program = ebpf.program_mut(site.program()).ok_or("the object has no such program")?;
     let program: &mut UProbe = program.try_into().map_err(super::load::one_line)?;
-    program.load().map_err(super::load::one_line)?;
+    // It may have been loaded beside others.
+    if program.fd().is_err() {
+        program.load().map_err(super::load::one_line)?;
+    }
     let fd = program.fd().map_err(super::load::one_line)?;
     fd.as_fd().try_clone_to_owned().map_err(super::load::one_line)
 }

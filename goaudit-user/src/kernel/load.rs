@@ -19,6 +19,8 @@ use super::{AttachReport, Config, KernelError, object, sys};
 
 /// Programs that the verifier takes a quarter of a second for, each: they are loaded side by side.
 const SLOW: &[&str] = &["exec_commit", "exec_exit"];
+/// Programs for Go: loaded beside them, when Go programs are to be probed.
+const SLOW_GO: &[&str] = &["go_enter", "go_return"];
 
 /// The object is in the kernel, nothing runs.
 pub(super) struct Loaded {
@@ -27,6 +29,7 @@ pub(super) struct Loaded {
     hooks: BTreeSet<Hook>,
     fexit: Result<(), String>,
     scoped: bool,
+    go: bool,
 }
 
 /// The programs run.
@@ -82,7 +85,7 @@ impl Loaded {
             }
         }
         let ebpf = loader.load(bytes)?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped })
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, go: config.go })
     }
 
     /// Loads and attaches every program of the chosen hooks.
@@ -146,6 +149,7 @@ impl Loaded {
             .iter()
             .filter(|program| self.wanted(program) && SLOW.contains(&program.name))
             .map(|program| program.name)
+            .chain(SLOW_GO.iter().copied().filter(|_| self.go))
             .collect();
         std::thread::scope(|scope| {
             for (_, program) in self.ebpf.programs_mut().filter(|(name, _)| slow.contains(name)) {
@@ -154,6 +158,7 @@ impl Loaded {
                     let _ = match program {
                         AyaProgram::RawTracePoint(program) => program.load(),
                         AyaProgram::TracePoint(program) => program.load(),
+                        AyaProgram::UProbe(program) => program.load(),
                         _ => Ok(()),
                     };
                 });

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use goaudit_ebpf::units::Ktime;
 
+use super::go::{self, Message, Watching};
 use super::tap_file::Tap;
 use super::{Config, RecorderError, Stop};
 use crate::correlate::Correlator;
+use crate::correlate::bounded::Bounded;
 use crate::event::control::{Counters, Host, Stop as Stopped};
-use crate::event::{Control, Event};
+use crate::event::{Control, Event, Payload};
 use crate::filter::Filter;
+use crate::golang::book::Book;
 use crate::host::live::LiveHost;
 use crate::host::{clock, identity, processes};
 use crate::kernel::{self, Session};
@@ -35,6 +38,10 @@ const NICE: i32 = -10;
 /// A change of the clock offset that is a step rather than a slew (NTP moves at most 0.5 ms a second).
 const CLOCK_STEP_NS: i64 = 100_000_000;
 
+/// Files that are remembered not to be Go programs, and for how long: a file may be replaced in its place.
+const NOT_GO: usize = 4096;
+const NOT_GO_FOR: Duration = Duration::from_secs(10);
+
 /// Owns the kernel side.
 pub(super) struct Reader {
     session: Session,
@@ -51,6 +58,9 @@ pub(super) struct Reader {
     clock_offset: i64,
     host: Host,
     boot_id: String,
+    go: Option<Watching>,
+    /// Files that were executed lately and are no Go programs, by inode and device.
+    not_go: Bounded<(u64, u32, u32), Instant>,
 }
 
 impl Reader {
@@ -59,10 +69,13 @@ impl Reader {
         config: Config,
         sender: SyncSender<Vec<Event>>,
         stop: Arc<Stop>,
+        book: Arc<Book>,
+        go: Option<Watching>,
     ) -> Result<Self, RecorderError> {
         let Config { correlate, filter, tap, .. } = config;
         let tap = tap.map(Tap::create).transpose()?;
-        let correlator = Correlator::new(correlate, LiveHost::read());
+        let mut correlator = Correlator::new(correlate, LiveHost::read());
+        correlator.know_go(book);
         Ok(Self {
             session,
             tap,
@@ -77,6 +90,8 @@ impl Reader {
             clock_offset: clock_offset(),
             host: identity::host(),
             boot_id: uuid(identity::boot_id()),
+            go,
+            not_go: Bounded::new(NOT_GO),
         })
     }
 
@@ -85,6 +100,9 @@ impl Reader {
         // Of this thread alone. Not allowed without CAP_SYS_NICE: then it takes its turn like everybody.
         let _ = rustix::process::setpriority_process(None, NICE);
         for control in opening {
+            self.control(control);
+        }
+        for control in self.go.as_mut().map(|go| std::mem::take(&mut go.first)).unwrap_or_default() {
             self.control(control);
         }
         // Before the snapshot: the first sealed events must not wait for a walk through /proc.
@@ -106,8 +124,24 @@ impl Reader {
                 self.control(Control::Heartbeat(counters));
             }
             self.watch_clock();
+            self.hear_of_go();
             if self.is_due() && !self.hand_over() {
                 return Ok(());
+            }
+        }
+        // First the probes in Go programs: their calls end with them.
+        if let Some(watching) = self.go.take() {
+            let Watching { messages, events, thread, .. } = watching;
+            let _ = messages.send(Message::Stop);
+            while !thread.is_finished() {
+                // Detaching waits for grace periods; the ring must not run full meanwhile.
+                self.drain(GATHER)?;
+                if self.is_due() && !self.hand_over() {
+                    return Ok(());
+                }
+            }
+            for control in events.try_iter().flatten() {
+                self.control(control);
             }
         }
         self.session.detach_producers();
@@ -132,6 +166,7 @@ impl Reader {
 
     /// Turns what is on the ring into events; returns how many records there were.
     fn drain(&mut self, timeout: Duration) -> Result<usize, RecorderError> {
+        let before = self.events.len();
         let Self { session, tap, correlator, events, .. } = self;
         let mut tapped = Ok(());
         let count = session.drain_some(timeout, HAND_OVER, &mut |record| {
@@ -143,7 +178,39 @@ impl Reader {
             correlator.push(record, events);
         })?;
         tapped?;
+        self.tell_go(before);
         Ok(count)
+    }
+
+    /// Tells who probes Go programs of new programs and of ends, among the events from `from` on.
+    fn tell_go(&mut self, from: usize) {
+        let Some(go) = &self.go else { return };
+        for event in self.events.get(from..).unwrap_or_default() {
+            let Some(process) = &event.process else { continue };
+            match &event.payload {
+                Payload::Exec(exec) if exec.ret == 0 => {
+                    let file = exec.file.map(|file| (file.inode, file.major, file.minor));
+                    let lately = file.and_then(|file| self.not_go.get(file));
+                    if lately.is_none_or(|at| at.elapsed() > NOT_GO_FOR) {
+                        if let Some(file) = file.filter(|_| !go::runs_go(process.tgid)) {
+                            self.not_go.insert(file, Instant::now());
+                            continue;
+                        }
+                        go::send(&go.messages, Message::Executed(process.tgid));
+                    }
+                }
+                Payload::Exit(_) => go::send(&go.messages, Message::Ended(process.tgid)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes what the thread that probes Go programs has to tell.
+    fn hear_of_go(&mut self) {
+        let told: Vec<Control> = self.go.iter().flat_map(|go| go.events.try_iter()).flatten().collect();
+        for control in told {
+            self.control(control);
+        }
     }
 
     /// Ends what has waited long enough in the correlator and tells of loss.

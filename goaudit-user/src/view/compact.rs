@@ -105,6 +105,7 @@ fn is_background(event: &Event) -> bool {
         | Control::Heartbeat(_)
         | Control::Loss(_)
         | Control::ClockStep(_)
+        | Control::Calibration(_)
         | Control::Segment(_) => false,
     }
 }
@@ -348,6 +349,14 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
                 let _ = write!(text, " (between {first} and {last})");
             }
             (Tone::Alarm, "LOSS")
+        }
+        Control::Calibration(costs) => {
+            let _ = write!(
+                text,
+                "a hit of a probe costs {} ns here, {} ns where the kernel must single-step",
+                costs.emulated_ns, costs.stepped_ns
+            );
+            (Tone::Quiet, "cost")
         }
         Control::ClockStep(step) => {
             let _ = write!(text, "the wall clock moved by {} ns", step.delta_ns);

@@ -1,7 +1,9 @@
 //! One control event of each type.
 
 use goaudit_ebpf::units::Ktime;
-use goaudit_user::event::control::{ClockStep, Counters, Genesis, Host, Loss, Probe, Snapshot, Start, Stop};
+use goaudit_user::event::control::{
+    Calibration, ClockStep, Counters, Genesis, Host, Loss, Probe, Snapshot, Start, Stop,
+};
 use goaudit_user::event::{Control, Event, Payload, Process};
 
 pub(crate) fn all() -> Vec<Event> {
@@ -40,6 +42,7 @@ pub(crate) fn all() -> Vec<Event> {
             attached: true,
             reason: None,
             not_seen: None,
+            entry_stepped: None,
         }),
         Control::Probe(Probe {
             hook: "ptrace".into(),
@@ -48,11 +51,24 @@ pub(crate) fn all() -> Vec<Event> {
             attached: false,
             reason: Some("this kernel has no Yama".into()),
             not_seen: Some("refusals by Yama".into()),
+            entry_stepped: None,
         }),
+        Control::Probe(Probe {
+            hook: "go".into(),
+            program: "casbin.enforce".into(),
+            attach_point: "uprobe//srv/shop pid 400: main.f entry 0x47a1b2 (emulated) returns 0x47a1ff"
+                .into(),
+            attached: true,
+            reason: None,
+            not_seen: None,
+            entry_stepped: Some(false),
+        }),
+        Control::Calibration(Calibration { emulated_ns: 1_400, stepped_ns: 2_900 }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),
         Control::Loss(Loss { cpu: 0, cause: "ring_full".into(), count: 2, range: Some((4, 5)) }),
         Control::ClockStep(ClockStep { delta_ns: -3_600_000_000_000 }),
+        Control::Calibration(Calibration { emulated_ns: 650, stepped_ns: 9_100 }),
         Control::Segment(host),
         Control::Stop(Stop { reason: "signal".into(), counters }),
     ]

@@ -21,12 +21,17 @@ mod place {
     pub(super) const GOROUTINE: usize = 1;
     /// rsp
     pub(super) const STACK: usize = 19;
+    /// rip
+    pub(super) const SITE: usize = 16;
     /// rbp
     pub(super) const FRAME: usize = 4;
     /// eflags
     pub(super) const STATUS: usize = 18;
-    /// Carry and zero flag: `jbe` is taken.
-    pub(super) const TAKEN: u64 = 1 << 0 | 1 << 6;
+
+    /// `jbe`: carry or zero flag.
+    pub(super) const fn taken(status: u64) -> bool {
+        status & (1 << 0 | 1 << 6) != 0
+    }
 }
 #[cfg(bpf_target_arch = "aarch64")]
 mod place {
@@ -34,13 +39,17 @@ mod place {
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
     pub(super) const GOROUTINE: usize = 28;
     pub(super) const STACK: usize = 31;
+    pub(super) const SITE: usize = 32;
     pub(super) const FRAME: usize = 29;
     /// pstate
     pub(super) const STATUS: usize = 33;
-    /// No entry site of arm64 is a jump.
-    pub(super) const TAKEN: u64 = 0;
     /// x30
     pub(super) const LINK: usize = 30;
+
+    /// `bls`: carry clear or zero set.
+    pub(super) const fn taken(status: u64) -> bool {
+        status & 1 << 29 == 0 || status & 1 << 30 != 0
+    }
 }
 
 /// A register by its position; the verifier wants constants.
@@ -53,7 +62,7 @@ fn register(ctx: &ProbeContext, position: usize) -> u64 {
 /// Whether the conditional jump at this site, the stack check's, is going to be taken.
 #[inline(always)]
 pub(super) fn jumps(ctx: &ProbeContext) -> bool {
-    register(ctx, place::STATUS) & place::TAKEN != 0
+    place::taken(register(ctx, place::STATUS))
 }
 
 /// Copies what the steps may read.
@@ -76,6 +85,12 @@ pub(super) unsafe fn registers(ctx: &ProbeContext, to: *mut [u64; REGISTERS]) {
 #[inline(always)]
 pub(super) fn stack_pointer(ctx: &ProbeContext) -> u64 {
     register(ctx, place::STACK)
+}
+
+/// The address of the site itself.
+#[inline(always)]
+pub(super) fn site(ctx: &ProbeContext) -> u64 {
+    register(ctx, place::SITE)
 }
 
 /// The frame pointer.

@@ -162,6 +162,7 @@ fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine
         read::put(&raw mut (*call).probe, hit.index);
         read::put(&raw mut (*call).goid, Goid(found.goid));
         read::put(&raw mut (*call).g, found.g);
+        read::put(&raw mut (*call).site, goroutine::site(ctx));
         read::put(&raw mut (*call).depth, found.high.wrapping_sub(stack_pointer));
         read::put(&raw mut (*work).stack_pointer, stack_pointer);
         read::put(&raw mut (*work).low, found.low);
@@ -192,7 +193,6 @@ fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
         }
         read::put(&raw mut (*call).header.flags, believed);
         read::put(&raw mut (*call).parent, Goid(goroutine::word(found.g, layout.parent_goid)));
-        read::put(&raw mut (*call).start_function, goroutine::word(found.g, layout.start_pc));
         read::put(&raw mut (*work).kept.on_stack, 0);
         let first = read::volatile(&raw const (*hit.probe).entry_first);
         let count = read::volatile(&raw const (*hit.probe).entry_count);
@@ -219,7 +219,6 @@ fn leave(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
     unsafe {
         let call = &raw mut (*work).call;
         read::put(&raw mut (*call).parent, Goid(0));
-        read::put(&raw mut (*call).start_function, 0);
         if hit.has(traits::KEEPS) {
             let frame = frame(hit, work);
             if let Some(kept) = GO_KEPT.get_ptr(frame) {

@@ -15,6 +15,8 @@ pub enum GoType {
     Integer {
         /// Bytes: 1, 2, 4 or 8.
         size: u64,
+        /// What its bits say.
+        of: Number,
     },
     /// `float32`, `float64`: one floating-point register.
     Float {
@@ -26,18 +28,33 @@ pub enum GoType {
         /// Bytes: 8 or 16.
         size: u64,
     },
-    /// Pointers, maps, channels, functions, `unsafe.Pointer`: one pointer.
-    Pointer,
+    /// Pointers, maps, channels, functions, `unsafe.Pointer`: one pointer. Of real pointers the text of the type
+    /// that they lead to: understood only when a path goes there, for types may lead to themselves.
+    Pointer(Option<Arc<str>>),
     /// Pointer and length.
     String,
     /// Pointer, length, capacity.
     Slice(Arc<Self>),
     /// Type (or method table) and data pointer.
-    Interface,
+    Interface {
+        /// It has methods: the first word is a method table, not a type.
+        methods: bool,
+    },
     /// Elements one after the other.
     Array(u64, Arc<Self>),
     /// Fields in order, aligned.
     Struct(Arc<[Field]>),
+}
+
+/// What the bits of an integer say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Number {
+    /// A truth value.
+    Bool,
+    /// Two's complement.
+    Signed,
+    /// Not negative.
+    Unsigned,
 }
 
 /// A field of a struct.
@@ -79,9 +96,9 @@ impl GoType {
     /// Bytes.
     pub fn size(&self) -> u64 {
         match self {
-            Self::Integer { size } | Self::Float { size } | Self::Complex { size } => *size,
-            Self::Pointer => WORD,
-            Self::String | Self::Interface => 2 * WORD,
+            Self::Integer { size, .. } | Self::Float { size } | Self::Complex { size } => *size,
+            Self::Pointer(_) => WORD,
+            Self::String | Self::Interface { .. } => 2 * WORD,
             Self::Slice(_) => 3 * WORD,
             Self::Array(count, element) => count.saturating_mul(element.size()),
             Self::Struct(fields) => {
@@ -97,10 +114,10 @@ impl GoType {
     /// Alignment in bytes.
     pub fn align(&self) -> u64 {
         match self {
-            Self::Integer { size } | Self::Float { size } => *size,
+            Self::Integer { size, .. } | Self::Float { size } => *size,
             // Two floats of half the size.
             Self::Complex { size } => *size / 2,
-            Self::Pointer | Self::String | Self::Interface | Self::Slice(_) => WORD,
+            Self::Pointer(_) | Self::String | Self::Interface { .. } | Self::Slice(_) => WORD,
             Self::Array(_, element) => element.align(),
             Self::Struct(fields) => fields.iter().map(|field| field.of.align()).max().unwrap_or(1),
         }
@@ -117,14 +134,14 @@ impl GoType {
         let mut word =
             |index: u64| parts.push(Part { offset: offset + index * WORD, size: WORD, float: false });
         match self {
-            Self::Integer { size } => parts.push(Part { offset, size: *size, float: false }),
+            Self::Integer { size, .. } => parts.push(Part { offset, size: *size, float: false }),
             Self::Float { size } => parts.push(Part { offset, size: *size, float: true }),
             Self::Complex { size } => {
                 let half = size / 2;
                 parts.extend([0, half].map(|at| Part { offset: offset + at, size: half, float: true }));
             }
-            Self::Pointer => word(0),
-            Self::String | Self::Interface => (0..2).for_each(word),
+            Self::Pointer(_) => word(0),
+            Self::String | Self::Interface { .. } => (0..2).for_each(word),
             Self::Slice(_) => (0..3).for_each(word),
             Self::Array(0, _) => {}
             Self::Array(1, element) => return element.add_parts(offset, parts),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::go_type::{GoType, WORD};
+use super::go_type::{GoType, Number, WORD};
 
 /// Why a signature is not understood. Offsets are bytes in the text.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -71,34 +71,39 @@ pub type Declarations = BTreeMap<String, String>;
 
 /// Types of the language and of the standard library that signatures of decision functions use.
 const KNOWN: [(&str, GoType); 27] = [
-    ("bool", GoType::Integer { size: 1 }),
-    ("int8", GoType::Integer { size: 1 }),
-    ("uint8", GoType::Integer { size: 1 }),
-    ("byte", GoType::Integer { size: 1 }),
-    ("int16", GoType::Integer { size: 2 }),
-    ("uint16", GoType::Integer { size: 2 }),
-    ("int32", GoType::Integer { size: 4 }),
-    ("uint32", GoType::Integer { size: 4 }),
-    ("rune", GoType::Integer { size: 4 }),
-    ("int64", GoType::Integer { size: 8 }),
-    ("uint64", GoType::Integer { size: 8 }),
-    ("int", GoType::Integer { size: WORD }),
-    ("uint", GoType::Integer { size: WORD }),
-    ("uintptr", GoType::Integer { size: WORD }),
+    ("bool", GoType::Integer { size: 1, of: Number::Bool }),
+    ("int8", GoType::Integer { size: 1, of: Number::Signed }),
+    ("uint8", GoType::Integer { size: 1, of: Number::Unsigned }),
+    ("byte", GoType::Integer { size: 1, of: Number::Unsigned }),
+    ("int16", GoType::Integer { size: 2, of: Number::Signed }),
+    ("uint16", GoType::Integer { size: 2, of: Number::Unsigned }),
+    ("int32", GoType::Integer { size: 4, of: Number::Signed }),
+    ("uint32", GoType::Integer { size: 4, of: Number::Unsigned }),
+    ("rune", GoType::Integer { size: 4, of: Number::Signed }),
+    ("int64", GoType::Integer { size: 8, of: Number::Signed }),
+    ("uint64", GoType::Integer { size: 8, of: Number::Unsigned }),
+    ("int", GoType::Integer { size: WORD, of: Number::Signed }),
+    ("uint", GoType::Integer { size: WORD, of: Number::Unsigned }),
+    ("uintptr", GoType::Integer { size: WORD, of: Number::Unsigned }),
     ("float32", GoType::Float { size: 4 }),
     ("float64", GoType::Float { size: 8 }),
     ("complex64", GoType::Complex { size: 8 }),
     ("complex128", GoType::Complex { size: 16 }),
     ("string", GoType::String),
-    ("error", GoType::Interface),
-    ("any", GoType::Interface),
-    ("unsafe.Pointer", GoType::Pointer),
-    ("context.Context", GoType::Interface),
-    ("time.Duration", GoType::Integer { size: 8 }),
-    ("io.Reader", GoType::Interface),
-    ("io.Writer", GoType::Interface),
-    ("http.ResponseWriter", GoType::Interface),
+    ("error", GoType::Interface { methods: true }),
+    ("any", GoType::Interface { methods: false }),
+    ("unsafe.Pointer", GoType::Pointer(None)),
+    ("context.Context", GoType::Interface { methods: true }),
+    ("time.Duration", GoType::Integer { size: 8, of: Number::Signed }),
+    ("io.Reader", GoType::Interface { methods: true }),
+    ("io.Writer", GoType::Interface { methods: true }),
+    ("http.ResponseWriter", GoType::Interface { methods: true }),
 ];
+
+/// Names that need no declaration.
+pub(crate) fn known_types<'a>() -> impl Iterator<Item = &'a str> {
+    KNOWN.iter().map(|(name, _)| *name)
+}
 
 /// Types nested deeper than this are not real.
 const MAX_DEPTH: u32 = 32;
@@ -317,8 +322,7 @@ impl Parser<'_> {
 
     fn bare_type(&mut self, start: usize) -> Result<GoType, SignatureError> {
         if self.eat("*") {
-            self.skip_type()?;
-            return Ok(GoType::Pointer);
+            return self.pointer();
         }
         if self.eat("(") {
             let inner = self.go_type()?;
@@ -336,33 +340,45 @@ impl Parser<'_> {
         if self.eat("<-") {
             self.keyword("chan")?;
             self.skip_type()?;
-            return Ok(GoType::Pointer);
+            return Ok(GoType::Pointer(None));
         }
         if self.word("chan") {
             let _ = self.eat("<-");
             self.skip_type()?;
-            return Ok(GoType::Pointer);
+            return Ok(GoType::Pointer(None));
         }
         if self.word("map") {
             self.need("[")?;
             self.skip_type()?;
             self.need("]")?;
             self.skip_type()?;
-            return Ok(GoType::Pointer);
+            return Ok(GoType::Pointer(None));
         }
         if self.word("func") {
             self.skip_signature()?;
-            return Ok(GoType::Pointer);
+            return Ok(GoType::Pointer(None));
         }
         if self.word("interface") {
+            let before = self.at;
             self.skip_braces()?;
-            return Ok(GoType::Interface);
+            let body = self.text.get(before..self.at).unwrap_or_default();
+            return Ok(GoType::Interface {
+                methods: !body.trim().trim_matches(['{', '}']).trim().is_empty(),
+            });
         }
         if self.word("struct") {
             return self.structure(start);
         }
         let name = self.qualified()?;
         self.named(&name, start)
+    }
+
+    /// What a pointer leads to is kept as text: no place depends on it, and types lead to themselves.
+    fn pointer(&mut self) -> Result<GoType, SignatureError> {
+        let before = self.at;
+        self.skip_type()?;
+        let text = self.text.get(before..self.at).unwrap_or_default().trim();
+        Ok(GoType::Pointer(Some(text.into())))
     }
 
     /// The element of a slice, known if it can be: paths may index it. An undeclared one is as good as a pointer's.
@@ -398,7 +414,11 @@ impl Parser<'_> {
                 let pointer = self.eat("*");
                 let at = self.at;
                 let name = self.qualified()?;
-                let of = if pointer { GoType::Pointer } else { self.named(&name, at)? };
+                let of = if pointer {
+                    GoType::Pointer(Some(name.as_str().into()))
+                } else {
+                    self.named(&name, at)?
+                };
                 fields.push((name.rsplit('.').next().unwrap_or(&name).to_owned(), of));
             } else {
                 let of = self.go_type()?;

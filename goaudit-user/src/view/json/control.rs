@@ -71,6 +71,13 @@ pub enum ControlView<'a> {
         /// How far; negative is back.
         delta_ns: i64,
     },
+    /// What a hit of a uprobe costs the probed program on this host, measured by the agent on itself.
+    Calibration {
+        /// At an instruction that the kernel emulates.
+        emulated_ns: u64,
+        /// At an instruction that it single-steps.
+        stepped_ns: u64,
+    },
     /// A program of the kernel side.
     Probe {
         /// The hook that it serves.
@@ -85,6 +92,8 @@ pub enum ControlView<'a> {
         reason: Option<&'a str>,
         /// If not: what is not seen because of it.
         not_seen: Option<&'a str>,
+        /// Of a Go function: whether the instruction at its entry is single-stepped rather than emulated.
+        entry_stepped: Option<bool>,
     },
     /// A process that ran when recording began.
     Snapshot {
@@ -215,6 +224,9 @@ impl<'a> ControlView<'a> {
                 Self::Loss { cpu: loss.cpu, cause: &loss.cause, count: loss.count, range: loss.range }
             }
             Control::ClockStep(step) => Self::ClockStep { delta_ns: step.delta_ns },
+            Control::Calibration(costs) => {
+                Self::Calibration { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }
+            }
             Control::Probe(probe) => Self::Probe {
                 hook: &probe.hook,
                 program: &probe.program,
@@ -222,6 +234,7 @@ impl<'a> ControlView<'a> {
                 attached: probe.attached,
                 reason: probe.reason.as_deref(),
                 not_seen: probe.not_seen.as_deref(),
+                entry_stepped: probe.entry_stepped,
             },
             Control::Snapshot(snapshot) => Self::Snapshot {
                 process: Box::new(ProcessView::new(&snapshot.process, boot_id)),

@@ -1,0 +1,292 @@
+//! What is known of the probes that were attached, and of the programs and processes that they are in.
+//!
+//! Written by whoever attaches, read by the correlator for every call. Memory grows with the number of programs, not
+//! of processes or calls.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::profile::{Compiled, Kind};
+use super::target::Planned;
+use super::types::{Kind as TypeKind, Memory, TypeName, TypeNames};
+use super::{Image, Program};
+use crate::correlate::go::{Ended, GoBook};
+use crate::event::go::{GoFrame, GoPanic};
+use crate::event::{GoCall, Missing, Payload, Text};
+use crate::hook::go::{Role, Value, cells};
+
+/// A probed function.
+#[derive(Debug)]
+struct Known {
+    role: Role,
+    id: String,
+    function: String,
+    module_version: Option<String>,
+    compiled: Option<Compiled>,
+    /// Addresses of the sites in the file.
+    entry: u64,
+    returns: Vec<u64>,
+    names: Arc<Names>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    probes: HashMap<u32, Arc<Known>>,
+}
+
+impl Known {
+    /// How far above the addresses of its file the program is loaded, where the site at this address was hit. Programs
+    /// are loaded at whole pages, so of several returns the one that was hit is told by the address in the page.
+    fn bias(&self, site: u64) -> Option<u64> {
+        const PAGE: u64 = 4096;
+        let sites = [self.entry].into_iter().chain(self.returns.iter().copied());
+        let mut fits = sites.map(|known| site.wrapping_sub(known)).filter(|bias| bias.is_multiple_of(PAGE));
+        fits.next()
+    }
+
+    fn type_name(&self, site: u64, address: u64) -> Option<TypeName> {
+        self.names.type_at(address.checked_sub(self.bias(site)?)?)
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Book {
+    pages: RwLock<Pages>,
+}
+
+impl Book {
+    /// A probe is going to be attached in a program whose code lies `code_delta` above its place in the file.
+    pub fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
+        let address = |offset: u64| offset.wrapping_add(code_delta);
+        let known = Known {
+            entry: address(planned.entry.offset),
+            returns: planned.returns.iter().copied().map(address).collect(),
+            names,
+            role: planned.role,
+            id: planned.id.clone(),
+            function: planned.function.clone(),
+            module_version: planned.module_version.clone(),
+            compiled: planned.compiled.clone(),
+        };
+        self.write(|pages| pages.probes.insert(index, Arc::new(known)));
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Pages) -> T) -> T {
+        change(&mut self.pages.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn known(&self, probe: u32) -> Option<Arc<Known>> {
+        self.pages.read().unwrap_or_else(PoisonError::into_inner).probes.get(&probe).cloned()
+    }
+}
+
+impl GoBook for Book {
+    fn role(&self, probe: u32) -> Option<Role> {
+        self.known(probe).map(|known| known.role)
+    }
+
+    fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
+        let Ended { probe, site, call, entry, exit, within } = ended;
+        let Some(known) = self.known(probe) else {
+            let missing = vec![Missing::new("go_call.probe", "no probe of that number was attached")];
+            return Some((Payload::GoCall(Box::new(call)), missing));
+        };
+        let call = GoCall {
+            probe: known.id.clone(),
+            function: known.function.clone(),
+            module_version: known.module_version.clone(),
+            ..call
+        };
+        let Some(compiled) = &known.compiled else {
+            return Some((Payload::GoCall(Box::new(call)), Vec::new()));
+        };
+        let outer = within.iter().filter_map(|probe| self.known(*probe));
+        if outer.into_iter().any(|outer| compiled.declared.is_quiet_under(&outer.id)) {
+            return None;
+        }
+        let reading = compiled.read(entry, exit, &|address| known.type_name(site, address));
+        Some(match compiled.declared.kind {
+            Kind::Call => {
+                let (call, missing) = Compiled::call(call, reading);
+                (Payload::GoCall(Box::new(call)), missing)
+            }
+            Kind::Authz => {
+                let (authz, mut missing) = compiled.authz(call, reading, &[]);
+                for field in ["authz.trace_id", "authz.span_id", "authz.trace_source"] {
+                    missing.push(Missing::new(field, "the request's context is not probed"));
+                }
+                (Payload::Authz(Box::new(authz)), missing)
+            }
+        })
+    }
+
+    fn panic(
+        &self,
+        probe: u32,
+        site: u64,
+        bytes: &[u8],
+        frames: &[u64],
+        panic: &mut GoPanic,
+    ) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        let value = cells(bytes).flatten().find(|value| value.field == 0);
+        let Some(known) = self.known(probe) else {
+            return vec![Missing::new("go_panic.type", "no probe of that number was attached")];
+        };
+        if known.role == Role::Throw {
+            panic.value_type = Some("runtime.throw".to_owned());
+            panic.message =
+                value.filter(|value| !value.bytes.is_empty()).map(|value| Text::from(value.bytes));
+        } else if let Some(value) = value {
+            let dynamic = value.dynamic_type.and_then(|address| known.type_name(site, address));
+            panic.message = message(&value, dynamic.as_ref());
+            panic.value_type = dynamic.map(|dynamic| dynamic.name);
+        }
+        if panic.value_type.is_none() {
+            missing.push(Missing::new("go_panic.type", "the type of the value is not in the program's file"));
+        }
+        if panic.message.is_none() {
+            missing.push(Missing::new(
+                "go_panic.message",
+                "the value is neither a string nor an error whose text is kept in it",
+            ));
+        }
+        panic.stack = match known.bias(site) {
+            Some(bias) => known.names.frames(frames, bias),
+            None => {
+                frames.iter().map(|address| GoFrame { address: *address, ..GoFrame::default() }).collect()
+            }
+        };
+        if panic.stack.is_empty() {
+            missing.push(Missing::new("go_panic.stack", "no return address could be read"));
+        }
+        missing
+    }
+}
+
+/// Types of errors that begin with their text.
+const TEXT_FIRST: [&str; 2] = ["*errors.errorString", "*fmt.wrapError"];
+
+/// The message of a panic: the bytes were read as if the value was a string; whether it was, the type tells.
+fn message(value: &Value<'_>, dynamic: Option<&TypeName>) -> Option<Text> {
+    let dynamic = dynamic?;
+    let is_text = dynamic.kind == Some(TypeKind::STRING) || TEXT_FIRST.contains(&dynamic.name.as_str());
+    (is_text && !value.bytes.is_empty()).then(|| Text::from(value.bytes))
+}
+
+/// Names in a program: of types, and of places in its code. The file is read when a name is asked for the first time,
+/// and not kept.
+#[derive(Debug)]
+pub struct Names {
+    file: File,
+    types: Mutex<HashMap<u64, Option<TypeName>>>,
+    frames: Mutex<HashMap<u64, GoFrame>>,
+}
+
+/// Names that are kept of one program.
+const NAMES_MAX: usize = 4096;
+
+impl Names {
+    /// Of an open program file.
+    pub fn new(file: File) -> Self {
+        Self { file, types: Mutex::default(), frames: Mutex::default() }
+    }
+
+    /// The file.
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn type_at(&self, address: u64) -> Option<TypeName> {
+        if let Some(known) = lock(&self.types).get(&address) {
+            return known.clone();
+        }
+        let found = self.ask(|program| {
+            let release = program.build().and_then(super::BuildInfo::release);
+            TypeNames::new(program.module(), release)?.find(&InFile(program.image()), address)
+        });
+        let found = found.flatten();
+        let mut types = lock(&self.types);
+        if types.len() < NAMES_MAX {
+            types.insert(address, found.clone());
+        }
+        found
+    }
+
+    fn frames(&self, addresses: &[u64], bias: u64) -> Vec<GoFrame> {
+        let new: Vec<u64> = {
+            let known = lock(&self.frames);
+            addresses
+                .iter()
+                .copied()
+                .filter(|address| !known.contains_key(&address.wrapping_sub(bias)))
+                .collect()
+        };
+        if !new.is_empty() {
+            let found = self.ask(|program| {
+                new.iter()
+                    .map(|address| {
+                        let at = address.wrapping_sub(bias);
+                        (at, frame(program, at))
+                    })
+                    .collect::<Vec<_>>()
+            });
+            let mut frames = lock(&self.frames);
+            if frames.len() < NAMES_MAX {
+                frames.extend(found.unwrap_or_default());
+            }
+        }
+        let known = lock(&self.frames);
+        let told = |address: &u64| {
+            let frame = known.get(&address.wrapping_sub(bias)).cloned().unwrap_or_default();
+            GoFrame { address: *address, ..frame }
+        };
+        addresses.iter().map(told).collect()
+    }
+
+    /// Asks the program's file.
+    fn ask<T>(&self, question: impl FnOnce(&Program<'_>) -> T) -> Option<T> {
+        let bytes = read(&self.file)?;
+        Program::parse(&bytes).ok().map(|program| question(&program))
+    }
+}
+
+/// The bytes of a program's file by address.
+struct InFile<'a>(&'a Image<'a>);
+
+impl Memory for InFile<'_> {
+    fn read_at(&self, address: u64, len: usize) -> Option<&[u8]> {
+        self.0.at(address)?.slice(0, u64::try_from(len).ok()?)
+    }
+}
+
+/// Where a return address leads: the call is the instruction before it.
+fn frame(program: &Program<'_>, address: u64) -> GoFrame {
+    let call = address.saturating_sub(1);
+    let Some((function, name)) = program.function_at(call) else { return GoFrame::default() };
+    let line = program.line(&function, call);
+    GoFrame {
+        address,
+        function: Some(String::from_utf8_lossy(name).into_owned()),
+        file: line.map(|(file, _)| Text::from(file)),
+        line: line.map(|(_, line)| line),
+    }
+}
+
+/// Larger files are not programs.
+const FILE_MAX: u64 = 4 << 30;
+
+/// The whole file. Read, not mapped: one that is cut off meanwhile must not kill goaudit.
+pub fn read(file: &File) -> Option<Vec<u8>> {
+    let len = file.metadata().ok()?.len();
+    let mut bytes = vec![0; usize::try_from(len).ok().filter(|_| len <= FILE_MAX)?];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    Some(bytes)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,261 @@
+//! Profiles: which functions of which Go libraries decide, and what of their arguments and results says what.
+//!
+//! A profile is text (TOML, docs/profiles.md), built in ([`BUILTIN`]) or the user's own. Parsing checks all of it:
+//! keys, signatures, and every path against the signature, for both architectures. [`Declared::compile`] writes the
+//! steps that the kernel takes; [`Compiled::read`] turns what came back into named values, and
+//! [`Compiled::authz`] into a decision. Pure: no I/O, no process is touched.
+
+mod builtin;
+mod compiled;
+mod decision;
+mod digest;
+mod document;
+mod nearest;
+mod path;
+mod problem;
+mod reading;
+mod version;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use builtin::BUILTIN;
+pub use compiled::{CompileError, Compiled};
+pub use digest::{Subject, context_hash};
+pub use path::{Expression, Part, Path, SyntaxError, Test};
+pub use problem::{Problem, ProfileError};
+pub use reading::Reading;
+pub use version::{VersionError, Versions};
+pub use walk::WalkError;
+
+use super::abi::{Declarations, Signature};
+use super::build_info::{BuildInfo, Module};
+use super::name::Wanted;
+
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod tests;
+
+/// What the calls of a function become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Decisions: `authz` events.
+    Authz,
+    /// Calls with their values: `go_call` events.
+    Call,
+}
+
+impl Kind {
+    /// Every kind by its name in profiles.
+    pub const NAMES: [(Self, &'static str); 2] = [(Self::Authz, "authz"), (Self::Call, "call")];
+}
+
+/// The values that make a call a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Golden {
+    /// Who asked.
+    Subject,
+    /// What kind of subject.
+    SubjectType,
+    /// What was asked for.
+    Object,
+    /// What was to be done with it.
+    Action,
+    /// Allowed or not.
+    Allow,
+    /// What the library reported as an error.
+    Error,
+    /// The policy, or rule, that decided.
+    PolicyId,
+    /// Version of the policy.
+    PolicyVersion,
+    /// Request id of the service.
+    RequestId,
+}
+
+impl Golden {
+    /// Each with its key in profiles and its path in the JSON view.
+    pub const ALL: [(Self, &'static str, &'static str); 9] = [
+        (Self::Subject, "subject", "authz.authz_subject_id"),
+        (Self::SubjectType, "subject_type", "authz.authz_subject_type"),
+        (Self::Object, "object", "authz.authz_object"),
+        (Self::Action, "action", "authz.authz_action"),
+        (Self::Allow, "allow", "authz.authz_decision"),
+        (Self::Error, "error", "authz.authz_error"),
+        (Self::PolicyId, "policy_id", "authz.policy_id"),
+        (Self::PolicyVersion, "policy_version", "authz.authz_policy_version"),
+        (Self::RequestId, "request_id", "authz.authz_request_id"),
+    ];
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// It is always this.
+    Const(String),
+    /// It is read.
+    Read(Expression),
+    /// Several, put together; parts that are empty, nil or behind a slice's end are left out.
+    Join {
+        /// The parts, in order.
+        parts: Vec<Expression>,
+        /// What stands between them.
+        with: String,
+        /// What is read when nothing was put together.
+        or: Option<Expression>,
+    },
+    /// A number that has a name.
+    Named {
+        /// The number.
+        of: Expression,
+        /// Names by the value's text; a value without a name is told as it is.
+        names: BTreeMap<String, String>,
+    },
+    /// One of two, by whether something else is there.
+    Choice {
+        /// What must be there: read, not nil, and of the type that it asserts.
+        when: Expression,
+        /// What is read then.
+        then: Expression,
+        /// What is read otherwise.
+        otherwise: Expression,
+    },
+    /// It cannot be had, and why.
+    Missing(String),
+}
+
+/// What a value of `allow` means, when it is no truth value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// Allowed (true) or denied.
+    Decision(bool),
+    /// Neither, and why.
+    Neither(String),
+}
+
+/// A `[[probe]]` of a profile: one function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// Such as `casbin.enforce`. Several may have one id: for different versions, or functions that do the same.
+    pub id: String,
+    /// What its calls become.
+    pub kind: Kind,
+    /// Path of the module, without major version.
+    pub module: String,
+    /// Import path of its package.
+    pub package: String,
+    /// The function within the package, as in `(*Enforcer).enforce`.
+    pub function: String,
+    /// Its signature.
+    pub signature: Signature,
+    /// Types that the signature and the paths name.
+    pub types: Declarations,
+    /// Versions of the module that it is valid for.
+    pub versions: Versions,
+    /// Calls from within itself, on the same goroutine, are not told.
+    pub outermost: bool,
+    /// Ids of probes within whose calls its own are not told.
+    pub nested_under: Vec<String>,
+    /// The decision stands though an error is reported.
+    pub decision_on_error: bool,
+    /// Bytes taken of a string.
+    pub max_bytes: u32,
+    /// Where the values of a decision come from.
+    pub golden: BTreeMap<Golden, Source>,
+    /// What values of `allow` mean, by their text; empty: it is a truth value.
+    pub allow_values: BTreeMap<String, Meaning>,
+    /// Further values by name.
+    pub fields: Vec<(String, Source)>,
+}
+
+impl Declared {
+    /// The library: the id up to its first dot.
+    pub fn library(&self) -> &str {
+        self.id.split('.').next().unwrap_or(&self.id)
+    }
+
+    /// The function as one asks a program for it.
+    pub fn wanted(&self) -> Wanted {
+        Wanted::new(&format!("{}.{}", self.package, self.function))
+    }
+
+    /// Whether a call is not told because it is within a call of the probe `id` on the same goroutine.
+    pub fn is_quiet_under(&self, id: &str) -> bool {
+        (self.outermost && self.id == id) || self.nested_under.iter().any(|outer| outer == id)
+    }
+
+    /// The same function under the same id, for other versions.
+    pub(super) fn is_twin_of(&self, other: &Self) -> bool {
+        (&self.id, &self.package, &self.function) == (&other.id, &other.package, &other.function)
+    }
+
+    /// Its module among those that a program was built from, whatever the major version.
+    pub fn module_in<'a>(&self, build: &'a BuildInfo) -> Option<&'a Module> {
+        build.modules.iter().find(|module| without_major(&module.path) == self.module)
+    }
+}
+
+/// `example.org/x/v2` is `example.org/x`.
+fn without_major(path: &str) -> &str {
+    match path.rsplit_once("/v") {
+        Some((before, number)) if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            before
+        }
+        _ => path,
+    }
+}
+
+/// The probes of a profile, in its order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// Its probes.
+    pub probes: Vec<Arc<Declared>>,
+}
+
+/// A probe that fits a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The probe.
+    pub declared: Arc<Declared>,
+    /// Version of its module, when build info has it.
+    pub version: Option<String>,
+    /// Its versions could not be compared: it was taken because it is the first of its id.
+    pub assumed: bool,
+}
+
+impl Profile {
+    /// Understands a profile. `file` is the name that errors begin with.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
+        document::parse(file, text)
+    }
+
+    /// The built-in profiles, all in one.
+    pub fn builtin() -> Result<Self, ProfileError> {
+        let mut all = Self::default();
+        for (file, text) in BUILTIN {
+            all.probes.extend(Self::parse(file, text)?.probes);
+        }
+        Ok(all)
+    }
+
+    /// The probes for a program: of each id and function the first one whose versions allow the program's module, or
+    /// whose module's version is not known.
+    pub fn choose(&self, build: Option<&BuildInfo>) -> Vec<Chosen> {
+        let mut chosen: Vec<Chosen> = Vec::new();
+        for declared in &self.probes {
+            if chosen.iter().any(|other| other.declared.is_twin_of(declared)) {
+                continue;
+            }
+            let module = build.and_then(|build| declared.module_in(build));
+            let version = module.map(|module| module.replace.as_deref().unwrap_or(module).version.clone());
+            let allowed = version.as_deref().and_then(|version| declared.versions.allow(version));
+            if allowed != Some(false) {
+                let assumed = allowed.is_none() && !declared.versions.is_any();
+                chosen.push(Chosen { declared: Arc::clone(declared), version, assumed });
+            }
+        }
+        chosen
+    }
+}

@@ -1,0 +1,12 @@
+//! The profiles that come with goaudit: `goaudit-user/profiles`.
+
+/// Each with its file's name.
+pub const BUILTIN: [(&str, &str); 7] = [
+    ("casbin.toml", include_str!("../../../profiles/casbin.toml")),
+    ("cedar.toml", include_str!("../../../profiles/cedar.toml")),
+    ("etcd.toml", include_str!("../../../profiles/etcd.toml")),
+    ("kubernetes.toml", include_str!("../../../profiles/kubernetes.toml")),
+    ("ladon.toml", include_str!("../../../profiles/ladon.toml")),
+    ("opa.toml", include_str!("../../../profiles/opa.toml")),
+    ("openfga.toml", include_str!("../../../profiles/openfga.toml")),
+];

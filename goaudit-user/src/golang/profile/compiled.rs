@@ -1,0 +1,191 @@
+//! A probe for one architecture: what the kernel reads, and which value each number stands for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Field, Op, STEPS, Step, Take};
+use thiserror::Error;
+
+use super::super::abi::{Dictionary, Layout};
+use super::super::image::Arch;
+use super::path::{Expression, Test};
+use super::walk::{Shape, Site, WalkError, walk};
+use super::{Declared, Golden, Source};
+
+/// Why a probe has no steps for an architecture.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum CompileError {
+    /// A path cannot be followed.
+    #[error("{text}: {error}")]
+    Walk {
+        /// The path.
+        text: String,
+        /// Byte in it.
+        at: usize,
+        /// What is wrong.
+        error: WalkError,
+    },
+    /// Too many values.
+    #[error("more than {FIELDS_OF_A_SITE} values are read at the {site}")]
+    Full {
+        /// `entry` or `return`.
+        site: &'static str,
+        /// The path of the first that has no room; empty when it is a pointer that is kept.
+        text: String,
+    },
+}
+
+/// A probe, ready for one architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// What is read at the entry, in the order of field numbers.
+    pub entry: Vec<Field>,
+    /// What is read at the return.
+    pub returned: Vec<Field>,
+    /// Whether the entry keeps words for the return.
+    pub keeps: bool,
+    /// What it was compiled from.
+    pub declared: Arc<Declared>,
+    /// What the numbers of `entry` and `returned` stand for.
+    pub(super) cells: Vec<Cell>,
+    /// Where golden values come from.
+    pub(super) golden: Vec<(Golden, Reader)>,
+    /// Where named values come from.
+    pub(super) fields: Vec<(String, Reader)>,
+}
+
+/// A value that the kernel brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) site: Site,
+    /// Its number within the site.
+    pub(super) number: u16,
+    pub(super) shape: Shape,
+    pub(super) asserted: Option<String>,
+}
+
+/// A cell and the question about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ask {
+    /// Index in [`Compiled::cells`].
+    pub(super) cell: usize,
+    pub(super) test: Test,
+}
+
+/// A [`Source`] with cells for paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reader {
+    Const(String),
+    One(Ask),
+    Join { parts: Vec<Ask>, with: String, or: Option<Ask> },
+    Named { of: Ask, names: BTreeMap<String, String> },
+    Choice { when: Ask, then: Ask, otherwise: Ask },
+    Missing(String),
+}
+
+impl Declared {
+    /// Writes the steps for an architecture. `dictionary`: the function is an instance of a generic one.
+    pub fn compile(
+        self: &Arc<Self>,
+        arch: Arch,
+        dictionary: Option<Dictionary>,
+    ) -> Result<Compiled, CompileError> {
+        let layout = Layout::of(&self.signature, arch, dictionary);
+        let mut compiler = Compiler {
+            declared: self,
+            layout,
+            keeps: Vec::new(),
+            entry: Vec::new(),
+            returned: Vec::new(),
+            cells: Vec::new(),
+        };
+        let mut golden = Vec::with_capacity(self.golden.len());
+        for (key, source) in &self.golden {
+            golden.push((*key, compiler.reader(source)?));
+        }
+        let mut fields = Vec::with_capacity(self.fields.len());
+        for (name, source) in &self.fields {
+            fields.push((name.clone(), compiler.reader(source)?));
+        }
+        let Compiler { keeps, mut entry, returned, cells, .. } = compiler;
+        // Behind what is read, so that the numbers of values stay.
+        for (number, steps) in keeps.iter().enumerate() {
+            let n = u16::try_from(number).unwrap_or(u16::MAX);
+            let keep = Step { op: Op::Keep as u8, n, ..Step::default() };
+            let steps: Vec<_> = steps.iter().copied().chain([keep]).collect();
+            entry.push(field(&steps, Take::Nothing, 0));
+        }
+        if entry.len() > FIELDS_OF_A_SITE {
+            return Err(CompileError::Full { site: "entry", text: String::new() });
+        }
+        let keeps = !keeps.is_empty();
+        Ok(Compiled { entry, returned, keeps, declared: Arc::clone(self), cells, golden, fields })
+    }
+}
+
+struct Compiler<'a> {
+    declared: &'a Declared,
+    layout: Layout,
+    keeps: Vec<Vec<Step>>,
+    entry: Vec<Field>,
+    returned: Vec<Field>,
+    cells: Vec<Cell>,
+}
+
+impl Compiler<'_> {
+    fn reader(&mut self, source: &Source) -> Result<Reader, CompileError> {
+        Ok(match source {
+            Source::Const(text) => Reader::Const(text.clone()),
+            Source::Read(expression) => Reader::One(self.ask(expression)?),
+            Source::Join { parts, with, or } => {
+                let parts = parts.iter().map(|part| self.ask(part)).collect::<Result<_, _>>()?;
+                let or = or.as_ref().map(|or| self.ask(or)).transpose()?;
+                Reader::Join { parts, with: with.clone(), or }
+            }
+            Source::Named { of, names } => Reader::Named { of: self.ask(of)?, names: names.clone() },
+            Source::Choice { when, then, otherwise } => Reader::Choice {
+                when: self.ask(when)?,
+                then: self.ask(then)?,
+                otherwise: self.ask(otherwise)?,
+            },
+            Source::Missing(reason) => Reader::Missing(reason.clone()),
+        })
+    }
+
+    fn ask(&mut self, expression: &Expression) -> Result<Ask, CompileError> {
+        let way = walk(expression, &self.layout, &self.declared.types, &mut self.keeps);
+        let way =
+            way.map_err(|(error, at)| CompileError::Walk { text: expression.text.clone(), at, error })?;
+        let (list, site) = match way.site {
+            Site::Entry => (&mut self.entry, "entry"),
+            Site::Return => (&mut self.returned, "return"),
+        };
+        let wanted = field(&way.steps, way.take, self.declared.max_bytes);
+        // One value may be asked for twice, as in `error = "err"` and `allow = "err == nil"`.
+        let known = list.iter().position(|field| *field == wanted);
+        let position = known.unwrap_or_else(|| {
+            list.push(wanted);
+            list.len() - 1
+        });
+        if list.len() > FIELDS_OF_A_SITE {
+            return Err(CompileError::Full { site, text: expression.text.clone() });
+        }
+        let number = u16::try_from(position).unwrap_or(u16::MAX);
+        let cell = Cell { site: way.site, number, shape: way.shape, asserted: way.asserted };
+        let known = self.cells.iter().position(|other| *other == cell);
+        let cell = known.unwrap_or_else(|| {
+            self.cells.push(cell);
+            self.cells.len() - 1
+        });
+        Ok(Ask { cell, test: expression.test })
+    }
+}
+
+fn field(steps: &[Step], take: Take, max: u32) -> Field {
+    let mut all = [Step::default(); STEPS];
+    for (place, step) in all.iter_mut().zip(steps) {
+        *place = *step;
+    }
+    let max = if take == Take::Bytes { max } else { 0 };
+    Field { steps: all, take: take as u8, reserved: [0; 3], max }
+}

@@ -1,0 +1,153 @@
+//! From a call and its values to a decision.
+
+use super::compiled::Compiled;
+use super::digest::{Subject, context_hash};
+use super::path::Test;
+use super::reading::{Got, Lack, Reading, bytes};
+use super::{Golden, Meaning, Source};
+use crate::event::go::Value;
+use crate::event::{Authz, GoCall, Missing, Text};
+
+impl Compiled {
+    /// The call with its values, and what is missing of them.
+    pub fn call(mut call: GoCall, reading: Reading) -> (GoCall, Vec<Missing>) {
+        let Reading { fields, missing, .. } = reading;
+        call.fields = fields;
+        (call, missing)
+    }
+
+    /// The decision that a call made, and everything that could not be had of it. Trace and span id are not known
+    /// here: they are none. `labels` go into the context's hash.
+    pub fn authz(
+        &self,
+        call: GoCall,
+        reading: Reading,
+        labels: &[(String, String)],
+    ) -> (Authz, Vec<Missing>) {
+        let mut values = Values { golden: reading.golden.clone(), missing: Vec::new() };
+        let (call, missing) = Self::call(call, reading);
+        values.missing = missing;
+        let decision = self.decision(&values);
+        let mut authz = Authz {
+            call,
+            library: self.declared.library().to_owned(),
+            request_id: values.text(Golden::RequestId),
+            subject_id: values.text(Golden::Subject),
+            subject_type: values.text(Golden::SubjectType),
+            object: values.text(Golden::Object),
+            action: values.text(Golden::Action),
+            policy_version: values.text(Golden::PolicyVersion),
+            policy_id: values.text(Golden::PolicyId),
+            error: values.error(),
+            ..Authz::default()
+        };
+        match decision {
+            Ok(decision) => authz.decision = Some(decision),
+            Err(reason) => values.lacks(Golden::Allow, reason),
+        }
+        match &authz.subject_id {
+            Some(id) => authz.subject_fingerprint = Some(Subject::of(id.as_bytes()).fingerprint()),
+            None => {
+                values.missing.push(Missing::new("authz.subject_fingerprint", "the subject is not known"))
+            }
+        }
+        if authz.object.is_none() && authz.action.is_none() {
+            let reason = "neither object nor action is known";
+            values.missing.push(Missing::new("authz.authz_context_hash", reason));
+        } else {
+            let part = |text: &Option<Text>| text.as_ref().map(|text| text.as_bytes().to_vec());
+            authz.context_hash = Some(context_hash(
+                part(&authz.policy_version).as_deref(),
+                part(&authz.object).as_deref(),
+                part(&authz.action).as_deref(),
+                labels,
+            ));
+        }
+        (authz, values.missing)
+    }
+
+    /// Allowed or denied, or why neither.
+    fn decision(&self, values: &Values) -> Result<bool, String> {
+        let got = values.find(Golden::Allow).map_err(|lack| lack.reason())?;
+        let error_decides = matches!(
+            self.declared.golden.get(&Golden::Allow),
+            Some(Source::Read(expression)) if matches!(expression.test, Test::IsNil | Test::IsNotNil)
+        );
+        // An answer beside an error is not to be trusted, unless the error is the answer.
+        if !error_decides
+            && !self.declared.decision_on_error
+            && self.declared.golden.contains_key(&Golden::Error)
+            && let Ok(error) = values.find(Golden::Error)
+            && error.value != Value::Nil
+        {
+            return Err("the library reported an error".to_owned());
+        }
+        if self.declared.allow_values.is_empty() {
+            return match got.value {
+                Value::Bool(allowed) => Ok(allowed),
+                Value::Nil | Value::Missing | Value::Opaque => Err("it is no truth value".to_owned()),
+                Value::Int(_) | Value::Uint(_) | Value::Text(_) | Value::Bytes(_) => {
+                    Err("it is no truth value: the profile has no allow_values for it".to_owned())
+                }
+            };
+        }
+        let text = bytes(&got.value).unwrap_or_else(|| b"nil".to_vec());
+        let text = String::from_utf8_lossy(&text).into_owned();
+        match self.declared.allow_values.get(&text) {
+            Some(Meaning::Decision(allowed)) => Ok(*allowed),
+            Some(Meaning::Neither(reason)) => Err(reason.clone()),
+            None => Err(format!("allow_values of the profile has no {text}")),
+        }
+    }
+}
+
+struct Values {
+    golden: Vec<(Golden, Result<Got, Lack>)>,
+    missing: Vec<Missing>,
+}
+
+impl Values {
+    fn find(&self, key: Golden) -> Result<&Got, Lack> {
+        match self.golden.iter().find(|(golden, _)| *golden == key) {
+            Some((_, Ok(got))) => Ok(got),
+            Some((_, Err(lack))) => Err(lack.clone()),
+            None => Err(Lack::Told("the profile does not say where it is".to_owned())),
+        }
+    }
+
+    fn lacks(&mut self, key: Golden, reason: String) {
+        let path = Golden::ALL.iter().find(|(golden, ..)| *golden == key).map_or("", |(.., path)| *path);
+        self.missing.push(Missing::new(path, reason));
+    }
+
+    fn text(&mut self, key: Golden) -> Option<Text> {
+        let found = self.find(key).map_err(|lack| lack.reason()).and_then(|got| {
+            bytes(&got.value).map(Text::from).ok_or_else(|| match &got.dynamic_type {
+                Some(name) => format!("the interface holds {name}, whose content is not read"),
+                None => "it is nil".to_owned(),
+            })
+        });
+        match found {
+            Ok(text) => Some(text),
+            Err(reason) => {
+                self.lacks(key, reason);
+                None
+            }
+        }
+    }
+
+    /// No error is not a missing error. Of errors that are not read, the type's name.
+    fn error(&mut self) -> Option<Text> {
+        let text = match self.find(Golden::Error) {
+            Ok(Got { value: Value::Nil, .. }) | Err(Lack::Nil | Lack::Beyond) => return None,
+            Ok(got) => {
+                bytes(&got.value).map(Text::from).or_else(|| got.dynamic_type.as_deref().map(Text::from))
+            }
+            Err(lack) => {
+                self.lacks(Golden::Error, lack.reason());
+                return None;
+            }
+        };
+        Some(text.unwrap_or_else(|| Text::from("an error")))
+    }
+}

@@ -1,0 +1,401 @@
+//! TOML to probes, with the place of everything that is wrong.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, VALUE_MAX};
+use toml_edit::{Document, Item, TableLike, Value};
+
+use super::super::abi::{Declarations, GoType, Signature, SignatureError, known_types};
+use super::super::image::Arch;
+use super::compiled::CompileError;
+use super::nearest::{Nearest, nearest, slip};
+use super::path::Expression;
+use super::problem::{Problem, ProfileError};
+use super::{Declared, Golden, Kind, Meaning, Profile, Source, Versions};
+
+/// Keys of a probe beside those of golden values.
+const KEYS: [&str; 14] = [
+    "id",
+    "kind",
+    "module",
+    "package",
+    "function",
+    "signature",
+    "types",
+    "versions",
+    "outermost",
+    "nested_under",
+    "decision_on_error",
+    "max_bytes",
+    "allow_values",
+    "fields",
+];
+
+/// Keys of a value that is put together or constant.
+const SOURCE_KEYS: [&str; 10] =
+    ["const", "missing", "join", "with", "or", "of", "names", "if", "then", "else"];
+
+/// Bytes taken of a string unless the probe says otherwise.
+const MAX_BYTES: u32 = 256;
+
+/// A problem and the bytes of the text that it is about.
+type Wrong = (Problem, Range<usize>);
+
+pub(super) fn parse(file: &str, text: &str) -> Result<Profile, ProfileError> {
+    read(text).map_err(|(problem, at)| {
+        let before = text.get(..at.start).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        ProfileError {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            problem,
+        }
+    })
+}
+
+fn read(text: &str) -> Result<Profile, Wrong> {
+    let document = Document::parse(text).map_err(|error| {
+        (Problem::Toml(error.message().to_owned()), error.span().unwrap_or(text.len()..text.len()))
+    })?;
+    let mut profile = Profile::default();
+    for (key, item) in document.iter() {
+        if key != "probe" {
+            let at = span_of(document.as_table(), key);
+            return Err((
+                Problem::Key { key: key.to_owned(), nearest: nearest(key, ["probe"].into_iter()) },
+                at,
+            ));
+        }
+        let sort = || Problem::Sort { key: "probe".to_owned(), must: "a list of tables: [[probe]]" };
+        let tables = item.as_array_of_tables().ok_or_else(|| (sort(), item.span().unwrap_or(0..0)))?;
+        for table in tables {
+            let at = table.span().unwrap_or(0..0);
+            let probe = Reader { text, table, at }.probe()?;
+            let twice = profile.probes.iter().any(|other| {
+                other.is_twin_of(&probe) && (other.versions == probe.versions || other.versions.is_any())
+            });
+            if twice {
+                return Err((Problem::Twice(probe.id), span_of(table, "id")));
+            }
+            profile.probes.push(Arc::new(probe));
+        }
+    }
+    Ok(profile)
+}
+
+fn span_of(table: &dyn TableLike, key: &str) -> Range<usize> {
+    table.get_key_value(key).and_then(|(key, _)| key.span()).unwrap_or(0..0)
+}
+
+/// A text with its place.
+#[derive(Clone)]
+struct Spot<'a> {
+    value: &'a str,
+    at: Range<usize>,
+    /// Where its first character stands, if it is written as it is, without escapes.
+    content: Option<usize>,
+}
+
+impl Spot<'_> {
+    /// A place within it, or all of it.
+    fn within(&self, at: usize) -> Range<usize> {
+        self.content.map_or_else(|| self.at.clone(), |start| start + at..start + at)
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    table: &'a dyn TableLike,
+    at: Range<usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn probe(&self) -> Result<Declared, Wrong> {
+        let golden_keys = Golden::ALL.iter().map(|(_, key, _)| *key);
+        self.keys(self.table, KEYS.into_iter().chain(golden_keys))?;
+        let id = self.required("id")?;
+        if !is_id(id.value) {
+            return Err((Problem::Id, id.at));
+        }
+        let kind = self.required("kind")?;
+        let named = Kind::NAMES.iter().find(|(_, name)| *name == kind.value).map(|(kind, _)| *kind);
+        let kinds = Kind::NAMES.iter().map(|(_, name)| *name);
+        let kind = named.ok_or_else(|| {
+            let nearest = nearest(kind.value, kinds);
+            (Problem::Word { what: "kind", word: kind.value.to_owned(), nearest }, kind.at.clone())
+        })?;
+        let module = self.required("module")?;
+        let types = self.types()?;
+        let signature_text = self.required("signature")?;
+        let signature = Signature::parse(signature_text.value, &types)
+            .map_err(|error| signature_problem(error, &signature_text, &types))?;
+        let versions = match self.string("versions")? {
+            Some(spot) => Versions::parse(spot.value).map_err(|error| (error.into(), spot.at))?,
+            None => Versions::default(),
+        };
+        let mut golden = BTreeMap::new();
+        for (key, name, _) in Golden::ALL {
+            if let Some((_, item)) = self.table.get_key_value(name) {
+                if kind == Kind::Call {
+                    let sort = Problem::Sort {
+                        key: name.to_owned(),
+                        must: "in a probe of kind authz, or below fields",
+                    };
+                    return Err((sort, span_of(self.table, name)));
+                }
+                golden.insert(key, self.source(name, item)?);
+            }
+        }
+        if kind == Kind::Authz && !golden.contains_key(&Golden::Allow) {
+            return Err((Problem::Absent("allow: where the decision is"), self.at.clone()));
+        }
+        let probe = Declared {
+            id: id.value.to_owned(),
+            kind,
+            module: module.value.to_owned(),
+            package: self.string("package")?.map_or(module.value, |spot| spot.value).to_owned(),
+            function: self.required("function")?.value.to_owned(),
+            signature,
+            types,
+            versions,
+            outermost: self.flag("outermost")?,
+            nested_under: self.words("nested_under")?,
+            decision_on_error: self.flag("decision_on_error")?,
+            max_bytes: self.max_bytes()?,
+            golden,
+            allow_values: self.allow_values()?,
+            fields: self.fields()?,
+        };
+        self.check(probe)
+    }
+
+    /// Every path must be possible on both architectures.
+    fn check(&self, probe: Declared) -> Result<Declared, Wrong> {
+        let probe = Arc::new(probe);
+        for (arch, name) in [(Arch::Amd64, "amd64"), (Arch::Arm64, "arm64")] {
+            probe.compile(arch, None).map_err(|error| match error {
+                CompileError::Walk { text, at, error } => {
+                    (Problem::Walk { error, arch: name }, self.place_of(&text, at))
+                }
+                CompileError::Full { site, text } => {
+                    (Problem::Full { limit: FIELDS_OF_A_SITE, site, arch: name }, self.place_of(&text, 0))
+                }
+            })?;
+        }
+        Ok(Arc::unwrap_or_clone(probe))
+    }
+
+    /// Where a path stands: the first value of the probe that is this text.
+    fn place_of(&self, path: &str, at: usize) -> Range<usize> {
+        let mut open: Vec<&Item> = self.table.iter().map(|(_, item)| item).collect();
+        while let Some(item) = open.pop() {
+            if let Some(table) = item.as_table_like() {
+                open.extend(table.iter().map(|(_, item)| item));
+            }
+            let array = item.as_array().into_iter().flatten();
+            for value in item.as_value().into_iter().chain(array) {
+                if let Some(spot) = self.spot(value)
+                    && spot.value.trim() == path
+                {
+                    let blanks = spot.value.len() - spot.value.trim_start().len();
+                    return spot.within(at + blanks);
+                }
+            }
+        }
+        self.at.clone()
+    }
+
+    fn keys(
+        &self,
+        table: &dyn TableLike,
+        known: impl Iterator<Item = &'static str> + Clone,
+    ) -> Result<(), Wrong> {
+        for (key, _) in table.iter() {
+            if !known.clone().any(|name| name == key) {
+                let nearest = nearest(key, known.clone());
+                return Err((Problem::Key { key: key.to_owned(), nearest }, span_of(table, key)));
+            }
+        }
+        Ok(())
+    }
+
+    fn spot(&self, value: &'a Value) -> Option<Spot<'a>> {
+        let text = value.as_str()?;
+        let at = value.span().unwrap_or_else(|| self.at.clone());
+        let raw = self.text.get(at.clone()).unwrap_or_default();
+        let content = raw.get(1..).filter(|rest| rest.starts_with(text)).map(|_| at.start + 1);
+        Some(Spot { value: text, at, content })
+    }
+
+    fn sort(&self, key: &str, item: &Item, must: &'static str) -> Wrong {
+        let at = item.span().unwrap_or_else(|| span_of(self.table, key));
+        (Problem::Sort { key: key.to_owned(), must }, at)
+    }
+
+    fn string(&self, key: &'static str) -> Result<Option<Spot<'a>>, Wrong> {
+        let Some(item) = self.table.get(key) else { return Ok(None) };
+        let spot = item.as_value().and_then(|value| self.spot(value)).filter(|spot| !spot.value.is_empty());
+        spot.map(Some).ok_or_else(|| self.sort(key, item, "a text that is not empty"))
+    }
+
+    fn required(&self, key: &'static str) -> Result<Spot<'a>, Wrong> {
+        self.string(key)?.ok_or_else(|| (Problem::Absent(key), self.at.clone()))
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool, Wrong> {
+        let Some(item) = self.table.get(key) else { return Ok(false) };
+        item.as_bool().ok_or_else(|| self.sort(key, item, "true or false"))
+    }
+
+    fn words(&self, key: &'static str) -> Result<Vec<String>, Wrong> {
+        let Some(item) = self.table.get(key) else { return Ok(Vec::new()) };
+        let wrong = || self.sort(key, item, "a list of ids, as in [\"casbin.cached\"]");
+        let words = item.as_array().ok_or_else(wrong)?.iter();
+        words.map(|word| word.as_str().filter(|id| is_id(id)).map(str::to_owned).ok_or_else(wrong)).collect()
+    }
+
+    fn max_bytes(&self) -> Result<u32, Wrong> {
+        let Some(item) = self.table.get("max_bytes") else { return Ok(MAX_BYTES) };
+        let number = item.as_integer().and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| (1..=VALUE_MAX).contains(&(*number as usize)));
+        number.ok_or_else(|| self.sort("max_bytes", item, "a number from 1 to 512"))
+    }
+
+    fn tables(&self, key: &'static str) -> Result<Option<&'a dyn TableLike>, Wrong> {
+        let Some(item) = self.table.get(key) else { return Ok(None) };
+        item.as_table_like().map(Some).ok_or_else(|| self.sort(key, item, "a table"))
+    }
+
+    fn types(&self) -> Result<Declarations, Wrong> {
+        let Some(table) = self.tables("types")? else { return Ok(Declarations::new()) };
+        let mut types = Declarations::new();
+        let mut spots = Vec::new();
+        for (name, item) in table.iter() {
+            let spot = item.as_value().and_then(|value| self.spot(value));
+            let spot = spot.ok_or_else(|| {
+                self.sort(name, item, "a Go type in quotes, as in \"struct { ID string }\"")
+            })?;
+            types.insert(name.to_owned(), spot.value.to_owned());
+            spots.push(spot);
+        }
+        for spot in spots {
+            GoType::parse(spot.value, &types).map_err(|error| signature_problem(error, &spot, &types))?;
+        }
+        Ok(types)
+    }
+
+    fn expression(&self, key: &str, value: &'a Value) -> Result<Expression, Wrong> {
+        let spot = self.spot(value).ok_or_else(|| {
+            let at = value.span().unwrap_or_else(|| self.at.clone());
+            (Problem::Sort { key: key.to_owned(), must: "a path in quotes" }, at)
+        })?;
+        Expression::parse(spot.value).map_err(|error| {
+            let at = spot.within(error.at);
+            (error.into(), at)
+        })
+    }
+
+    fn source(&self, key: &str, item: &'a Item) -> Result<Source, Wrong> {
+        const MUST: &str = "a path in quotes, { const = TEXT }, { missing = REASON }, \
+                            { join = [PATH, PATH], with = TEXT, or = PATH }, { of = PATH, names = { 0 = TEXT } }, \
+                            or { if = PATH, then = PATH, else = PATH }";
+        if let Some(value) = item.as_value()
+            && value.is_str()
+        {
+            return Ok(Source::Read(self.expression(key, value)?));
+        }
+        let wrong = || self.sort(key, item, MUST);
+        let table = item.as_table_like().ok_or_else(wrong)?;
+        self.keys(table, SOURCE_KEYS.into_iter())?;
+        let text = |name: &str| table.get(name).and_then(Item::as_str).map(str::to_owned);
+        let path = |name: &str| match table.get(name).and_then(Item::as_value) {
+            Some(value) => self.expression(name, value).map(Some),
+            None => Ok(None),
+        };
+        let has = |names: &[&str]| table.iter().all(|(name, _)| names.contains(&name));
+        if has(&["const"]) {
+            return text("const").map(Source::Const).ok_or_else(wrong);
+        }
+        if has(&["missing"]) {
+            return text("missing").map(Source::Missing).ok_or_else(wrong);
+        }
+        if has(&["join", "with", "or"]) {
+            let parts = table.get("join").and_then(Item::as_array).filter(|parts| !parts.is_empty());
+            let parts = parts.ok_or_else(wrong)?.iter().map(|part| self.expression(key, part));
+            let parts = parts.collect::<Result<_, _>>()?;
+            return Ok(Source::Join { parts, with: text("with").ok_or_else(wrong)?, or: path("or")? });
+        }
+        if has(&["of", "names"]) {
+            let names = table.get("names").and_then(Item::as_table_like).ok_or_else(wrong)?;
+            let name = |(value, name): (&str, &Item)| Some((value.to_owned(), name.as_str()?.to_owned()));
+            let names = names.iter().map(name).collect::<Option<_>>().ok_or_else(wrong)?;
+            return Ok(Source::Named { of: path("of")?.ok_or_else(wrong)?, names });
+        }
+        match (path("if")?, path("then")?, path("else")?) {
+            (Some(when), Some(then), Some(otherwise)) if has(&["if", "then", "else"]) => {
+                Ok(Source::Choice { when, then, otherwise })
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    fn allow_values(&self) -> Result<BTreeMap<String, Meaning>, Wrong> {
+        const MUST: &str = "true, false, or a text that says why it is neither";
+        let Some(table) = self.tables("allow_values")? else { return Ok(BTreeMap::new()) };
+        let one = |(value, item): (&str, &Item)| {
+            let meaning = match (item.as_bool(), item.as_str()) {
+                (Some(allowed), _) => Meaning::Decision(allowed),
+                (None, Some(reason)) => Meaning::Neither(reason.to_owned()),
+                (None, None) => return Err(self.sort(value, item, MUST)),
+            };
+            Ok((value.to_owned(), meaning))
+        };
+        table.iter().map(one).collect()
+    }
+
+    fn fields(&self) -> Result<Vec<(String, Source)>, Wrong> {
+        let Some(table) = self.tables("fields")? else { return Ok(Vec::new()) };
+        let golden = |name: &str| Golden::ALL.iter().any(|(_, key, _)| *key == name);
+        let mut fields = Vec::new();
+        for (name, item) in table.iter() {
+            if golden(name) && self.table.contains_key("allow") {
+                let must = "set above [probe.fields], where golden values are";
+                return Err((Problem::Sort { key: name.to_owned(), must }, span_of(table, name)));
+            }
+            fields.push((name.to_owned(), self.source(name, item)?));
+        }
+        Ok(fields)
+    }
+}
+
+fn signature_problem(error: SignatureError, spot: &Spot<'_>, types: &Declarations) -> Wrong {
+    let at = match &error {
+        SignatureError::Expected { at, .. } | SignatureError::Undeclared { at, .. } => *at,
+        SignatureError::Recursive(at) | SignatureError::TooLarge(at) => *at,
+        SignatureError::Declaration { .. } => 0,
+    };
+    let nearest = match &error {
+        SignatureError::Undeclared { name, .. } => {
+            let declared = types.keys().map(String::as_str);
+            slip(name, declared.chain(known_types())).unwrap_or_default()
+        }
+        SignatureError::Expected { .. }
+        | SignatureError::Declaration { .. }
+        | SignatureError::Recursive(_)
+        | SignatureError::TooLarge(_) => Nearest::default(),
+    };
+    (Problem::Signature { error, nearest }, spot.within(at))
+}
+
+fn is_id(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte))
+    };
+    text.contains('.') && text.split('.').all(part)
+}

@@ -1,0 +1,351 @@
+//! What the cells of a call say, in the profile's terms.
+
+use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Status};
+
+use super::super::abi::Number;
+use super::super::types::{Kind as TypeKind, TypeName};
+use super::compiled::{Ask, Cell, Compiled, Reader};
+use super::path::Test;
+use super::walk::{Shape, Site};
+use super::{Golden, Kind};
+use crate::event::go::{Field, Value};
+use crate::event::{Missing, Text};
+use crate::hook::go::{Value as Brought, cells};
+
+/// The values of a call, and what could not be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Named values, in the profile's order; behind them golden values of which only the beginning was taken, with
+    /// their length.
+    pub fields: Vec<Field>,
+    /// Named values that could not be had.
+    pub missing: Vec<Missing>,
+    /// Golden values; the error says why there is none.
+    pub(super) golden: Vec<(Golden, Result<Got, Lack>)>,
+}
+
+/// A value with what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Got {
+    pub(super) value: Value,
+    pub(super) dynamic_type: Option<String>,
+    pub(super) total: Option<u64>,
+}
+
+impl Got {
+    const fn text(text: Text) -> Self {
+        Self { value: Value::Text(text), dynamic_type: None, total: None }
+    }
+}
+
+/// Why a value could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The slice ends before it.
+    Beyond,
+    /// A pointer on the way is nil.
+    Nil,
+    /// Anything else, in words.
+    Told(String),
+}
+
+impl Lack {
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Beyond => "the slice has no such element".to_owned(),
+            Self::Nil => "a pointer on the way is nil".to_owned(),
+            Self::Told(text) => text.clone(),
+        }
+    }
+}
+
+/// Finds a type by its address.
+type Types<'a> = &'a dyn Fn(u64) -> Option<TypeName>;
+
+impl Compiled {
+    /// Reads the cells of a call's entry and return; `None` where it was not seen. `types` finds the name of a type by
+    /// its address in the process.
+    pub fn read(&self, entry: Option<&[u8]>, returned: Option<&[u8]>, types: Types<'_>) -> Reading {
+        let sites = Sites { entry: entry.map(Cells::new), returned: returned.map(Cells::new), types };
+        let mut reading = Reading::default();
+        let prefix = match self.declared.kind {
+            Kind::Authz => "authz.call.fields",
+            Kind::Call => "go_call.fields",
+        };
+        for (name, reader) in &self.fields {
+            let field = match self.value(reader, &sites) {
+                Ok(Got { value, dynamic_type, total }) => {
+                    Field { name: name.clone(), value, dynamic_type, total }
+                }
+                Err(lack) => {
+                    reading.missing.push(Missing::new(format!("{prefix}.{name}"), lack.reason()));
+                    Field { name: name.clone(), value: Value::Missing, dynamic_type: None, total: None }
+                }
+            };
+            reading.fields.push(field);
+        }
+        for (key, reader) in &self.golden {
+            let got = self.value(reader, &sites);
+            if let Ok(Got { value, dynamic_type, total: Some(total) }) = &got {
+                let name =
+                    Golden::ALL.iter().find(|(golden, ..)| golden == key).map_or("", |(_, name, _)| name);
+                reading.fields.push(Field {
+                    name: name.to_owned(),
+                    value: value.clone(),
+                    dynamic_type: dynamic_type.clone(),
+                    total: Some(*total),
+                });
+            }
+            reading.golden.push((*key, got));
+        }
+        reading
+    }
+
+    fn value(&self, reader: &Reader, sites: &Sites<'_>) -> Result<Got, Lack> {
+        match reader {
+            Reader::Const(text) => Ok(Got::text(text.as_str().into())),
+            Reader::One(ask) => self.ask(*ask, sites),
+            Reader::Join { parts, with, or } => self.join(parts, with, *or, sites),
+            Reader::Named { of, names } => {
+                let got = self.ask(*of, sites)?;
+                let name = bytes(&got.value).and_then(|text| names.get(&*String::from_utf8_lossy(&text)));
+                Ok(name.map_or(got, |name| Got::text(name.as_str().into())))
+            }
+            Reader::Choice { when, then, otherwise } => {
+                let there = self.ask(*when, sites).is_ok_and(|got| got.value != Value::Nil);
+                self.ask(if there { *then } else { *otherwise }, sites)
+            }
+            Reader::Missing(reason) => Err(Lack::Told(reason.clone())),
+        }
+    }
+
+    fn join(&self, parts: &[Ask], with: &str, or: Option<Ask>, sites: &Sites<'_>) -> Result<Got, Lack> {
+        let mut joined = Vec::new();
+        let mut first = None;
+        for part in parts {
+            match self.ask(*part, sites).and_then(|got| bytes(&got.value).ok_or(Lack::Nil)) {
+                Ok(text) if !text.is_empty() => joined.push(text),
+                Ok(_) => {}
+                // Left out; when nothing at all is there, the first reason is told.
+                Err(lack @ (Lack::Beyond | Lack::Nil)) => first = first.or(Some(lack)),
+                Err(lack) => return Err(lack),
+            }
+        }
+        match (joined.is_empty(), or, first) {
+            (true, Some(or), _) => self.ask(or, sites),
+            (true, None, Some(lack)) => Err(lack),
+            (true, None, None) | (false, ..) => Ok(Got::text(joined.join(with.as_bytes()).into())),
+        }
+    }
+
+    fn ask(&self, ask: Ask, sites: &Sites<'_>) -> Result<Got, Lack> {
+        let Some(cell) = self.cells.get(ask.cell) else {
+            return Err(Lack::Told("the profile has no such value".to_owned()));
+        };
+        let got = sites.cell(cell)?;
+        let truth = |value| Ok(Got { value: Value::Bool(value), dynamic_type: None, total: None });
+        match (ask.test, &got.value) {
+            (Test::Value, _) => Ok(got),
+            (Test::Not, Value::Bool(value)) => truth(!value),
+            (Test::Not, _) => Err(Lack::Told("it is no truth value".to_owned())),
+            (Test::IsNil, value) => truth(*value == Value::Nil),
+            (Test::IsNotNil, value) => truth(*value != Value::Nil),
+        }
+    }
+}
+
+/// A value as text, for joining; `None`: it is nil.
+pub(super) fn bytes(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::Nil | Value::Missing | Value::Opaque => None,
+        Value::Bool(value) => Some(value.to_string().into_bytes()),
+        Value::Int(value) => Some(value.to_string().into_bytes()),
+        Value::Uint(value) => Some(value.to_string().into_bytes()),
+        Value::Text(text) => Some(text.as_bytes().to_vec()),
+        Value::Bytes(bytes) => Some(bytes.clone()),
+    }
+}
+
+/// The cells of a site by their numbers.
+struct Cells<'a> {
+    values: [Option<Brought<'a>>; FIELDS_OF_A_SITE],
+    broken: bool,
+}
+
+impl<'a> Cells<'a> {
+    fn new(data: &'a [u8]) -> Self {
+        let mut brought = Self { values: [None; FIELDS_OF_A_SITE], broken: false };
+        for value in cells(data) {
+            let Some(value) = value else {
+                brought.broken = true;
+                break;
+            };
+            // Cells of other kinds, as the stack's, have numbers beyond.
+            if let Some(place) = brought.values.get_mut(usize::from(value.field)) {
+                *place = Some(value);
+            }
+        }
+        brought
+    }
+}
+
+struct Sites<'a> {
+    entry: Option<Cells<'a>>,
+    returned: Option<Cells<'a>>,
+    types: Types<'a>,
+}
+
+impl Sites<'_> {
+    fn cell(&self, cell: &Cell) -> Result<Got, Lack> {
+        let told = |text: &str| Err(Lack::Told(text.to_owned()));
+        let (site, unseen) = match cell.site {
+            Site::Entry => (&self.entry, "the entry of the call was not seen"),
+            Site::Return => (&self.returned, "the call did not return, or its return was not seen"),
+        };
+        let Some(site) = site else { return told(unseen) };
+        let Some(brought) = site.values.get(usize::from(cell.number)).copied().flatten() else {
+            return told(if site.broken { "its record is damaged" } else { "the record does not have it" });
+        };
+        let name = brought.dynamic_type.map(|address| (address, (self.types)(address)));
+        if let (Some(asserted), Some((address, name))) = (&cell.asserted, &name) {
+            match name {
+                Some(name) if name.satisfies(asserted) => {}
+                Some(name) => {
+                    return Err(Lack::Told(format!("the interface holds {}, not {asserted}", name.name)));
+                }
+                None => return Err(Lack::Told(unknown_type(*address))),
+            }
+        }
+        if cell.shape == Shape::Interface {
+            return interface(&brought, name);
+        }
+        let dynamic_type = name.and_then(|(_, name)| name).map(|name| name.name);
+        match brought.status {
+            Status::Whole | Status::Cut => {
+                let value = decode(cell.shape, &brought).ok_or_else(damaged)?;
+                let total = (brought.status == Status::Cut).then_some(brought.total);
+                Ok(Got { value, dynamic_type, total })
+            }
+            status => Err(lack(status)),
+        }
+    }
+}
+
+fn damaged() -> Lack {
+    Lack::Told("its record is damaged".to_owned())
+}
+
+fn unknown_type(address: u64) -> String {
+    format!("the interface holds a type that is not in the program's file (at {address:#x})")
+}
+
+fn lack(status: Status) -> Lack {
+    Lack::Told(
+        match status {
+            Status::Whole | Status::Cut => "its record is damaged",
+            Status::Nil => return Lack::Nil,
+            Status::OutOfRange => return Lack::Beyond,
+            Status::Fault => "memory on the way was not there (paged out, or no longer what it was)",
+            Status::NoRoom => "the record was full",
+            Status::NotKept => {
+                "the entry kept no pointer for the return: it was not seen, or its map was full"
+            }
+        }
+        .to_owned(),
+    )
+}
+
+fn decode(shape: Shape, brought: &Brought<'_>) -> Option<Value> {
+    Some(match shape {
+        Shape::Text => Value::Text(brought.bytes.into()),
+        Shape::Bytes => Value::Bytes(brought.bytes.to_vec()),
+        Shape::Pointer => {
+            if brought.word()? == 0 {
+                Value::Nil
+            } else {
+                Value::Opaque
+            }
+        }
+        Shape::Number(number, size) => self::number(number, size, brought.word()?),
+        // Read by `interface`.
+        Shape::Interface => return None,
+    })
+}
+
+/// Registers hold more than a small number: its upper bits are not defined.
+fn number(number: Number, size: u64, word: u64) -> Value {
+    let unused = u32::try_from(64_u64.saturating_sub(size * 8)).unwrap_or(0).min(63);
+    match number {
+        // The lowest byte; anything but 0 is true.
+        Number::Bool => Value::Bool(word & 0xff != 0),
+        Number::Unsigned => Value::Uint(word << unused >> unused),
+        Number::Signed => Value::Int(word.cast_signed() << unused >> unused),
+    }
+}
+
+/// An interface: nil, its text if its type begins with one, or its type's name alone.
+fn interface(brought: &Brought<'_>, name: Option<(u64, Option<TypeName>)>) -> Result<Got, Lack> {
+    let Some((address, name)) = name else {
+        return match brought.status {
+            Status::Nil => Ok(Got { value: Value::Nil, dynamic_type: None, total: None }),
+            status => Err(lack(status)),
+        };
+    };
+    let readable = name.as_ref().is_some_and(TypeName::begins_with_text);
+    let dynamic_type = Some(name.map_or_else(|| format!("type at {address:#x}"), |name| name.name));
+    let (value, total) = match brought.status {
+        Status::Whole if readable => (Value::Text(brought.bytes.into()), None),
+        Status::Cut if readable => (Value::Text(brought.bytes.into()), Some(brought.total)),
+        // What was read is not what the type has there: only that it is there counts.
+        Status::Whole | Status::Cut | Status::Nil | Status::Fault | Status::NoRoom => (Value::Opaque, None),
+        status @ (Status::OutOfRange | Status::NotKept) => return Err(lack(status)),
+    };
+    Ok(Got { value, dynamic_type, total })
+}
+
+impl TypeName {
+    /// Whether an interface with this type can be asserted to hold `asserted`. Names of basic types stand for every
+    /// type made of them; a name without package for that name in any package; a pointer for what it leads to as well,
+    /// because an interface holds both in the same way.
+    pub(super) fn satisfies(&self, asserted: &str) -> bool {
+        if let Some(kind) = TypeKind::named(asserted) {
+            return self.kind == Some(kind);
+        }
+        let asserted = plain(asserted);
+        let own = plain(&self.name);
+        same(&asserted, &own) || (!self.direct && asserted.strip_prefix('*').is_some_and(|to| same(to, &own)))
+    }
+
+    /// Whether a value of the type, or what it points to, begins with a string that says what it is.
+    fn begins_with_text(&self) -> bool {
+        self.kind == Some(TypeKind::STRING) || TEXTS.contains(&self.name.as_str())
+    }
+}
+
+/// Types whose first field is a message.
+const TEXTS: [&str; 5] = [
+    "*errors.errorString",
+    "*fmt.wrapError",
+    "*fmt.wrapErrors",
+    "*errors.fundamental",
+    "runtime.errorString",
+];
+
+/// One spelling of a type: no blanks, `any` for the empty interface.
+fn plain(text: &str) -> String {
+    let text: String = text.chars().filter(|character| !character.is_whitespace()).collect();
+    text.replace("interface{}", "any")
+}
+
+/// Equal, or equal but for a package that `asserted` does not name.
+fn same(asserted: &str, own: &str) -> bool {
+    if asserted == own {
+        return true;
+    }
+    let stars = |text: &str| text.len() - text.trim_start_matches('*').len();
+    let (left, right) = (asserted.trim_start_matches('*'), own.trim_start_matches('*'));
+    // The package ends at the first dot, before any type argument.
+    let bare =
+        right.split_once('.').filter(|(package, _)| package.chars().all(|c| c == '_' || c.is_alphanumeric()));
+    stars(asserted) == stars(own) && bare.is_some_and(|(_, name)| name == left)
+}

@@ -1,0 +1,519 @@
+//! From TOML to events, over a memory of our own.
+#![expect(clippy::unwrap_used, reason = "a test says so when its own data is wrong")]
+
+use std::sync::Arc;
+
+use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, KEPT, Op};
+use proptest::prelude::*;
+
+use super::machine::Machine;
+use super::*;
+use crate::event::go::{Field, Value};
+use crate::event::{Authz, GoCall, Missing, Text};
+use crate::golang::Arch;
+use crate::golang::types::{Kind as TypeKind, TypeName};
+
+const STRING: u64 = 0x10;
+const INT: u64 = 0x20;
+const CONTEXT: u64 = 0x30;
+const ERROR: u64 = 0x40;
+const OTHER_ERROR: u64 = 0x50;
+const RECORD: u64 = 0x60;
+const USER: u64 = 0x70;
+
+fn types(address: u64) -> Option<TypeName> {
+    let (name, kind, direct) = match address {
+        STRING => ("main.Role", "string", false),
+        INT => ("int", "int", false),
+        CONTEXT => ("casbin.EnforceContext", "", false),
+        ERROR => ("*errors.errorString", "", true),
+        OTHER_ERROR => ("*fs.PathError", "", true),
+        RECORD => ("authorizer.AttributesRecord", "", false),
+        USER => ("*user.DefaultInfo", "", true),
+        _ => return None,
+    };
+    Some(TypeName { name: name.to_owned(), kind: TypeKind::named(kind), direct })
+}
+
+fn builtin(id: &str, version: &str) -> Arc<Declared> {
+    let fits = |probe: &&Arc<Declared>| probe.id == id && probe.versions.allow(version) == Some(true);
+    Profile::builtin().unwrap().probes.iter().find(fits).unwrap().clone()
+}
+
+fn one(text: &str) -> Arc<Declared> {
+    Profile::parse("test.toml", text).unwrap().probes.first().unwrap().clone()
+}
+
+fn refused(text: &str) -> String {
+    Profile::parse("test.toml", text).unwrap_err().to_string()
+}
+
+fn told(text: Option<&Text>) -> Option<&str> {
+    text.map(|text| text.as_str().unwrap())
+}
+
+fn reasons(missing: &[Missing]) -> Vec<(&str, &str)> {
+    missing.iter().map(|missing| (&*missing.field, &*missing.reason)).collect()
+}
+
+fn reason<'a>(missing: &'a [Missing], field: &str) -> &'a str {
+    &missing.iter().find(|missing| missing.field == field).unwrap().reason
+}
+
+#[test]
+fn every_builtin_profile_compiles_for_both_architectures() {
+    let all = Profile::builtin().unwrap();
+    let ids: Vec<_> = all.probes.iter().map(|probe| &*probe.id).collect();
+    for id in
+        ["casbin.enforce", "cedar.authorize", "etcd.permitted", "k8s.rbac", "k8s.union", "ladon.is_allowed"]
+    {
+        assert!(ids.contains(&id), "{id}");
+    }
+    for probe in &all.probes {
+        for arch in [Arch::Amd64, Arch::Arm64] {
+            let compiled = probe.compile(arch, None).unwrap();
+            assert!(compiled.entry.len() <= FIELDS_OF_A_SITE && compiled.returned.len() <= FIELDS_OF_A_SITE);
+            assert!(!compiled.returned.is_empty(), "{}: no decision", probe.id);
+        }
+        for outer in &probe.nested_under {
+            assert!(ids.contains(&&**outer), "{}: there is no probe {outer}", probe.id);
+        }
+    }
+}
+
+#[test]
+fn versions_choose() {
+    let all = Profile::builtin().unwrap();
+    let module = |path: &str, version: &str| Module {
+        path: path.to_owned(),
+        version: version.to_owned(),
+        sum: None,
+        replace: None,
+    };
+    let of = |modules: Vec<Module>, id: &str| {
+        let build = BuildInfo { modules, ..BuildInfo::default() };
+        let chosen = all.choose(Some(&build)).into_iter().filter(|chosen| chosen.declared.id == id);
+        chosen.map(|chosen| (chosen.declared.package.clone(), chosen.assumed)).collect::<Vec<_>>()
+    };
+    let opa = "github.com/open-policy-agent/opa";
+    assert_eq!(of(vec![module(opa, "v1.4.2")], "opa.eval"), [(format!("{opa}/v1/rego"), false)]);
+    assert_eq!(of(vec![module(opa, "v0.70.0")], "opa.eval"), [(format!("{opa}/rego"), false)]);
+    // Not known: both, of which a program has one.
+    assert_eq!(of(vec![module(opa, "(devel)")], "opa.eval").len(), 2);
+    let casbin = "github.com/casbin/casbin";
+    assert_eq!(of(vec![module(&format!("{casbin}/v3"), "v3.10.0")], "casbin.cached_enforce").len(), 2);
+    let mut replaced = module("k8s.io/apiserver", "v0.0.0");
+    replaced.replace = Some(Box::new(module("k8s.io/apiserver", "v0.37.2")));
+    let build = BuildInfo { modules: vec![replaced], ..BuildInfo::default() };
+    let union =
+        all.choose(Some(&build)).into_iter().find(|chosen| chosen.declared.id == "k8s.union").unwrap();
+    assert_eq!(union.version.as_deref(), Some("v0.37.2"));
+    assert!(union.declared.types.contains_key("Union"));
+    assert!(builtin("casbin.enforce", "v2.0.0").is_quiet_under("casbin.cached_enforce"));
+    assert!(union.declared.is_quiet_under("k8s.union"));
+    assert!(
+        union
+            .declared
+            .wanted()
+            .matches(b"k8s.io/apiserver/pkg/authorization/union.unionAuthzHandler.Authorize")
+    );
+}
+
+/// A call of casbin's enforce: requests are type and data words.
+struct Casbin {
+    compiled: Compiled,
+    machine: Machine,
+    entry: Vec<u8>,
+}
+
+impl Casbin {
+    fn enter(arch: Arch, request: impl FnOnce(&mut Machine) -> Vec<u64>, explained: bool) -> Self {
+        let compiled = builtin("casbin.enforce", "v2.77.2").compile(arch, None).unwrap();
+        let mut machine = Machine::default();
+        let request = request(&mut machine);
+        let rvals = machine.words(&request);
+        let explains = if explained { machine.words(&[0, 0, 0]) } else { 0 };
+        let enforcer = machine.words(&[0]);
+        let count = request.len() as u64 / 2;
+        machine.registers[..7].copy_from_slice(&[enforcer, 0, 0, explains, rvals, count, count]);
+        let entry = machine.cells(&compiled.entry);
+        Self { compiled, machine, entry }
+    }
+
+    fn leave(mut self, registers: [u64; 3]) -> (Authz, Vec<Missing>) {
+        self.machine.registers[..3].copy_from_slice(&registers);
+        let returned = self.machine.cells(&self.compiled.returned);
+        let reading = self.compiled.read(Some(&self.entry), Some(&returned), &types);
+        self.compiled.authz(GoCall::default(), reading, &[])
+    }
+}
+
+fn strings(machine: &mut Machine, texts: &[&str]) -> Vec<u64> {
+    let mut words = Vec::new();
+    for text in texts {
+        let header = machine.text(text);
+        words.extend([STRING, machine.words(&header)]);
+    }
+    words
+}
+
+#[test]
+fn casbin_allows() {
+    for arch in [Arch::Amd64, Arch::Arm64] {
+        let mut call = Casbin::enter(arch, |machine| strings(machine, &["alice", "/data/1", "read"]), true);
+        // The library fills the caller's slice while it decides.
+        let explains = call.machine.registers[3];
+        let rule = ["p", "alice", "/data"].map(|text| call.machine.text(text)).concat();
+        let rule = call.machine.words(&rule);
+        call.machine.put_at(explains, [rule, 3, 3].map(u64::to_le_bytes).as_flattened());
+        // The upper bits of a truth value's register are not defined.
+        let (authz, missing) = call.leave([0xdead_0001, 0, 0]);
+        assert_eq!(told(authz.subject_id.as_ref()), Some("alice"));
+        assert_eq!(told(authz.object.as_ref()), Some("/data/1"));
+        assert_eq!(told(authz.action.as_ref()), Some("read"));
+        assert_eq!(told(authz.policy_id.as_ref()), Some("p, alice, /data"));
+        assert_eq!((authz.decision, authz.error.as_ref()), (Some(true), None));
+        assert_eq!(authz.library, "casbin");
+        assert_eq!(authz.subject_fingerprint, Some(Subject::Plain(b"alice").fingerprint()));
+        assert_eq!(authz.context_hash, Some(context_hash(None, Some(b"/data/1"), Some(b"read"), &[])));
+        let absent = ["subject_type", "policy_version", "request_id"].map(|name| {
+            let path = Golden::ALL.iter().find(|(_, key, _)| *key == name).unwrap().2;
+            (path, "the profile does not say where it is")
+        });
+        let mut reasons = reasons(&missing);
+        reasons.sort_unstable();
+        let mut expected = absent.to_vec();
+        expected.sort_unstable();
+        assert_eq!(reasons, expected);
+    }
+}
+
+#[test]
+fn casbin_reports_an_error() {
+    let mut call = Casbin::enter(Arch::Amd64, |machine| strings(machine, &["alice", "/data/1", ""]), false);
+    let text = call.machine.text("invalid request");
+    let [table, error] = [[0, ERROR].as_slice(), &text].map(|words| call.machine.words(words));
+    let (authz, missing) = call.leave([0, table, error]);
+    assert_eq!(told(authz.error.as_ref()), Some("invalid request"));
+    assert_eq!(told(authz.action.as_ref()), Some(""), "empty is not missing");
+    assert_eq!(authz.decision, None);
+    assert_eq!(reason(&missing, "authz.authz_decision"), "the library reported an error");
+    assert_eq!(reason(&missing, "authz.policy_id"), "a pointer on the way is nil");
+    // An error of another type is told by its type: what it begins with is not a text.
+    let mut call =
+        Casbin::enter(Arch::Amd64, |machine| strings(machine, &["alice", "/data/1", "read"]), false);
+    let [table, error] = [[0, OTHER_ERROR], [0xbad, u64::MAX]].map(|words| call.machine.words(&words));
+    let (authz, _) = call.leave([0, table, error]);
+    assert_eq!(told(authz.error.as_ref()), Some("*fs.PathError"));
+}
+
+#[test]
+fn casbin_with_a_context_and_with_other_types() {
+    let request = |machine: &mut Machine| {
+        let texts = ["r2", "p2", "e", "m"].map(|text| machine.text(text)).concat();
+        let mut words = vec![CONTEXT, machine.words(&texts)];
+        words.extend(strings(machine, &["alice", "/data/1", "read"]));
+        words
+    };
+    let (authz, _) = Casbin::enter(Arch::Amd64, request, false).leave([0, 0, 0]);
+    assert_eq!(told(authz.subject_id.as_ref()), Some("alice"));
+    assert_eq!(told(authz.object.as_ref()), Some("/data/1"));
+    assert_eq!(told(authz.action.as_ref()), Some("read"));
+    assert_eq!(authz.decision, Some(false));
+    // What is not a string is never shown as one; what is not there is not there.
+    let request = |machine: &mut Machine| {
+        let mut words = vec![INT, machine.words(&[7, 9])];
+        words.extend(strings(machine, &[&"x".repeat(1000)]));
+        words
+    };
+    let (authz, missing) = Casbin::enter(Arch::Arm64, request, false).leave([1, 0, 0]);
+    assert_eq!((authz.subject_id, authz.subject_fingerprint), (None, None));
+    assert_eq!(reason(&missing, "authz.authz_subject_id"), "the interface holds int, not string");
+    assert_eq!(reason(&missing, "authz.subject_fingerprint"), "the subject is not known");
+    assert_eq!(reason(&missing, "authz.authz_action"), "the slice has no such element");
+    assert_eq!(authz.object.unwrap().as_bytes().len(), 256, "cut");
+    let cut = authz.call.fields.iter().find(|field| field.name == "object").unwrap();
+    assert_eq!((cut.total, cut.dynamic_type.as_deref()), (Some(1000), Some("main.Role")));
+}
+
+#[test]
+fn a_call_that_did_not_return() {
+    let call = Casbin::enter(Arch::Amd64, |machine| strings(machine, &["alice", "/data/1", "read"]), false);
+    let reading = call.compiled.read(Some(&call.entry), None, &types);
+    let (authz, missing) = call.compiled.authz(GoCall::default(), reading, &[]);
+    assert_eq!(told(authz.subject_id.as_ref()), Some("alice"));
+    assert_eq!(authz.decision, None);
+    let unseen = "the call did not return, or its return was not seen";
+    assert_eq!(reason(&missing, "authz.authz_decision"), unseen);
+    assert_eq!(reason(&missing, "authz.authz_error"), unseen);
+    let reading = call.compiled.read(None, None, &types);
+    let (_, missing) = call.compiled.authz(GoCall::default(), reading, &[]);
+    assert_eq!(reason(&missing, "authz.authz_subject_id"), "the entry of the call was not seen");
+    assert_eq!(reason(&missing, "authz.authz_context_hash"), "neither object nor action is known");
+}
+
+#[test]
+fn kubernetes_record_by_value_and_by_pointer() {
+    let compiled = builtin("k8s.rbac", "v1.36.0").compile(Arch::Amd64, None).unwrap();
+    let mut machine = Machine::default();
+    let name = machine.text("system:serviceaccount:ci:builder");
+    let uid = machine.text("u-1");
+    let user = machine.words(&[name, uid].concat());
+    let user_table = machine.words(&[0, USER]);
+    let mut record = vec![user_table, user];
+    for text in ["get", "archive", "", "v1", "pods", "log", "web-1"] {
+        record.extend(machine.text(text));
+    }
+    record.extend([1, 0, 0]);
+    let record = machine.words(&record);
+    // An interface holds a struct and a pointer to it in the same way.
+    let table = machine.words(&[0, RECORD]);
+    machine.registers[..5].copy_from_slice(&[0, 0, 0, table, record]);
+    let entry = machine.cells(&compiled.entry);
+    let why = machine.text("RBAC: allowed by RoleBinding");
+    machine.registers[..5].copy_from_slice(&[2, why[0], why[1], 0, 0]);
+    let mut read = |decision: u64| {
+        machine.registers[0] = decision;
+        let returned = machine.cells(&compiled.returned);
+        let reading = compiled.read(Some(&entry), Some(&returned), &types);
+        compiled.authz(GoCall::default(), reading, &[])
+    };
+    let (authz, missing) = read(2);
+    assert_eq!(told(authz.subject_id.as_ref()), Some("system:serviceaccount:ci:builder"));
+    let account = Subject::ServiceAccount { namespace: b"ci", name: b"builder" };
+    assert_eq!(authz.subject_fingerprint, Some(account.fingerprint()));
+    assert_eq!(told(authz.object.as_ref()), Some("archive/pods/web-1/log"));
+    assert_eq!(told(authz.policy_id.as_ref()), Some("RBAC: allowed by RoleBinding"));
+    assert_eq!(authz.decision, None);
+    assert_eq!(reason(&missing, "authz.authz_decision"), "the authorizer has no opinion");
+    let field = |name: &str| authz.call.fields.iter().find(|field| field.name == name).unwrap().value.clone();
+    assert_eq!((field("uid"), field("api_group")), (Value::Text("u-1".into()), Value::Text("".into())));
+    assert_eq!((read(0).0.decision, read(1).0.decision), (Some(false), Some(true)));
+    let (authz, missing) = read(9);
+    assert_eq!(authz.decision, None);
+    assert_eq!(reason(&missing, "authz.authz_decision"), "allow_values of the profile has no 9");
+}
+
+const CALL: &str = r#"
+[[probe]]
+id = "test.call"
+kind = "call"
+module = "example.org/m"
+function = "F"
+"#;
+
+#[test]
+fn values_of_every_shape() {
+    let probe = one(&format!(
+        r#"{CALL}
+signature = "func(n int8, u uint16, ok bool, p *T, b []byte, big [2]Pair, e any, m map[string]int) (r *int32, err error)"
+[probe.types]
+T = "struct {{ next *T; one Wrap; list []*T; err error }}"
+Wrap = "struct {{ p *uint32 }}"
+Pair = "struct {{ a uint32; b string }}"
+[probe.fields]
+n = "n"
+u = "u"
+not = "!ok"
+deep = "p.next.next.one.p"
+value = "*p.one.p"
+bytes = "b"
+count = "len(b)"
+pair = "big[1].b"
+held = "e.(Wrap).p"
+after = "return *p.one.p"
+result = "*r"
+none = "err == nil"
+"#
+    ));
+    let compiled = probe.compile(Arch::Amd64, None).unwrap();
+    assert!(compiled.keeps);
+    let mut machine = Machine::default();
+    machine.stack_pointer = 0x7000_0000;
+    let number = machine.put(&7_u32.to_le_bytes());
+    let third = machine.words(&[0, 0, 0, 0, 0, 0, 0]);
+    let second = machine.words(&[third, 0, 0, 0, 0, 0, 0]);
+    let first = machine.words(&[second, number, 0, 0, 0, 0, 0]);
+    let bytes = machine.put(b"\xff\x00");
+    let text = machine.text("pair");
+    machine.put_at(0x7000_0008, [1, 0, 0, 2, text[0], text[1]].map(u64::to_le_bytes).as_flattened());
+    // A struct that is one pointer is in the interface itself. Its type is not known here.
+    machine.registers[..9].copy_from_slice(&[0xff80, 0x1_ffff, 0x100, first, bytes, 2, 2, 0x99, number]);
+    let entry = machine.cells(&compiled.entry);
+    machine.put_at(number, &8_u32.to_le_bytes());
+    let result = machine.put(&(-5_i32).to_le_bytes());
+    machine.registers[..3].copy_from_slice(&[result, 0, 0]);
+    let returned = machine.cells(&compiled.returned);
+    let reading = compiled.read(Some(&entry), Some(&returned), &types);
+    let (call, missing) = Compiled::call(GoCall::default(), reading);
+    let values: Vec<_> =
+        call.fields.iter().map(|Field { name, value, .. }| (&**name, value.clone())).collect();
+    let expected = [
+        ("n", Value::Int(-128)),
+        ("u", Value::Uint(0xffff)),
+        ("not", Value::Bool(true)),
+        ("deep", Value::Nil),
+        ("value", Value::Uint(7)),
+        ("bytes", Value::Bytes(b"\xff\x00".to_vec())),
+        ("count", Value::Int(2)),
+        ("pair", Value::Text("pair".into())),
+        ("held", Value::Missing),
+        ("after", Value::Uint(8)),
+        ("result", Value::Int(-5)),
+        ("none", Value::Bool(true)),
+    ];
+    assert_eq!(values, expected);
+    let unknown = "the interface holds a type that is not in the program's file (at 0x99)";
+    assert_eq!(reasons(&missing), [("go_call.fields.held", unknown)]);
+    let keeps = compiled.entry.iter().flat_map(|field| field.steps).filter(|step| step.op == Op::Keep as u8);
+    assert_eq!(keeps.count(), 1);
+}
+
+#[test]
+fn refusals_name_line_column_and_what_may_have_been_meant() {
+    let with = |line: &str| {
+        refused(&format!("{CALL}signature = \"func(req *Req, s string, l []X) (ok bool)\"\n{line}\n"))
+    };
+    let fields = |path: &str| {
+        with(&format!(
+            "types = {{ Req = \"struct {{ Name string; Age int }}\" }}\n[probe.fields]\nx = \"{path}\""
+        ))
+    };
+    assert_eq!(
+        refused("[[probe]]\nid = "),
+        "test.toml:2:6: this is not TOML: string values must be quoted, expected literal string"
+    );
+    assert_eq!(refused("[[prob]]"), "test.toml:1:3: unknown key prob; did you mean probe?");
+    assert_eq!(with("obect = 1"), "test.toml:8:1: unknown key obect; did you mean object?");
+    assert_eq!(
+        with("subject = \"s\""),
+        "test.toml:8:1: subject must be in a probe of kind authz, or below fields"
+    );
+    assert_eq!(with("outermost = 1"), "test.toml:8:13: outermost must be true or false");
+    assert_eq!(with("max_bytes = 513"), "test.toml:8:13: max_bytes must be a number from 1 to 512");
+    assert!(with("versions = \"2\"").starts_with("test.toml:8:12: \"2\" is no version constraint"));
+    assert_eq!(
+        refused(&CALL.replace("call\"", "cal\"")),
+        "test.toml:4:8: unknown kind cal; did you mean call?"
+    );
+    assert_eq!(refused(CALL), "test.toml:2:1: this probe has no signature");
+    assert_eq!(
+        fields("rq.Name"),
+        "test.toml:10:6: the signature has no parameter or result rq; did you mean req? (on amd64)"
+    );
+    assert_eq!(fields("req.Nam"), "test.toml:10:9: there is no field Nam; did you mean Name? (on amd64)");
+    assert_eq!(fields("req.Foo"), "test.toml:10:9: there is no field Foo (there are: Name, Age) (on amd64)");
+    assert_eq!(
+        fields("req[0]"),
+        "test.toml:10:9: this is a pointer: write (*NAME) before an index (on amd64)"
+    );
+    assert_eq!(fields("s.x"), "test.toml:10:7: this is not a struct (on amd64)");
+    assert!(fields("return s").starts_with("test.toml:10:13: only what a pointer parameter leads to"));
+    assert!(fields("l[0]").contains("the type of the elements is not declared"));
+    assert_eq!(fields("req.Name.("), "test.toml:10:16: this is no path: expected a type and )");
+    assert!(fields("*req").contains("a struct is no value (there are: Name, Age)"), "{}", fields("*req"));
+    let wrong = "signature = \"func(r Requst)\"\ntypes = { Request = \"struct { f flot64 }\" }";
+    let types = refused(&format!("{CALL}{wrong}"));
+    assert!(types.starts_with("test.toml:8:32: the type flot64"), "{types}");
+    assert!(types.ends_with("did you mean float64?"), "{types}");
+    let signature =
+        refused(&format!("{CALL}signature = \"func(r Requst)\"\ntypes = {{ Request = \"int\" }}"));
+    assert!(signature.starts_with("test.toml:7:21: the type Requst"), "{signature}");
+    assert!(signature.ends_with("did you mean Request?"), "{signature}");
+    let twice = format!("{CALL}signature = \"func()\"\n{CALL}signature = \"func()\"\n");
+    assert!(
+        refused(&twice).starts_with("test.toml:10:1: a probe before has the id test.call"),
+        "{}",
+        refused(&twice)
+    );
+}
+
+#[test]
+fn limits_are_refused_not_exceeded() {
+    let deep = "x.next".to_owned() + &".next".repeat(20);
+    let probe = |fields: &str| {
+        format!(
+            "{CALL}signature = \"func(x *T, f float64, a, b, c, d, e *int)\"\ntypes = {{ T = \"struct {{ next *T }}\" }}\n[probe.fields]\n{fields}"
+        )
+    };
+    assert!(refused(&probe(&format!("d = \"{deep}\""))).contains("12 steps at most"));
+    assert!(refused(&probe("f = \"f\"")).contains("floating-point"));
+    let kept: String = "abcde".chars().map(|name| format!("{name} = \"return *{name}\"\n")).collect();
+    assert!(refused(&probe(&kept)).contains(&format!("more than {KEPT} pointer parameters")));
+    let names =
+        (0..=FIELDS_OF_A_SITE).map(|n| format!("n{n} = \"x{}\"\n", ".next".repeat(n % 2 + n / 2 % 2)));
+    assert!(
+        one(&probe(&names.collect::<String>())).fields.len() > FIELDS_OF_A_SITE,
+        "equal values are read once"
+    );
+    let lists = format!(
+        "{CALL}signature = \"func(s []int)\"\n[probe.fields]\n{}",
+        (0..=FIELDS_OF_A_SITE).map(|n| format!("n{n} = \"s[{n}]\"\n")).collect::<String>()
+    );
+    assert_eq!(
+        refused(&lists),
+        format!("test.toml:{}:8: more than 12 values are read at the entry (on amd64)", 9 + FIELDS_OF_A_SITE)
+    );
+}
+
+proptest! {
+    #[test]
+    fn random_paths_never_panic(path in "(return )?[*!(]{0,2}(req|s|l|e|ok)[a-z\\[\\]0-9.()*]{0,20}") {
+        let text = format!(
+            "{CALL}signature = \"func(req *Req, s string, l [][]Req, e any) (ok bool)\"\ntypes = {{ Req = \"struct {{ a string; r *Req; e error }}\" }}\n[probe.fields]\nx = '{path}'"
+        );
+        let _ = Profile::parse("test.toml", &text);
+    }
+
+    #[test]
+    fn random_text_never_panics(text in "\\PC{0,80}") {
+        let _ = Profile::parse("test.toml", &text);
+    }
+
+    #[test]
+    fn damaged_profiles_never_panic(which in 0..BUILTIN.len(), at in any::<prop::sample::Index>(), with in "\\PC{0,3}") {
+        let (_, text) = BUILTIN[which];
+        let places: Vec<_> = text.char_indices().map(|(place, _)| place).collect();
+        let place = places[at.index(places.len())];
+        let mut damaged = text.to_owned();
+        damaged.replace_range(place..=place, &with);
+        if let Err(error) = Profile::parse("test.toml", &damaged) {
+            prop_assert!(error.line <= damaged.lines().count() + 1);
+        }
+    }
+
+    #[test]
+    fn random_cells_never_panic(
+        entry in proptest::collection::vec(any::<u8>(), 0..200),
+        numbers in proptest::collection::vec((0..14_u16, 0..9_u8, 0..20_usize, any::<u64>(), 0..10_u64), 0..14),
+        which in any::<prop::sample::Index>(),
+    ) {
+        use goaudit_ebpf::hook::go::Cell;
+        use zerocopy::IntoBytes;
+        let all = Profile::builtin().unwrap();
+        let probe = &all.probes[which.index(all.probes.len())];
+        let compiled = probe.compile(Arch::Amd64, None).unwrap();
+        let mut cells = Vec::new();
+        for (field, status, len, total, kind) in numbers {
+            let head = Cell { field, status, len: len as u32, total, dynamic_type: kind * 0x10, ..Cell::default() };
+            cells.extend(head.as_bytes());
+            cells.resize((cells.len() + len).next_multiple_of(8), 0xc3);
+        }
+        for cells in [&cells, &entry] {
+            let reading = compiled.read(Some(cells), Some(cells), &types);
+            let (authz, missing) = compiled.authz(GoCall::default(), reading, &[]);
+            // What is null has a reason; what is there has none.
+            for (value, path) in [
+                (authz.subject_id.is_none(), "authz.authz_subject_id"),
+                (authz.object.is_none(), "authz.authz_object"),
+                (authz.action.is_none(), "authz.authz_action"),
+                (authz.decision.is_none(), "authz.authz_decision"),
+                (authz.policy_id.is_none(), "authz.policy_id"),
+                (authz.subject_fingerprint.is_none(), "authz.subject_fingerprint"),
+                (authz.context_hash.is_none(), "authz.authz_context_hash"),
+            ] {
+                prop_assert_eq!(value, missing.iter().any(|missing| missing.field == path), "{}", path);
+            }
+        }
+    }
+}

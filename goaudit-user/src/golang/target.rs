@@ -1,0 +1,250 @@
+//! What will be probed in a program: the functions of profiles that it contains, and the places of the runtime
+//! where a goroutine's life turns. Attaching carries out exactly this.
+//!
+//! Pure: a program's bytes and profiles in, a list of sites out.
+
+use goaudit_ebpf::hook::go::{Field, Op, Probe as KernelProbe, RuntimeLayout, Step, Take, VALUE_MAX, traits};
+
+use super::offsets::{Confidence, RuntimeOffsets};
+use super::plan::{EntrySite, Verdict};
+use super::profile::{Compiled, Profile};
+use super::site::Class;
+use super::{Program, Wanted};
+use crate::hook::go::Role;
+
+/// A function and its sites.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What it means for the goroutine.
+    pub role: Role,
+    /// Id of the probe in its profile; the function's name for the runtime's.
+    pub id: String,
+    /// The function's name in the program.
+    pub function: String,
+    /// The plan's reason: what is seen, and what is not.
+    pub reason: String,
+    /// Whether some calls are not seen, because they were inlined.
+    pub partly: bool,
+    /// Where it is entered.
+    pub entry: EntrySite,
+    /// File offsets of its returns; empty for functions that are not to be seen returning.
+    pub returns: Vec<u64>,
+    /// How the kernel executes a return.
+    pub return_class: Option<Class>,
+    /// How its values are read; none for the runtime's functions.
+    pub compiled: Option<Compiled>,
+    /// Version of its module.
+    pub module_version: Option<String>,
+    /// Traits and layout for the kernel's table.
+    pub kernel: KernelProbe,
+    /// What is read at the entry.
+    pub entry_fields: Vec<Field>,
+    /// What is read at a return.
+    pub return_fields: Vec<Field>,
+}
+
+/// A function that a profile names and that is not probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotProbed {
+    /// Id of the probe.
+    pub id: String,
+    /// The function as the profile names it.
+    pub function: String,
+    /// Why not, and what can be done.
+    pub reason: String,
+}
+
+/// Everything about a program that attaching needs.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// In the order of attaching.
+    pub planned: Vec<Planned>,
+    /// What its libraries have and is not probed. Libraries that are not in the program are not told.
+    pub not_probed: Vec<NotProbed>,
+    /// Go version, as recorded.
+    pub go_version: Option<String>,
+    /// How far the runtime's layout is known.
+    pub confidence: Confidence,
+    /// Address of the code, less its offset in the file.
+    pub code_delta: u64,
+    /// Attach only after it runs: a static position-independent program.
+    pub only_running: bool,
+}
+
+impl Target {
+    /// Whether a function of a profile is among what is probed.
+    pub fn has_calls(&self) -> bool {
+        self.planned.iter().any(|planned| planned.role == Role::Call)
+    }
+
+    /// Plans a program.
+    pub fn plan(program: &Program<'_>, profile: &Profile) -> Self {
+        let release =
+            program.build().and_then(|build| build.release()).map(|(major, minor)| (major, minor, 0));
+        let (offsets, confidence) = RuntimeOffsets::of(release);
+        let layout = layout(&offsets);
+        let mut target = Self {
+            planned: turns(program, &offsets, layout),
+            not_probed: Vec::new(),
+            go_version: program.build().map(|build| build.go_version.clone()),
+            confidence,
+            code_delta: program.image().code_delta(),
+            only_running: program.image().position_independent() && !program.image().has_interpreter(),
+        };
+        let chosen = profile.choose(program.build());
+        let wanted: Vec<Wanted> = chosen.iter().map(|chosen| chosen.declared.wanted()).collect();
+        for row in program.plan(&wanted, None) {
+            let Some(index) = wanted.iter().position(|wanted| wanted.text() == row.id) else { continue };
+            let Some(chosen) = chosen.get(index) else { continue };
+            let declared = &chosen.declared;
+            let mut not_probed = |function: &str, reason: String| {
+                target.not_probed.push(NotProbed {
+                    id: declared.id.clone(),
+                    function: function.to_owned(),
+                    reason,
+                });
+            };
+            let (Verdict::Present | Verdict::InlinedAt, Some(entry)) = (row.verdict, row.entry) else {
+                if row.verdict != Verdict::Absent {
+                    not_probed(&row.function, row.reason);
+                }
+                continue;
+            };
+            let compiled = match declared.compile(program.image().arch(), None) {
+                Ok(compiled) => compiled,
+                Err(error) => {
+                    not_probed(&row.function, format!("its values cannot be read here: {error}"));
+                    continue;
+                }
+            };
+            // Of several major versions the one that the function belongs to.
+            let module_version = program
+                .build()
+                .and_then(|build| build.module_of(&row.function))
+                .map(|module| module.version.clone())
+                .or_else(|| chosen.version.clone());
+            let mut bits = 0;
+            if compiled.keeps {
+                bits |= traits::KEEPS;
+            }
+            target.planned.push(Planned {
+                role: Role::Call,
+                id: declared.id.clone(),
+                function: row.function,
+                partly: row.verdict == Verdict::InlinedAt,
+                reason: row.reason,
+                kernel: kernel_probe(bits, entry, layout),
+                entry,
+                returns: row.returns,
+                return_class: row.return_class,
+                entry_fields: compiled.entry.clone(),
+                return_fields: compiled.returned.clone(),
+                compiled: Some(compiled),
+                module_version,
+            });
+        }
+        target
+    }
+}
+
+fn layout(offsets: &RuntimeOffsets) -> RuntimeLayout {
+    use goaudit_ebpf::settings::ABSENT;
+    let or_absent = |offset: Option<u32>| offset.unwrap_or(ABSENT);
+    RuntimeLayout {
+        goid: offsets.g_goid,
+        parent_goid: or_absent(offsets.g_parent_goid),
+        m: offsets.g_m,
+        curg: offsets.m_curg,
+        panic: offsets.g_panic,
+        // Up to Go 1.21 `recovery` takes the stack pointer from elsewhere.
+        panic_sp: or_absent(offsets.panic_start_sp.map(|_| offsets.panic_sp)),
+        panic_start_sp: or_absent(offsets.panic_start_sp),
+        sigcode0: offsets.g_sigcode0,
+    }
+}
+
+const fn kernel_probe(bits: u32, entry: EntrySite, runtime: RuntimeLayout) -> KernelProbe {
+    let jump = if entry.ignore_when_taken { traits::IGNORE_TAKEN_JUMP } else { 0 };
+    KernelProbe {
+        traits_: bits | jump,
+        tgid: 0,
+        entry_first: 0,
+        entry_count: 0,
+        return_first: 0,
+        return_count: 0,
+        runtime,
+    }
+}
+
+/// The runtime's functions, in the order of attaching: what takes frames away must be seen before any frame is.
+const TURNS: [(&str, Role); 6] = [
+    ("runtime.recovery", Role::Recovery),
+    ("runtime.Goexit", Role::Goexit),
+    ("runtime.gopanic", Role::Panic),
+    ("runtime.fatalpanic", Role::Fatal),
+    ("runtime.throw", Role::Throw),
+    ("runtime.fatal", Role::Throw),
+];
+
+/// Those of the runtime's functions that the program has.
+fn turns(program: &Program<'_>, offsets: &RuntimeOffsets, layout: RuntimeLayout) -> Vec<Planned> {
+    let names = TURNS.map(|(name, _)| name);
+    let sites = program.plan_turns(&names).into_iter().zip(TURNS);
+    let planned = sites.filter_map(|(site, (name, role))| {
+        let entry = site.ok()?;
+        let (bits, fields) = match role {
+            Role::Panic => (traits::FRAMES, vec![panic_value()]),
+            Role::Fatal => (0, vec![fatal_value(offsets.panic_arg)]),
+            Role::Throw => (traits::FRAMES, vec![text_argument()]),
+            Role::Call | Role::Goexit | Role::Recovery => (0, Vec::new()),
+        };
+        Some(Planned {
+            role,
+            id: name.to_owned(),
+            function: name.to_owned(),
+            reason: String::new(),
+            partly: false,
+            entry,
+            returns: Vec::new(),
+            return_class: None,
+            compiled: None,
+            module_version: None,
+            kernel: kernel_probe(bits, entry, layout),
+            entry_fields: fields,
+            return_fields: Vec::new(),
+        })
+    });
+    planned.collect()
+}
+
+fn steps(list: &[(Op, u16, u32)]) -> Field {
+    let mut field =
+        Field { take: Take::Bytes as u8, max: u32::try_from(VALUE_MAX).unwrap_or(256), ..Field::default() };
+    for (to, (op, n, offset)) in field.steps.iter_mut().zip(list) {
+        *to = Step { op: *op as u8, reserved: 0, n: *n, offset: *offset };
+    }
+    field
+}
+
+/// `gopanic(e any)`: the type, and what would be the value's bytes if it were a string or a struct that begins with
+/// one. Whether it is, the type tells.
+fn panic_value() -> Field {
+    steps(&[(Op::RegisterA, 0, 0), (Op::Type, 0, 0), (Op::RegisterA, 1, 0), (Op::LoadPair, 0, 0)])
+}
+
+/// `fatalpanic(msgs *_panic)`: the same of `msgs.arg`, which by now is the message if the value was an error or a
+/// Stringer.
+fn fatal_value(arg: u32) -> Field {
+    steps(&[
+        (Op::RegisterA, 0, 0),
+        (Op::LoadPair, 0, arg),
+        (Op::Type, 0, 0),
+        (Op::TakeB, 0, 0),
+        (Op::LoadPair, 0, 0),
+    ])
+}
+
+/// `throw(s string)`
+fn text_argument() -> Field {
+    steps(&[(Op::RegisterA, 0, 0), (Op::RegisterB, 1, 0)])
+}

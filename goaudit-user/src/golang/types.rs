@@ -1,0 +1,135 @@
+//! Names of the types that interfaces hold, from the program's file.
+//!
+//! Every type that an interface can hold has a descriptor in read-only data (`abi.Type` in internal/abi/type.go; before
+//! Go 1.21 `runtime._type` in runtime/type.go, with the same layout). Types that a program makes while it runs
+//! (`reflect.StructOf`) are not in the file and have no name here.
+
+use super::module_data::ModuleData;
+
+/// Go's number of the sort of type, without flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kind(u8);
+
+/// Basic types and their numbers (internal/abi/type.go; the same since Go 1.0).
+const KINDS: [(&str, Kind); 21] = [
+    ("bool", Kind(1)),
+    ("int", Kind(2)),
+    ("int8", Kind(3)),
+    ("int16", Kind(4)),
+    ("int32", Kind(5)),
+    ("rune", Kind(5)),
+    ("int64", Kind(6)),
+    ("uint", Kind(7)),
+    ("uint8", Kind(8)),
+    ("byte", Kind(8)),
+    ("uint16", Kind(9)),
+    ("uint32", Kind(10)),
+    ("uint64", Kind(11)),
+    ("uintptr", Kind(12)),
+    ("float32", Kind(13)),
+    ("float64", Kind(14)),
+    ("complex64", Kind(15)),
+    ("complex128", Kind(16)),
+    ("func", Kind(19)),
+    ("string", Kind::STRING),
+    ("unsafe.Pointer", Kind(26)),
+];
+
+/// Numbers end here: `unsafe.Pointer`.
+const LAST_KIND: u8 = 26;
+
+impl Kind {
+    /// Strings, of whatever name.
+    pub const STRING: Self = Self(24);
+
+    /// The kind that a basic type's name stands for.
+    pub fn named(name: &str) -> Option<Self> {
+        KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+}
+
+/// A type as a program names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeName {
+    /// As `reflect.Type.String` gives it: the package's name, not its path.
+    pub name: String,
+    /// Its sort; none when the number is not one.
+    pub kind: Option<Kind>,
+    /// An interface holds the value itself, not a pointer to it.
+    pub direct: bool,
+}
+
+/// The bytes of a program's file by address.
+pub trait Memory {
+    /// `len` bytes at an address of the file (without load bias); none where the file has none.
+    fn read_at(&self, address: u64, len: usize) -> Option<&[u8]>;
+}
+
+/// Finds names of types. Addresses are those of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TypeNames {
+    start: u64,
+    end: u64,
+    /// Lengths of names take two bytes, and the kind has the direct flag: Go 1.16.
+    fixed_lengths: bool,
+}
+
+/// Offsets in a type's descriptor.
+const FLAGS: usize = 20;
+const KIND: usize = 23;
+const NAME: usize = 40;
+const SIZE: usize = 48;
+
+/// The name begins with a `*` that does not belong to it.
+const EXTRA_STAR: u8 = 1 << 1;
+/// The value itself is in the interface: in the flags since Go 1.26, in the kind before.
+const DIRECT: u8 = 1 << 5;
+/// Bits of the kind that are its number.
+const KIND_MASK: u8 = (1 << 5) - 1;
+/// Longer names are damage.
+const NAME_MAX: u64 = 1 << 14;
+
+impl TypeNames {
+    /// For a program; `release` as build info has it, for the one thing that differs. None: the module data say not
+    /// where types are.
+    pub fn new(module: &ModuleData, release: Option<(u32, u32)>) -> Option<Self> {
+        let (start, end) = module.types?;
+        Some(Self { start, end, fixed_lengths: release.is_some_and(|release| release < (1, 17)) })
+    }
+
+    /// The type at an address.
+    pub fn find(&self, memory: &impl Memory, address: u64) -> Option<TypeName> {
+        let inside = (self.start..self.end).contains(&address) && address.is_multiple_of(8);
+        let descriptor = inside.then(|| memory.read_at(address, SIZE))??;
+        let (flags, kind) = (*descriptor.get(FLAGS)?, *descriptor.get(KIND)?);
+        let offset = i32::from_le_bytes(descriptor.get(NAME..NAME + 4)?.try_into().ok()?);
+        let at = self.start.checked_add(u64::try_from(offset).ok()?).filter(|at| *at < self.end)?;
+        let (len, head) = self.length(memory, at + 1)?;
+        let bytes = memory.read_at(at + 1 + head, usize::try_from(len).ok()?)?;
+        let name = std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())?;
+        let name = if flags & EXTRA_STAR == 0 { name } else { name.strip_prefix('*')? };
+        let number = kind & KIND_MASK;
+        Some(TypeName {
+            name: name.to_owned(),
+            kind: (1..=LAST_KIND).contains(&number).then_some(Kind(number)),
+            direct: (kind | flags) & DIRECT != 0,
+        })
+    }
+
+    /// Length of a name, and of the length.
+    fn length(&self, memory: &impl Memory, at: u64) -> Option<(u64, u64)> {
+        if self.fixed_lengths {
+            let bytes = memory.read_at(at, 2)?;
+            return Some((u64::from(u16::from_be_bytes(bytes.try_into().ok()?)), 2));
+        }
+        let mut len = 0_u64;
+        for index in 0..3 {
+            let byte = *memory.read_at(at + index, 1)?.first()?;
+            len |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                return (len < NAME_MAX).then_some((len, index + 1));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,98 @@
+//! What a hit of a probe costs on this host: measured on code of our own, once.
+//!
+//! The kernel emulates some instructions in the trap itself; any other is executed out of line under a second
+//! trap (single step). The two costs differ by an order of magnitude, and more in virtual machines, so they are
+//! measured for each, with the program that will hang there, and never assumed.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::go::{GoProbes, Site};
+
+/// Cost of one hit, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SiteCosts {
+    /// At an instruction that the kernel emulates (`push` of a register).
+    pub emulated_ns: u64,
+    /// At an instruction that it single-steps (`ret`).
+    pub stepped_ns: u64,
+}
+
+/// Longest that one of the two is measured.
+const BUDGET: Duration = Duration::from_millis(30);
+/// Calls between two looks at the clock.
+const ROUND: u32 = 50;
+
+/// Code to measure on: the first instruction of each is the site.
+#[cfg(target_arch = "x86_64")]
+mod target {
+    pub(super) type Function = extern "C" fn();
+
+    /// `push` is emulated.
+    #[unsafe(naked)]
+    extern "C" fn emulated() {
+        core::arch::naked_asm!("push rbp", "pop rbp", "ret")
+    }
+
+    /// `ret` is single-stepped.
+    #[unsafe(naked)]
+    extern "C" fn stepped() {
+        core::arch::naked_asm!("ret")
+    }
+
+    pub(super) const FUNCTIONS: [Function; 2] = [emulated, stepped];
+}
+
+/// Measures. `probe`: index of a probe that takes nothing. `None` where it cannot be measured: another
+/// architecture, or attaching to our own program is refused.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
+    let own = File::open("/proc/self/exe").ok()?;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let mut costs = [0; 2];
+    for (function, cost) in target::FUNCTIONS.into_iter().zip(&mut costs) {
+        let offset = file_offset(&maps, function as usize as u64)?;
+        let bare = per_call(function);
+        let link = probes.attach(Site::Enter, probe, own.as_fd(), offset, Some(std::process::id())).ok()?;
+        let probed = per_call(function);
+        drop(link);
+        *cost = probed.saturating_sub(bare);
+    }
+    let [emulated_ns, stepped_ns] = costs;
+    Some(SiteCosts { emulated_ns, stepped_ns })
+}
+
+/// As on x86-64, where it is known how to.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<SiteCosts> {
+    None
+}
+
+/// Nanoseconds of a call: the least of several rounds, because everything that disturbs makes it longer.
+#[cfg(target_arch = "x86_64")]
+fn per_call(function: target::Function) -> u64 {
+    let begun = Instant::now();
+    let mut least = u64::MAX;
+    while begun.elapsed() < BUDGET {
+        let round = Instant::now();
+        for _ in 0..ROUND {
+            function();
+        }
+        least = least.min(u64::try_from(round.elapsed().as_nanos()).unwrap_or(u64::MAX) / u64::from(ROUND));
+    }
+    least
+}
+
+/// Where in our file an address of ours is.
+#[cfg(target_arch = "x86_64")]
+fn file_offset(maps: &str, address: u64) -> Option<u64> {
+    // 55d0-55e0 r-xp 00001000 08:01 42 /usr/bin/goaudit
+    maps.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (start, end) = words.next()?.split_once('-')?;
+        let offset = u64::from_str_radix(words.nth(1)?, 16).ok()?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        (start..end).contains(&address).then(|| offset.wrapping_add(address.wrapping_sub(start)))
+    })
+}

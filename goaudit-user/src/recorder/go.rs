@@ -1,0 +1,447 @@
+//! The thread that finds Go programs and probes them: those that run already, those that are executed later, and the
+//! command that is recorded, before its first instruction.
+//!
+//! What is probed is the file that was opened and planned, by descriptor. A process is probed in itself: others that
+//! run the same file get probes of their own. Everything that is attached, is not, or is taken away again is told as
+//! an event.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::event::{Control, control};
+use crate::golang::book::{self, Book, Names};
+use crate::golang::profile::Profile;
+use crate::golang::target::{Planned, Target};
+use crate::golang::{Class, Costs, Program};
+use crate::hook::go::Role;
+use crate::host::processes;
+use crate::kernel::go::{GoProbes, Link, Site};
+
+mod budget;
+mod sniff;
+
+use budget::Budget;
+
+/// What to probe in Go programs.
+#[derive(Debug, Clone)]
+pub struct GoConfig {
+    /// The functions that are looked for.
+    pub profile: Profile,
+    /// Also take panics of Go programs that have none of those functions.
+    pub all_panics: bool,
+    /// Part of one CPU that one probe may cost before it is taken away; none for no limit.
+    pub budget: Option<f64>,
+}
+
+/// What the ring's reader tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A process runs a new program.
+    Executed(u32),
+    /// A process ended.
+    Ended(u32),
+    /// The recording ends.
+    Stop,
+}
+
+/// Messages that may wait for the thread.
+pub(super) const MESSAGES: usize = 16_384;
+
+/// The running thread, as the ring's reader holds it.
+pub(super) struct Watching {
+    pub(super) messages: SyncSender<Message>,
+    pub(super) events: Receiver<Vec<Control>>,
+    /// What is to be told before anything else.
+    pub(super) first: Vec<Control>,
+    pub(super) thread: std::thread::JoinHandle<()>,
+}
+
+/// A file, by what changes when its content does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(file: &File) -> std::io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// A Go program that is probed wherever it runs.
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    names: Arc<Names>,
+    target: Target,
+    /// Index of each planned function in the kernel's tables.
+    indexes: Vec<u32>,
+}
+
+/// An attached site.
+struct Attached {
+    site: Site,
+    index: u32,
+    link: Link,
+}
+
+/// A process that is probed.
+struct Probed {
+    identity: Identity,
+    attached: Vec<Attached>,
+}
+
+/// See the module.
+pub(super) struct GoWatch {
+    probes: GoProbes,
+    book: Arc<Book>,
+    config: GoConfig,
+    /// Programs by content; none for one that is no Go program, or has nothing to probe.
+    programs: HashMap<Identity, Option<Arc<Known>>>,
+    processes: HashMap<u32, Probed>,
+    budget: Budget,
+    /// What is to be told before the threads run.
+    told: Vec<Control>,
+}
+
+/// Programs that are remembered; beyond it all are forgotten, which costs a second look at each.
+const PROGRAMS_MAX: usize = 8192;
+/// How often costs are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Descriptors that are closed side by side: each waits for the kernel's grace period.
+const CLOSERS: usize = 32;
+
+impl GoWatch {
+    pub(super) fn new(probes: GoProbes, config: GoConfig, book: Arc<Book>) -> Self {
+        let budget = Budget::new(config.budget);
+        let (programs, processes) = (HashMap::new(), HashMap::new());
+        Self { probes, book, config, programs, processes, budget, told: Vec::new() }
+    }
+
+    /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
+    fn calibrate(&mut self) {
+        let Some(costs) = self.probes.site_costs().ok().flatten() else { return };
+        let (emulated_ns, stepped_ns) = (costs.emulated_ns, costs.stepped_ns);
+        self.budget.calibrated(Some(Costs { emulated_ns, stepped_ns }));
+        self.told.push(Control::Calibration(control::Calibration { emulated_ns, stepped_ns }));
+    }
+
+    /// Probes a process that has not begun to run the program at `path`.
+    pub(super) fn prepare(&mut self, tgid: u32, path: &Path) {
+        if let Ok(file) = File::open(path) {
+            self.look_at(tgid, &file, path, true);
+        }
+    }
+
+    /// Takes what is to be told first.
+    pub(super) fn take_told(&mut self) -> Vec<Control> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Watches until told to stop. `scan`: look at the processes that run already.
+    pub(super) fn run(mut self, messages: &Receiver<Message>, events: &Sender<Vec<Control>>, scan: bool) {
+        if scan {
+            for tgid in processes::tgids() {
+                self.executed(tgid);
+                if !self.tell(events) {
+                    return;
+                }
+            }
+        }
+        self.calibrate();
+        let mut looked = Instant::now();
+        loop {
+            match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
+                Ok(Message::Executed(tgid)) => self.executed(tgid),
+                Ok(Message::Ended(tgid)) => self.ended(tgid),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.keep_budget();
+            }
+            if !self.tell(events) {
+                break;
+            }
+        }
+        let all: Vec<u32> = self.processes.keys().copied().collect();
+        let links = all.into_iter().filter_map(|tgid| self.processes.remove(&tgid));
+        detach(links.flat_map(|probed| probed.attached).collect());
+    }
+
+    /// Hands over what is to be told; false when nobody takes it.
+    fn tell(&mut self, events: &Sender<Vec<Control>>) -> bool {
+        self.told.is_empty() || events.send(std::mem::take(&mut self.told)).is_ok()
+    }
+
+    fn executed(&mut self, tgid: u32) {
+        let link = PathBuf::from(format!("/proc/{tgid}/exe"));
+        let Ok(file) = File::open(&link) else { return };
+        let path = std::fs::read_link(&link).unwrap_or(link);
+        let Ok(identity) = Identity::of(&file) else { return };
+        if let Some(probed) = self.processes.get(&tgid) {
+            if probed.identity == identity {
+                // Prepared before it ran.
+                return;
+            }
+            self.ended(tgid);
+        }
+        self.look_at(tgid, &file, &path, false);
+    }
+
+    fn ended(&mut self, tgid: u32) {
+        if let Some(probed) = self.processes.remove(&tgid) {
+            detach(probed.attached);
+        }
+    }
+
+    /// Probes a process if its program is a Go program with something to probe.
+    fn look_at(&mut self, tgid: u32, file: &File, path: &Path, before_main: bool) {
+        let Ok(identity) = Identity::of(file) else { return };
+        if !self.programs.contains_key(&identity) {
+            if self.programs.len() >= PROGRAMS_MAX {
+                self.programs.clear();
+            }
+            let known = self.plan(file, path);
+            self.programs.insert(identity, known.map(Arc::new));
+        }
+        let Some(Some(known)) = self.programs.get(&identity).cloned() else { return };
+        if before_main && known.target.only_running {
+            self.told.push(not_attached(
+                "all",
+                &known.path,
+                "a static position-independent program moves itself when it starts: it is probed once it runs".to_owned(),
+                "calls at its start",
+            ));
+            return;
+        }
+        let attached = self.attach(tgid, &known, before_main);
+        self.processes.insert(tgid, Probed { identity, attached });
+    }
+
+    fn plan(&mut self, file: &File, path: &Path) -> Option<Known> {
+        if !sniff::is_go(file) {
+            return None;
+        }
+        let bytes = book::read(file)?;
+        let program = match Program::parse(&bytes) {
+            Ok(program) => program,
+            Err(error) => {
+                self.told.push(not_attached("all", path, error.to_string(), "everything in this program"));
+                return None;
+            }
+        };
+        let target = Target::plan(&program, &self.config.profile);
+        for not_probed in &target.not_probed {
+            let function = format!("{} ({})", not_probed.function, path.display());
+            self.told.push(Control::Probe(control::Probe {
+                hook: "go".to_owned(),
+                program: not_probed.id.clone(),
+                attach_point: function,
+                attached: false,
+                reason: Some(not_probed.reason.clone()),
+                not_seen: Some("its calls".to_owned()),
+                entry_stepped: None,
+            }));
+        }
+        if !target.has_calls() && !self.config.all_panics {
+            return None;
+        }
+        let names = Arc::new(Names::new(file.try_clone().ok()?));
+        let mut indexes = Vec::with_capacity(target.planned.len());
+        for planned in &target.planned {
+            let added = self.probes.add(planned.kernel, &planned.entry_fields, &planned.return_fields);
+            let Ok(Some(index)) = added else {
+                let reason = "the table of probes is full".to_owned();
+                self.told.push(not_attached(&planned.id, path, reason, "its calls"));
+                return None;
+            };
+            self.book.add(index, planned, target.code_delta, Arc::clone(&names));
+            self.budget.know(index, planned.entry.class, planned.return_class);
+            indexes.push(index);
+        }
+        Some(Known { path: path.to_owned(), names, target, indexes })
+    }
+
+    /// Attaches everything that is planned: what takes frames away first, then returns, then entries, so that no
+    /// call is seen to begin whose end would be missed.
+    fn attach(&mut self, tgid: u32, known: &Known, before_main: bool) -> Vec<Attached> {
+        let mut attached = Vec::new();
+        let planned = || known.target.planned.iter().zip(known.indexes.iter().copied());
+        let mut failed: HashMap<u32, String> = HashMap::new();
+        let turns = planned().filter(|(planned, _)| planned.role != Role::Call);
+        let calls = || planned().filter(|(planned, _)| planned.role == Role::Call);
+        let turns = turns.map(|(planned, index)| (planned.turn_site(), index, planned.entry.offset));
+        let returns = calls().flat_map(|(planned, index)| {
+            planned.returns.iter().map(move |offset| (Site::Return, index, *offset))
+        });
+        let entries = calls().map(|(planned, index)| (Site::Enter, index, planned.entry.offset));
+        for (site, index, offset) in turns.chain(returns).chain(entries) {
+            if failed.contains_key(&index) || self.budget.is_spent(index) {
+                continue;
+            }
+            match self.probes.attach(site, index, known.names.file().as_fd(), offset, Some(tgid)) {
+                Ok(link) => attached.push(Attached { site, index, link }),
+                Err(error) => {
+                    failed.insert(index, error.to_string());
+                }
+            }
+        }
+        // Nothing is left half attached.
+        let (kept, half): (Vec<_>, Vec<_>) =
+            attached.into_iter().partition(|attached| !failed.contains_key(&attached.index));
+        detach(half);
+        for (planned, index) in planned() {
+            let reason = failed.get(&index).cloned();
+            self.told.push(Control::Probe(told(planned, known, tgid, reason, before_main)));
+        }
+        kept
+    }
+
+    /// Takes away what costs more than it may.
+    fn keep_budget(&mut self) {
+        let indexes: std::collections::BTreeSet<u32> =
+            self.processes.values().flat_map(|probed| probed.attached.iter().map(|one| one.index)).collect();
+        for index in indexes {
+            let Ok(health) = self.probes.health(index) else { continue };
+            let Some(part) = self.budget.overrun(index, &health) else { continue };
+            let mut gone = Vec::new();
+            for probed in self.processes.values_mut() {
+                let attached = std::mem::take(&mut probed.attached);
+                let (over, kept): (Vec<_>, Vec<_>) = attached.into_iter().partition(|one| one.index == index);
+                probed.attached = kept;
+                gone.extend(over);
+            }
+            detach(gone);
+            let (id, path) = self.name(index);
+            self.told.push(not_attached(
+                &id,
+                &path,
+                format!(
+                    "it cost {:.1} % of a CPU and may cost {:.1} % (--probe-budget): taken away",
+                    part * 100.0,
+                    self.config.budget.unwrap_or_default() * 100.0
+                ),
+                "its calls from now on",
+            ));
+        }
+    }
+
+    fn name(&self, index: u32) -> (String, PathBuf) {
+        let of = |known: &Known| {
+            let at = known.indexes.iter().position(|other| *other == index)?;
+            Some((known.target.planned.get(at)?.id.clone(), known.path.clone()))
+        };
+        self.programs.values().flatten().find_map(|known| of(known)).unwrap_or_default()
+    }
+}
+
+impl Planned {
+    const fn turn_site(&self) -> Site {
+        match self.role {
+            Role::Recovery => Site::Unwind,
+            Role::Call | Role::Panic | Role::Fatal | Role::Throw | Role::Goexit => Site::Enter,
+        }
+    }
+}
+
+/// A line of the attach report.
+fn told(
+    planned: &Planned,
+    known: &Known,
+    tgid: u32,
+    failed: Option<String>,
+    before_main: bool,
+) -> control::Probe {
+    let returns: Vec<String> = planned.returns.iter().map(|offset| format!("{offset:#x}")).collect();
+    let class = |class: Class| match class {
+        Class::Emulated => "emulated",
+        Class::Stepped => "stepped",
+    };
+    let mut attach_point = format!(
+        "uprobe/{} pid {tgid}: {} entry {:#x} ({})",
+        known.path.display(),
+        planned.function,
+        planned.entry.offset,
+        class(planned.entry.class)
+    );
+    if !returns.is_empty() {
+        attach_point = format!("{attach_point} returns {}", returns.join(" "));
+    }
+    let attached = failed.is_none();
+    let not_seen = match (attached, planned.role) {
+        (false, Role::Call) => Some("its calls".to_owned()),
+        (false, _) => Some("calls that end by it are told as lost".to_owned()),
+        (true, Role::Call) if planned.partly => Some(planned.reason.clone()),
+        (true, Role::Call) if !before_main => Some("calls before it was attached".to_owned()),
+        (true, _) => None,
+    };
+    control::Probe {
+        hook: "go".to_owned(),
+        program: planned.id.clone(),
+        attach_point,
+        attached,
+        reason: failed,
+        not_seen,
+        entry_stepped: Some(planned.entry.class == Class::Stepped),
+    }
+}
+
+fn not_attached(id: &str, path: &Path, reason: String, not_seen: &str) -> Control {
+    Control::Probe(control::Probe {
+        hook: "go".to_owned(),
+        program: id.to_owned(),
+        attach_point: format!("uprobe/{}", path.display()),
+        attached: false,
+        reason: Some(reason),
+        not_seen: Some(not_seen.to_owned()),
+        entry_stepped: None,
+    })
+}
+
+/// Detaches: entries first, so that no call begins whose end is not seen. Closing waits for a grace period of the
+/// kernel each time, so many are closed at once.
+fn detach(attached: Vec<Attached>) {
+    let (entries, rest): (Vec<_>, Vec<_>) = attached.into_iter().partition(|one| one.site == Site::Enter);
+    for links in [entries, rest] {
+        let mut links: Vec<Link> = links.into_iter().map(|one| one.link).collect();
+        while !links.is_empty() {
+            let some = links.split_off(links.len().saturating_sub(CLOSERS));
+            std::thread::scope(|scope| {
+                for link in some {
+                    scope.spawn(move || drop(link));
+                }
+            });
+        }
+    }
+}
+
+/// Sends without waiting longer than it must: the watcher is never far behind.
+pub(super) fn send(messages: &SyncSender<Message>, message: Message) {
+    // A watcher that has ended needs no messages; one whose queue is full misses an exec, and sees the process at
+    // its next one.
+    let _ = messages.try_send(message);
+}
+
+/// A quick look whether a process runs what may be a Go program. One that is gone does not.
+pub(super) fn runs_go(tgid: u32) -> bool {
+    File::open(format!("/proc/{tgid}/exe")).is_ok_and(|file| sniff::is_go(&file))
+}
