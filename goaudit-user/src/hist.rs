@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::event::control::Loss;
+use crate::event::control::{Calibration, Loss, Probe};
 use crate::event::go::Outcome;
 use crate::event::{Control, Event, GoCall, Payload};
 use crate::view::Origin;
@@ -64,6 +64,31 @@ impl Cost {
     }
 }
 
+/// What the log tells of the probes of one run of the recorder.
+#[derive(Debug, Default)]
+struct Run {
+    calibration: Option<Calibration>,
+    /// By probe: whether its entry is single-stepped; none if that differs from program to program.
+    stepped: BTreeMap<String, Option<bool>>,
+}
+
+impl Run {
+    /// What a probe adds between the two times of a call: of the hit at the entry what comes after its time was
+    /// taken, and of the hit at the return what comes before. That is one hit, of the entry's class: the single
+    /// step of a return comes behind its time.
+    fn cost(&self, probe: &str) -> Option<u64> {
+        let costs = self.calibration?;
+        let stepped = (*self.stepped.get(probe)?)?;
+        Some(if stepped { costs.stepped_ns } else { costs.emulated_ns })
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        let Some(stepped) = probe.entry_stepped else { return };
+        let same = self.stepped.get(&probe.program).is_none_or(|known| *known == Some(stepped));
+        self.stepped.insert(probe.program.clone(), same.then_some(stepped));
+    }
+}
+
 /// Calls by outcome, in the order of [`Outcome::NAMES`].
 pub type Outcomes = [u64; Outcome::NAMES.len()];
 
@@ -80,8 +105,8 @@ pub struct Group {
     pub unmeasured: Outcomes,
     /// Decisions, in the order of [`Decision::NAMES`]; all zero if the calls are none.
     pub decisions: [u64; Decision::NAMES.len()],
-    /// What the probe adds.
-    pub cost: Cost,
+    /// Which probes told of it, in which run of the recorder: indices into [`Histograms::sources`].
+    sources: Vec<usize>,
 }
 
 impl Group {
@@ -97,11 +122,13 @@ impl Group {
         (decided > 0).then(|| deny as f64 / decided as f64)
     }
 
-    fn add(&mut self, call: Call<'_>, cost: Option<u64>) {
+    fn add(&mut self, call: Call<'_>, source: usize) {
         let counts = match latency_ns(call.call) {
             Some(ns) => {
                 self.latencies.record(ns);
-                self.cost = self.cost.and(cost);
+                if !self.sources.contains(&source) {
+                    self.sources.push(source);
+                }
                 &mut self.measured
             }
             None => &mut self.unmeasured,
@@ -137,7 +164,9 @@ pub struct Histograms {
     groups: Vec<Group>,
     by_key: HashMap<Vec<u8>, usize>,
     other: Group,
-    costs: BTreeMap<String, u64>,
+    runs: Vec<Run>,
+    /// Run and probe.
+    sources: Vec<(usize, String)>,
     events: u64,
     refused: u64,
     lost: u64,
@@ -153,7 +182,8 @@ impl Histograms {
             groups: Vec::new(),
             by_key: HashMap::new(),
             other: Group::default(),
-            costs: BTreeMap::new(),
+            runs: vec![Run::default()],
+            sources: Vec::new(),
             events: 0,
             refused: 0,
             lost: 0,
@@ -177,16 +207,35 @@ impl Histograms {
         let wall = origin.wall_ns(event.ktime);
         let (from, to) = self.span.unwrap_or((wall, wall));
         self.span = Some((from.min(wall), to.max(wall)));
-        let cost = self.costs.get(&call.call.probe).copied();
-        self.group(call).add(call, cost);
+        let source = self.source(&call.call.probe);
+        self.group(call).add(call, source);
+    }
+
+    fn source(&mut self, probe: &str) -> usize {
+        let run = self.runs.len().saturating_sub(1);
+        // The newest are of this run, and a run has few probes.
+        let known = self.sources.iter().rposition(|source| source.0 == run && source.1 == probe);
+        known.unwrap_or_else(|| {
+            self.sources.push((run, probe.to_owned()));
+            self.sources.len().saturating_sub(1)
+        })
     }
 
     fn control(&mut self, control: &Control) {
         match control {
             Control::Loss(Loss { count, .. }) => self.lost = self.lost.saturating_add(*count),
-            Control::Probe(_)
-            | Control::Genesis(_)
-            | Control::Start(_)
+            Control::Start(_) => self.runs.push(Run::default()),
+            Control::Calibration(costs) => {
+                if let Some(run) = self.runs.last_mut() {
+                    run.calibration = Some(*costs);
+                }
+            }
+            Control::Probe(probe) => {
+                if let Some(run) = self.runs.last_mut() {
+                    run.probe(probe);
+                }
+            }
+            Control::Genesis(_)
             | Control::Stop(_)
             | Control::Heartbeat(_)
             | Control::ClockStep(_)
@@ -196,9 +245,13 @@ impl Histograms {
         }
     }
 
-    /// Notes what a probe adds to the latencies that come after this.
-    pub fn learn_cost(&mut self, probe: &str, ns: u64) {
-        self.costs.insert(probe.to_owned(), ns);
+    /// What the probes add to the latencies of a group. Known once all events were fed: a log may tell it behind
+    /// the first calls.
+    pub fn cost(&self, group: &Group) -> Cost {
+        let sources = group.sources.iter().filter_map(|at| self.sources.get(*at));
+        sources.fold(Cost::default(), |cost, (run, probe)| {
+            cost.and(self.runs.get(*run).and_then(|run| run.cost(probe)))
+        })
     }
 
     fn group(&mut self, call: Call<'_>) -> &mut Group {

@@ -314,6 +314,7 @@ fn no_go(reason: &str) -> event::control::Probe {
         attached: false,
         reason: Some(reason.to_owned()),
         not_seen: Some("calls, decisions and panics of Go programs".to_owned()),
+        entry_stepped: None,
     }
 }
 
@@ -326,6 +327,7 @@ fn probe(report: &AttachReport) -> event::control::Probe {
         attached: report.attached,
         reason: report.reason.clone(),
         not_seen: report.not_seen.map(str::to_owned),
+        entry_stepped: None,
     }
 }
 

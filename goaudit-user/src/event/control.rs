@@ -208,6 +208,10 @@ pub struct Probe {
     /// If not: what is not seen because of it.
     #[n(5)]
     pub not_seen: Option<String>,
+    /// Of a Go function: whether the instruction at its entry is single-stepped rather than emulated, which
+    /// decides what a hit costs ([`Calibration`]).
+    #[n(6)]
+    pub entry_stepped: Option<bool>,
 }
 
 /// A process that ran when recording began.

@@ -103,7 +103,9 @@ pub(super) const fn why_no_cost(cost: Cost) -> Option<&'static str> {
         Cost::Known(_) => None,
         Cost::NoCalls => Some("no call has a latency"),
         Cost::Unknown => Some("what was read of the log tells no measured cost of this probe"),
-        Cost::Mixed => Some("the group's probes have different costs: add `probe` to --by"),
+        Cost::Mixed => {
+            Some("the costs differ between probes or runs: add `probe` to --by, or take one run by --from")
+        }
     }
 }
 
@@ -116,9 +118,9 @@ pub(super) const fn known_cost(cost: Cost) -> Option<u64> {
 }
 
 impl<'a> GroupReport<'a> {
-    pub(super) fn new(by: &'a [By], group: &'a Group) -> Self {
+    pub(super) fn new(by: &'a [By], group: &'a Group, of_probe: Cost) -> Self {
         let raw = group.latencies.figures();
-        let cost = known_cost(group.cost);
+        let cost = known_cost(of_probe);
         let [allow, deny, error, none] = group.decisions;
         let decided = group.decisions.iter().any(|count| *count > 0);
         Self {
@@ -127,7 +129,7 @@ impl<'a> GroupReport<'a> {
             count: group.latencies.count(),
             raw,
             probe_cost_ns: cost,
-            probe_cost_reason: why_no_cost(group.cost),
+            probe_cost_reason: why_no_cost(of_probe),
             corrected: cost.map(|cost| raw.less(cost)),
             outcomes: ByOutcome(group.measured),
             unmeasured: ByOutcome(group.unmeasured),
@@ -163,7 +165,11 @@ impl<'a> Report<'a> {
             lost_records: histograms.lost(),
             groups_limit: config.groups,
             calls_in_other: histograms.other().map_or(0, Group::calls),
-            groups: histograms.all().into_iter().map(|group| GroupReport::new(&config.by, group)).collect(),
+            groups: histograms
+                .all()
+                .into_iter()
+                .map(|group| GroupReport::new(&config.by, group, histograms.cost(group)))
+                .collect(),
         }
     }
 }

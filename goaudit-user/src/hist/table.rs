@@ -23,7 +23,7 @@ pub fn text(histograms: &Histograms) -> String {
     let groups = histograms.all();
     if histograms.calls() > 0 {
         let scale = Scale::of(&groups);
-        align(&mut out, &rows(config, &groups, scale), config.by.len());
+        align(&mut out, &rows(histograms, &groups, scale), config.by.len());
         if let Some(scale) = scale {
             let (from, to) = scale.ends();
             line(&mut out, format_args!("bars: {} to {}, logarithmic", human(from), human(to)));
@@ -38,7 +38,8 @@ fn line(out: &mut String, told: std::fmt::Arguments<'_>) {
     let _ = writeln!(out, "{told}");
 }
 
-fn rows(config: &Config, groups: &[&Group], scale: Option<Scale>) -> Vec<Vec<String>> {
+fn rows(histograms: &Histograms, groups: &[&Group], scale: Option<Scale>) -> Vec<Vec<String>> {
+    let config = histograms.config();
     let mut head: Vec<String> = config.by.iter().map(|by| by.name().to_owned()).collect();
     let figures = ["count", "min", "p50", "p90", "p99", "p99.9", "max", "mean", "deny %", ""];
     head.extend(figures.map(str::to_owned));
@@ -51,7 +52,7 @@ fn rows(config: &Config, groups: &[&Group], scale: Option<Scale>) -> Vec<Vec<Str
         row.push(group.deny_ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}", ratio * 100.0)));
         row.push(scale.map_or_else(String::new, |scale| scale.bar(&group.latencies)));
         rows.push(row);
-        if let Some(cost) = known_cost(group.cost) {
+        if let Some(cost) = known_cost(histograms.cost(group)) {
             let mut corrected = vec![String::new(); config.by.len().saturating_sub(1)];
             corrected.push(format!("  less {} of the probe", human(cost)));
             corrected.push(String::new());
@@ -208,7 +209,7 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
-    if groups.iter().any(|group| group.cost == Cost::Unknown) {
+    if groups.iter().any(|group| histograms.cost(group) == Cost::Unknown) {
         line(
             out,
             format_args!(
@@ -216,11 +217,11 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
-    if groups.iter().any(|group| group.cost == Cost::Mixed) {
+    if groups.iter().any(|group| histograms.cost(group) == Cost::Mixed) {
         line(
             out,
             format_args!(
-                "where probes have different costs none is taken off: add `probe` to --by for corrected figures"
+                "where the costs of probes differ none is taken off: add `probe` to --by, or take one run by --from and --to"
             ),
         );
     }

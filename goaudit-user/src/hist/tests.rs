@@ -216,12 +216,31 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
     assert!(report(&unknown)["groups"][0]["probe_cost_ns"].is_null());
     assert!(table::text(&unknown).contains("no measured cost"));
 
-    let mut known = Histograms::new(by(&[By::Function]));
-    known.learn_cost("a", 300);
-    known.learn_cost("b", 400);
-    for event in [call("a", 1_000), call("a", 200), call("b", 2_000)] {
-        known.feed(&event, &Origin::default(), || true);
-    }
+    let probe = |name: &str, stepped| {
+        let probe = Probe {
+            hook: "go".into(),
+            program: name.into(),
+            attach_point: String::new(),
+            attached: true,
+            reason: None,
+            not_seen: None,
+            entry_stepped: Some(stepped),
+        };
+        Event::control(Ktime(1), Control::Probe(probe))
+    };
+    let costs = |emulated_ns, stepped_ns| {
+        Event::control(Ktime(1), Control::Calibration(Calibration { emulated_ns, stepped_ns }))
+    };
+    // The calibration is told behind the first calls.
+    let told_late = [
+        probe("a", false),
+        probe("b", true),
+        call("a", 1_000),
+        costs(300, 400),
+        call("a", 200),
+        call("b", 2_000),
+    ];
+    let known = feed(by(&[By::Function]), &told_late);
     let told = report(&known);
     let group = &told["groups"][0];
     assert_eq!((&group["probe_cost_ns"], &group["probe_cost_reason"]), (&json!(300), &Json::Null));
@@ -230,13 +249,18 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
     let text = table::text(&known);
     assert!(text.contains("less 300ns of the probe") && text.contains("less 400ns of the probe"), "{text}");
 
-    let mut mixed = Histograms::new(by(&[By::Process]));
-    mixed.learn_cost("a", 300);
-    mixed.learn_cost("b", 400);
-    for event in [call("a", 1_000), call("b", 2_000)] {
-        mixed.feed(&event, &Origin::default(), || true);
-    }
-    assert!(report(&mixed)["groups"][0]["probe_cost_reason"].as_str().unwrap().contains("add `probe`"));
+    let reason = |config, events: &[Event]| {
+        let told = report(&feed(config, events));
+        told["groups"][0]["probe_cost_reason"].as_str().map(str::to_owned)
+    };
+    assert!(reason(by(&[By::Process]), &told_late).unwrap().contains("add `probe`"));
+    // Another run has its own costs, and one program's probe may differ from another's.
+    let start = Event::control(Ktime(1), Control::Start(crate::event::control::Start::default()));
+    let again = [start, probe("a", false), costs(310, 400), call("a", 1)];
+    let runs: Vec<Event> = told_late.iter().chain(&again).cloned().collect();
+    assert!(reason(by(&[By::Probe]), &runs).unwrap().contains("runs"));
+    let both = [probe("a", false), probe("a", true), costs(300, 400), call("a", 1)];
+    assert!(reason(by(&[By::Probe]), &both).unwrap().contains("no measured cost"));
 }
 
 #[test]

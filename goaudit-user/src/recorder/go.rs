@@ -260,6 +260,7 @@ impl GoWatch {
                 attached: false,
                 reason: Some(not_probed.reason.clone()),
                 not_seen: Some("its calls".to_owned()),
+                entry_stepped: None,
             }));
         }
         if !target.has_calls() && !self.config.all_panics {
@@ -401,6 +402,7 @@ fn told(
         attached,
         reason: failed,
         not_seen,
+        entry_stepped: Some(planned.entry.class == Class::Stepped),
     }
 }
 
@@ -412,6 +414,7 @@ fn not_attached(id: &str, path: &Path, reason: String, not_seen: &str) -> Contro
         attached: false,
         reason: Some(reason),
         not_seen: Some(not_seen.to_owned()),
+        entry_stepped: None,
     })
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<Event> {
             attached: true,
             reason: None,
             not_seen: None,
+            entry_stepped: None,
         }),
         Control::Probe(Probe {
             hook: "ptrace".into(),
@@ -50,7 +51,19 @@ pub(crate) fn all() -> Vec<Event> {
             attached: false,
             reason: Some("this kernel has no Yama".into()),
             not_seen: Some("refusals by Yama".into()),
+            entry_stepped: None,
         }),
+        Control::Probe(Probe {
+            hook: "go".into(),
+            program: "casbin.enforce".into(),
+            attach_point: "uprobe//srv/shop pid 400: main.f entry 0x47a1b2 (emulated) returns 0x47a1ff"
+                .into(),
+            attached: true,
+            reason: None,
+            not_seen: None,
+            entry_stepped: Some(false),
+        }),
+        Control::Calibration(Calibration { emulated_ns: 1_400, stepped_ns: 2_900 }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),
         Control::Loss(Loss {
@@ -68,7 +81,6 @@ pub(crate) fn all() -> Vec<Event> {
             program: Some("prctl_exit".into()),
         }),
         Control::ClockStep(ClockStep { delta_ns: -3_600_000_000_000 }),
-        Control::Calibration(Calibration { emulated_ns: 650, stepped_ns: 9_100 }),
         Control::Segment(host),
         Control::Stop(Stop { reason: "signal".into(), counters }),
     ]

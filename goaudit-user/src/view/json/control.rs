@@ -94,6 +94,8 @@ pub enum ControlView<'a> {
         reason: Option<&'a str>,
         /// If not: what is not seen because of it.
         not_seen: Option<&'a str>,
+        /// Of a Go function: whether the instruction at its entry is single-stepped rather than emulated.
+        entry_stepped: Option<bool>,
     },
     /// A process that ran when recording began.
     Snapshot {
@@ -238,6 +240,7 @@ impl<'a> ControlView<'a> {
                 attached: probe.attached,
                 reason: probe.reason.as_deref(),
                 not_seen: probe.not_seen.as_deref(),
+                entry_stepped: probe.entry_stepped,
             },
             Control::Snapshot(snapshot) => Self::Snapshot {
                 process: Box::new(ProcessView::new(&snapshot.process, boot_id)),
