@@ -49,6 +49,8 @@ pub struct Config {
     pub relief: bool,
     /// Whether Go programs will be probed: otherwise their tables are made as small as they can be.
     pub go: bool,
+    /// Have loops verified round by round, as kernels before 6.9 must: for tests of what those run.
+    pub followed_loops: bool,
 }
 
 impl Default for Config {
@@ -60,6 +62,7 @@ impl Default for Config {
             only_hooks: None,
             relief: true,
             go: false,
+            followed_loops: false,
         }
     }
 }

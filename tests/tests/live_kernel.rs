@@ -333,6 +333,12 @@ fn every_wanted_program_attaches_or_says_why() {
 }
 
 fn successful_execs_are_whole() {
+    for followed_loops in [false, true] {
+        execs_are_whole(&Config { followed_loops, ..Config::default() });
+    }
+}
+
+fn execs_are_whole(config: &Config) {
     let folder = tempfile::tempdir().unwrap();
     let inner = folder.path().join("a/b c/dé");
     std::fs::create_dir_all(&inner).unwrap();
@@ -341,7 +347,7 @@ fn successful_execs_are_whole() {
     std::fs::write(&script, "#!/bin/sh -e\nexit 4\n").unwrap();
     std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
     let mut pids = Vec::new();
-    let recorded = record(&Config::default(), |_| {
+    let recorded = record(config, |_| {
         let mut plain = Command::new("/bin/true");
         plain.args(["one", "two words", ""]).current_dir(&inner).env_clear().env("A", "b");
         pids.push(run(plain).0);

@@ -65,7 +65,7 @@ impl Loaded {
         try_feature(Feature::RingBuffer, None).map_err(KernelError::NoRingBuffer)?;
         let instructions = Instructions {
             fetch_atomics: try_feature(Feature::FetchAtomics, None).is_ok(),
-            may_goto: try_feature(Feature::MayGoto, None).is_ok(),
+            may_goto: !config.followed_loops && try_feature(Feature::MayGoto, None).is_ok(),
         };
 
         let hooks: BTreeSet<Hook> = match &config.only_hooks {
