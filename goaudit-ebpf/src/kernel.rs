@@ -25,7 +25,7 @@ pub(crate) mod path;
 pub(crate) mod read;
 pub(crate) mod registers;
 pub(crate) mod relief;
-mod rounds;
+pub(crate) mod rounds;
 pub(crate) mod scope;
 pub(crate) mod scratch;
 pub(crate) mod task;

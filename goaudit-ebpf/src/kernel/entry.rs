@@ -49,7 +49,7 @@ pub(crate) unsafe fn read_args(scratch: *mut Scratch, data: *mut u8, argv: u64) 
         return ViewHead { argc: 0, bytes: 0, flags: 0, reserved: 0 };
     }
     // SAFETY: by contract.
-    while let Some(with_this) = unsafe { rounds::next(scratch, argc, ARGS) } {
+    while let Some(with_this) = unsafe { rounds::next(&raw mut (*scratch).round, argc, ARGS) } {
         let Some(argument) = read::user::<u64>(argv + u64::from(argc) * 8) else {
             flags = USER_ARGS_FAULT;
             break;

@@ -33,7 +33,7 @@ pub(crate) unsafe fn send(scratch: *mut Scratch, section: Section, path: u64) ->
     let mut flags = text::CUT;
     let mut steps = 0;
     // SAFETY: by contract.
-    while let Some(step) = unsafe { rounds::next(scratch, steps, STEPS) } {
+    while let Some(step) = unsafe { rounds::next(&raw mut (*scratch).round, steps, STEPS) } {
         steps = step;
         let Some(root) = read::pointer(mount, setting!(offsets.vfsmount_root)) else {
             flags = text::FAULT;

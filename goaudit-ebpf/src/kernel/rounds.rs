@@ -8,16 +8,15 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use super::scratch::Scratch;
 use super::setting;
 
 /// Begins the next round of a loop that has done `done` of them, if there are to be more than that: how many it
-/// has done with it.
+/// has done with it. `counter` is where the number goes out of the verifier's sight.
 ///
 /// # Safety
-/// `scratch` is claimed; one loop at a time uses it.
+/// `counter` is writable memory of a map, used by one loop at a time.
 #[inline(always)]
-pub(crate) unsafe fn next(scratch: *mut Scratch, done: u32, most: u32) -> Option<u32> {
+pub(crate) unsafe fn next(counter: *mut u32, done: u32, most: u32) -> Option<u32> {
     if done >= most {
         return None;
     }
@@ -31,7 +30,7 @@ pub(crate) unsafe fn next(scratch: *mut Scratch, done: u32, most: u32) -> Option
     }
     // SAFETY: by contract.
     unsafe {
-        write_volatile(&raw mut (*scratch).round, done);
-        Some(read_volatile(&raw const (*scratch).round))
+        write_volatile(counter, done);
+        Some(read_volatile(counter))
     }
 }

@@ -121,7 +121,7 @@ pub(crate) unsafe fn send_user_range(scratch: *mut Scratch, section: Section, st
     unsafe { set_cursor(scratch, 0) };
     let mut pieces = 0;
     // SAFETY: by contract.
-    while let Some(piece) = unsafe { rounds::next(scratch, pieces, PIECES) } {
+    while let Some(piece) = unsafe { rounds::next(&raw mut (*scratch).round, pieces, PIECES) } {
         pieces = piece;
         #[expect(clippy::cast_possible_truncation, reason = "the kernel's limit is far below 4 GiB")]
         // SAFETY: by contract; `len` is bounded right above its use.

@@ -9,10 +9,9 @@ use aya_ebpf::maps::Array;
 
 use super::{
     Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, REGISTERS, STEPS, Status,
-    Take, VALUE_MAX,
+    Step, Take, VALUE_MAX,
 };
-use crate::kernel::read;
-use crate::kernel::volatile;
+use crate::kernel::{read, rounds, volatile};
 
 /// Ways to values, by index.
 #[map]
@@ -41,6 +40,9 @@ pub(super) struct Work {
     /// Bytes of cells so far.
     pub(super) used: u64,
     pub(super) faults: u64,
+    /// How far the loops have come: over fields, over steps or frames.
+    field_round: u32,
+    step_round: u32,
     a: u64,
     b: u64,
     dynamic_type: u64,
@@ -63,15 +65,19 @@ pub(super) struct Kept {
 /// `work` is claimed, its registers and stack are filled.
 #[inline(always)]
 pub(super) unsafe fn take_all(work: *mut Work, first: u32, count: u32) {
-    let mut number = 0;
-    while number < FIELDS_OF_A_SITE as u32 {
+    let mut taken = 0;
+    // SAFETY: by contract.
+    while let Some(next) =
+        unsafe { rounds::next(&raw mut (*work).field_round, taken, FIELDS_OF_A_SITE as u32) }
+    {
+        taken = next;
+        let number = taken - 1;
         if number >= count {
             return;
         }
         let Some(field) = GO_FIELDS.get_ptr(first + number) else { return };
         // SAFETY: by contract.
         unsafe { take_one(work, field, number as u16) };
-        number += 1;
     }
 }
 
@@ -94,14 +100,16 @@ unsafe fn take_one(work: *mut Work, field: *const Field, number: u16) {
     set!(work.b = 0);
     set!(work.dynamic_type = 0);
     set!(work.status = Status::Whole as u64);
-    let mut at = 0;
-    while at < STEPS {
-        // SAFETY: within the array.
-        let step = unsafe { volatile(&(*field).steps[at]) };
+    let mut done = 0;
+    // SAFETY: the buffer is claimed.
+    while let Some(next) = unsafe { rounds::next(&raw mut (*work).step_round, done, STEPS as u32) } {
+        done = next;
+        let at = read::bound::<{ STEPS as i32 - 1 }>(u64::from(done - 1));
+        // SAFETY: bounded, a map value.
+        let step = unsafe { read::volatile((&raw const (*field).steps).cast::<Step>().add(at as usize)) };
         if !step_once(work, step.op, step.n, step.offset) {
             break;
         }
-        at += 1;
     }
     // SAFETY: a map value.
     let (take, max) = unsafe { (volatile(&(*field).take), volatile(&(*field).max)) };
@@ -152,14 +160,15 @@ fn step_once(work: *mut Work, op: u8, n: u16, offset: u32) -> bool {
         }
         TYPE => {
             let of = get!(work.a);
+            set!(work.dynamic_type = of);
             if of == 0 {
                 return stop(work, Status::Nil);
             }
-            set!(work.dynamic_type = of);
         }
         METHOD_TABLE => {
             let table = get!(work.a);
             if table == 0 {
+                set!(work.dynamic_type = 0);
                 return stop(work, Status::Nil);
             }
             // `abi.ITab`: the interface's type, then the dynamic type, in every version.
@@ -313,24 +322,25 @@ pub(super) unsafe fn put_frames(work: *mut Work, innermost: u64, frame: u64) {
         core::ptr::write_volatile(value.cast::<u64>(), innermost);
         set!(work.a = frame);
         set!(work.b = 1);
-        let mut at = 1;
-        while at < FRAMES_MAX {
+        let mut done = 0;
+        while let Some(next) = rounds::next(&raw mut (*work).step_round, done, FRAMES_MAX as u32 - 1) {
+            done = next;
             let frame = get!(work.a);
             if frame < get!(work.low) || frame >= get!(work.high) {
                 break;
             }
             // The caller's frame pointer, then the return address.
-            let Some([next, address]) = read::user::<[u64; 2]>(frame) else { break };
+            let Some([caller, address]) = read::user::<[u64; 2]>(frame) else { break };
             if address == 0 {
                 break;
             }
-            core::ptr::write_volatile(value.cast::<u64>().add(at), address);
-            at += 1;
-            set!(work.b = at as u64);
-            if next <= frame {
+            let at = read::bound::<{ FRAMES_MAX as i32 - 1 }>(u64::from(done));
+            core::ptr::write_volatile(value.cast::<u64>().add(at as usize), address);
+            set!(work.b = u64::from(done) + 1);
+            if caller <= frame {
                 break;
             }
-            set!(work.a = next);
+            set!(work.a = caller);
         }
         let len = get!(work.b) * 8;
         read::put(&raw mut (*cell).field, FRAMES);
