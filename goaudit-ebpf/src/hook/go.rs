@@ -4,7 +4,7 @@
 //! map `GO_PROBES`; what to read is told by [`Field`]s, short lists of steps that user space compiles from a
 //! signature and a path. Every value comes with a [`Status`], so that missing never looks like empty.
 //!
-//! Entry and return are records of their own; user space pairs them (docs/adr/0008-pairing-in-user-space.md). A
+//! Entry and return are records of their own; user space pairs them (docs/adr/0009-pairing-in-user-space.md). A
 //! goroutine's stack may move, so a frame is named by its depth, the distance from the top of the stack, which
 //! does not change when the stack does.
 
