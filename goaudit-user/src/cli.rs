@@ -20,8 +20,10 @@ mod launch;
 mod man;
 mod output;
 mod record;
+mod recording;
 mod replay;
 mod schema;
+mod trace;
 mod verify;
 
 pub use exit::Exit;
@@ -32,7 +34,7 @@ pub use exit::Exit;
 #[command(
     name = "goaudit",
     version,
-    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
+    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  sudo goaudit trace FUNCTION -p PID   latencies of one Go function\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -50,6 +52,8 @@ enum Command {
     Replay(replay::Args),
     /// Show latency histograms of the Go calls and decisions in a log.
     Hist(hist::Args),
+    /// Measure calls of Go functions of one process or command, without any preparation of it.
+    Trace(trace::Args),
     /// Check that a log is complete and unchanged.
     Verify(verify::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
@@ -85,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Hist(args) => hist::run(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -21,6 +21,7 @@ pub mod hooks;
 mod load;
 pub mod object;
 pub mod offsets;
+mod rehearsal;
 mod ring;
 mod sys;
 pub mod tracefs;
@@ -28,6 +29,7 @@ pub mod tracefs;
 pub use calibrate::SiteCosts;
 pub use counters::{Counters, Skips};
 pub use hooks::Hook;
+pub use rehearsal::{RehearsalError, rehearse};
 pub use ring::REST;
 
 use go::GoProbes;
@@ -36,6 +38,7 @@ use ring::Ring;
 
 /// What to record and how.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent choices, not states")]
 pub struct Config {
     /// Size of the ring in bytes; made a power of two.
     pub ring_bytes: u32,

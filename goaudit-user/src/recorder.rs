@@ -174,6 +174,18 @@ impl Recorder {
         }
     }
 
+    /// Whether this process runs inside a pid namespace: see [`kernel::Session::is_nested`].
+    pub fn is_nested(&self) -> bool {
+        self.session.is_nested()
+    }
+
+    /// Probes a process that runs already.
+    pub fn probe_running(&mut self, tgid: u32) {
+        if let Ok(go) = &mut self.go {
+            go.executed(tgid);
+        }
+    }
+
     /// Why no Go program can be probed on this host, when that was wanted.
     pub fn no_go(&self) -> Option<&str> {
         self.go.as_ref().err()?.as_deref()

@@ -1,8 +1,16 @@
-//! Flags that live recording and replay share: which events, how they are shown.
+//! Flags that subcommands share: which events, how they are shown, which functions are probed.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
 
 use super::Exit;
 use super::output::{Color, Format};
 use crate::filter::Filter;
+use crate::golang::profile::Profile;
+
+/// Percent of a CPU that a probe may cost in what goaudit did not start itself.
+const DEFAULT_BUDGET: f64 = 2.0;
 
 /// Which events, and how they look.
 #[derive(Debug, clap::Args)]
@@ -39,6 +47,32 @@ impl Select {
         Filter::new(self.only.as_deref(), self.condition.as_deref())
             .map_err(|error| Exit::Usage.because(error.to_string()))
     }
+}
+
+/// The built-in profiles and the user's own, which come first: of an id the first that fits is taken.
+pub(super) fn profiles(own: &[PathBuf]) -> anyhow::Result<Profile> {
+    let mut profile =
+        Profile::builtin().context("a built-in profile is damaged; this is a bug of goaudit")?;
+    for path in own {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let own = Profile::parse(&path.display().to_string(), &text)
+            .map_err(|error| Exit::Usage.because(error.to_string()))?;
+        profile.probes.splice(0..0, own.probes);
+    }
+    Ok(profile)
+}
+
+/// `--probe-budget` as part of one CPU; by default there is one in what goaudit did not start itself.
+pub(super) fn budget(percent: Option<f64>, by_default: bool) -> anyhow::Result<Option<f64>> {
+    let percent = match percent {
+        Some(percent) if percent.is_finite() && percent > 0.0 => Some(percent),
+        Some(percent) => {
+            return Err(Exit::Usage.because(format!("--probe-budget {percent}: it must be above zero")));
+        }
+        None => by_default.then_some(DEFAULT_BUDGET),
+    };
+    Ok(percent.map(|percent| percent / 100.0))
 }
 
 /// A span of time as people write it: `90s`, `5m`, `1h30m`.

@@ -7,7 +7,7 @@ use crate::host::identity;
 use crate::kernel::features::{FEATURES, FeatureInfo, try_feature};
 use crate::kernel::hooks::Hook;
 use crate::kernel::offsets::Resolved;
-use crate::kernel::{self, AttachReport};
+use crate::kernel::{self, AttachReport, RehearsalError, SiteCosts};
 
 /// Try what this host allows, for real, and say what to do about the rest.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,7 @@ struct Findings {
     features: Vec<FeatureFinding>,
     missing_offsets: Vec<&'static str>,
     probes: Vec<ProbeFinding>,
+    go: GoFinding,
     blind_spots: Vec<BlindSpots>,
     verdict: &'static str,
 }
@@ -53,6 +54,17 @@ struct ProbeFinding {
     not_seen: Option<&'static str>,
 }
 
+/// Whether Go programs can be probed: tried on goaudit's own code.
+#[derive(Debug, Serialize)]
+struct GoFinding {
+    ok: bool,
+    /// What a hit costs; `null` where it cannot be measured.
+    emulated_ns: Option<u64>,
+    stepped_ns: Option<u64>,
+    error: Option<String>,
+    fix: Option<&'static str>,
+}
+
 #[derive(Debug, Serialize)]
 struct BlindSpots {
     hook: &'static str,
@@ -75,6 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         features,
         missing_offsets: resolved.map(|resolved| resolved.absent.clone()).unwrap_or_default(),
         probes,
+        go: go(kernel::rehearse()),
         blind_spots: Hook::ALL
             .iter()
             .map(|hook| BlindSpots { hook: hook.name(), not_seen: hook.blind_spots() })
@@ -120,6 +133,17 @@ fn probe(report: &AttachReport) -> ProbeFinding {
     }
 }
 
+fn go(tried: Result<Option<SiteCosts>, RehearsalError>) -> GoFinding {
+    let costs = tried.as_ref().ok().copied().flatten();
+    GoFinding {
+        ok: tried.is_ok(),
+        emulated_ns: costs.map(|costs| costs.emulated_ns),
+        stepped_ns: costs.map(|costs| costs.stepped_ns),
+        fix: tried.as_ref().err().map(RehearsalError::fix),
+        error: tried.err().map(|error| error.to_string()),
+    }
+}
+
 /// The findings for people: one line each, cause and fix below what is missing.
 fn text(findings: &Findings) -> String {
     let mut lines = vec![format!("HOST    Linux {} {}", findings.kernel, findings.machine)];
@@ -146,6 +170,20 @@ fn text(findings: &Findings) -> String {
                 lines.push(format!("        not seen: {not_seen}"));
             }
         }
+    }
+    let go = &findings.go;
+    match (&go.error, go.emulated_ns.zip(go.stepped_ns)) {
+        (Some(error), _) => {
+            lines.push(format!("warn    {:<8} Go programs cannot be probed: failed to {error}", "go"));
+            lines.push("        without it: calls, decisions and panics of Go programs".to_owned());
+            lines.push(format!("        fix: {}", go.fix.unwrap_or_default()));
+        }
+        (None, Some((emulated, stepped))) => lines.push(format!(
+            "ok      {:<8} uprobe with cookie; a hit costs {emulated} ns at an emulated instruction, {stepped} ns at a \
+             single-stepped one",
+            "go"
+        )),
+        (None, None) => lines.push(format!("ok      {:<8} uprobe with cookie", "go")),
     }
     lines.push("Not seen by design:".to_owned());
     for spots in &findings.blind_spots {

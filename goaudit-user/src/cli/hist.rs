@@ -99,6 +99,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(ended(&[(one, &histograms, tail)]))
 }
 
+/// The table of the calls in a log from an event on.
+pub(super) fn table_of(directory: &Path, from: u64, by: By) -> anyhow::Result<String> {
+    let mut histograms = Histograms::new(Config { by: vec![by], ..Config::default() });
+    let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
+    let failed = || format!("cannot make histograms of {}", directory.display());
+    let mut cursor = Cursor::open(directory, options).with_context(failed)?;
+    while cursor
+        .next_batch(|event, origin| -> anyhow::Result<()> {
+            if origin.seq >= from {
+                histograms.feed(event, origin, || true);
+            }
+            Ok(())
+        })
+        .with_context(failed)?
+    {}
+    Ok(table::text(&histograms))
+}
+
 /// `--where` and one side's own expression as one filter.
 fn filter(common: Option<&str>, own: Option<&str>) -> anyhow::Result<Filter> {
     let compile = |expression: Option<&str>| {

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::Serialize;
 
+use super::capture::profiles;
 use super::{Exit, output};
+use crate::golang::profile::Profile;
 use crate::golang::{Arch, Class, Costs, Module, Probe, Program, Verdict, Wanted};
+use crate::kernel;
 
 /// Larger files are not programs; bounds what a wrong argument can make goaudit read.
 const MAX_FILE: u64 = 4 << 30;
@@ -25,9 +28,19 @@ pub(super) struct Args {
     program: PathBuf,
 
     /// A function to plan for: import path (a major version may be left out), dot, and its name as Go writes it, e.g.
-    /// 'github.com/casbin/casbin.(*Enforcer).Enforce'. May be repeated.
+    /// 'github.com/casbin/casbin.(*Enforcer).Enforce'. May be repeated [default: the functions of profiles that the
+    /// program has].
     #[arg(long, value_name = "NAME")]
     function: Vec<String>,
+
+    /// A file with profiles, whose functions are looked for in addition to those of the built-in ones. May be repeated.
+    #[arg(long, value_name = "FILE", conflicts_with = "function")]
+    profile: Vec<PathBuf>,
+
+    /// Measure on goaudit's own code what a hit costs on this host (needs the privileges of `record`), and tell what a
+    /// call will cost.
+    #[arg(long, conflicts_with = "emulated_ns")]
+    calibrate: bool,
 
     /// One JSON object instead of text.
     #[arg(long)]
@@ -55,7 +68,23 @@ struct View<'a> {
     modules: &'a [Module],
     functions: u64,
     warnings: Vec<String>,
-    probes: Vec<Probe>,
+    /// Nanoseconds of a hit on this host, as given or measured.
+    costs: Option<HitCosts>,
+    probes: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct HitCosts {
+    emulated_ns: u64,
+    stepped_ns: u64,
+}
+
+/// The plan for a function, and the profile's probe that asked for it.
+#[derive(Serialize)]
+struct Row {
+    profile: Option<String>,
+    #[serde(flatten)]
+    plan: Probe,
 }
 
 /// How it was built.
@@ -80,13 +109,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let failed = || format!("failed to inspect {}", path.display());
     let data = read(&path).with_context(failed)?;
     let program = Program::parse(&data).with_context(failed)?;
-    let costs = args
-        .emulated_ns
-        .zip(args.stepped_ns)
-        .map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns });
-    let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
-    let probes = program.plan(&wanted, costs);
-    let complete = probes.iter().all(|probe| probe.verdict == Verdict::Present);
+    let costs = costs(args)?;
+    let probes = if args.function.is_empty() {
+        of_profiles(&program, &profiles(&args.profile)?, costs)
+    } else {
+        let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
+        program.plan(&wanted, costs).into_iter().map(|plan| Row { profile: None, plan }).collect()
+    };
+    let complete = probes.iter().all(|probe| probe.plan.verdict == Verdict::Present);
     let view = View {
         binary: path.display().to_string(),
         go_version: program.build().map(|build| build.go_version.as_str()),
@@ -94,11 +124,41 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         modules: program.build().map_or(&[], |build| &build.modules),
         functions: program.table().len(),
         warnings: program.warnings(),
+        costs: costs.map(|Costs { emulated_ns, stepped_ns }| HitCosts { emulated_ns, stepped_ns }),
         probes,
     };
-    let text = if args.json { serde_json::to_string(&view)? + "\n" } else { text(&view)? };
+    let text = if args.json { serde_json::to_string(&view)? + "\n" } else { text(&view, args)? };
     output::result(text.as_bytes())?;
     Ok(if args.strict && !complete { Exit::Incomplete } else { Exit::Ok })
+}
+
+/// What a hit costs here: as given, or measured.
+fn costs(args: &Args) -> anyhow::Result<Option<Costs>> {
+    if args.calibrate {
+        let measured = kernel::rehearse().context("failed to calibrate")?;
+        let costs = measured.ok_or_else(|| {
+            Exit::Unsupported.because(
+                "what a hit costs can be measured on x86-64 only; give --emulated-ns and --stepped-ns",
+            )
+        })?;
+        return Ok(Some(Costs { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }));
+    }
+    let given = args.emulated_ns.zip(args.stepped_ns);
+    Ok(given.map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns }))
+}
+
+/// The functions of profiles that the program has, each once: also those that cannot be probed.
+fn of_profiles(program: &Program<'_>, profile: &Profile, costs: Option<Costs>) -> Vec<Row> {
+    let chosen = profile.choose(program.build());
+    let wanted: Vec<Wanted> = chosen.iter().map(|chosen| chosen.declared.wanted()).collect();
+    let there = program.plan(&wanted, costs).into_iter().filter(|row| row.verdict != Verdict::Absent);
+    there
+        .map(|plan| {
+            let asked = wanted.iter().position(|wanted| wanted.text() == plan.id);
+            let profile = asked.and_then(|at| chosen.get(at)).map(|chosen| chosen.declared.id.clone());
+            Row { profile, plan }
+        })
+        .collect()
 }
 
 /// A process's program is opened through /proc, so that it is the one that runs, also in a container or deleted.
@@ -114,7 +174,7 @@ fn path_of(program: &Path) -> anyhow::Result<PathBuf> {
     Ok(directory.join("exe"))
 }
 
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     anyhow::ensure!(metadata.is_file(), "it is not a regular file: name the program itself");
@@ -143,7 +203,7 @@ fn build_of<'a>(program: &'a Program<'_>) -> Build<'a> {
     }
 }
 
-fn text(view: &View<'_>) -> Result<String, std::fmt::Error> {
+fn text(view: &View<'_>, args: &Args) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let yes = |flag: bool, word: &'static str| if flag { word } else { "" };
     let build = &view.build;
@@ -173,15 +233,31 @@ fn text(view: &View<'_>) -> Result<String, std::fmt::Error> {
         writeln!(out, "  warning: {warning}")?;
     }
     if view.probes.is_empty() {
-        writeln!(out, "  name functions with --function to see where they can be probed")?;
+        writeln!(
+            out,
+            "  no function of a profile is in it; name others with --function to see where they can be probed"
+        )?;
     }
-    for probe in &view.probes {
-        probe_text(&mut out, probe)?;
+    for row in &view.probes {
+        probe_text(&mut out, row)?;
+    }
+    match &view.costs {
+        Some(HitCosts { emulated_ns, stepped_ns }) => writeln!(
+            out,
+            "\na hit costs {emulated_ns} ns at an emulated instruction, {stepped_ns} ns at a single-stepped one"
+        )?,
+        None if view.probes.iter().any(|row| row.plan.entry.is_some()) => writeln!(
+            out,
+            "\nwhat a call will cost on this host: sudo goaudit inspect --calibrate {}",
+            args.program.display()
+        )?,
+        None => {}
     }
     Ok(out)
 }
 
-fn probe_text(out: &mut String, probe: &Probe) -> std::fmt::Result {
+fn probe_text(out: &mut String, row: &Row) -> std::fmt::Result {
+    let Row { profile, plan: probe } = row;
     let verdict = match probe.verdict {
         Verdict::Present => "present",
         Verdict::InlinedAt => "present, inlined in places",
@@ -191,6 +267,9 @@ fn probe_text(out: &mut String, probe: &Probe) -> std::fmt::Result {
     };
     writeln!(out, "\n{}", probe.function)?;
     writeln!(out, "  {verdict}: {}", probe.reason)?;
+    if let Some(id) = profile {
+        writeln!(out, "  profile {id}")?;
+    }
     if let Some(entry) = probe.entry {
         let class = |class: Class| match class {
             Class::Emulated => "emulated",

@@ -5,6 +5,7 @@
 //! steps that the kernel takes; [`Compiled::read`] turns what came back into named values, and
 //! [`Compiled::authz`] into a decision. Pure: no I/O, no process is touched.
 
+mod adhoc;
 mod builtin;
 mod compiled;
 mod decision;
@@ -20,6 +21,7 @@ mod walk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use adhoc::{Adhoc, AdhocError};
 pub use builtin::BUILTIN;
 pub use compiled::{CompileError, Compiled};
 pub use digest::{Subject, context_hash};

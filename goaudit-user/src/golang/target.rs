@@ -80,7 +80,7 @@ impl Target {
     /// Plans a program.
     pub fn plan(program: &Program<'_>, profile: &Profile) -> Self {
         let release =
-            program.build().and_then(|build| build.release()).map(|(major, minor)| (major, minor, 0));
+            program.build().and_then(super::BuildInfo::release).map(|(major, minor)| (major, minor, 0));
         let (offsets, confidence) = RuntimeOffsets::of(release);
         let layout = layout(&offsets);
         let mut target = Self {

@@ -213,7 +213,9 @@ mod tests {
             let mut numbers = Numbers(7);
             let mut latencies = Latencies::default();
             let mut values: Vec<u64> = (0..1_000_000).map(|_| numbers.latency(median, sigma)).collect();
-            values.iter().for_each(|ns| latencies.record(*ns));
+            for ns in &values {
+                latencies.record(*ns);
+            }
             values.sort_unstable();
             let figures = latencies.figures();
             for (quantile, told) in [
@@ -245,7 +247,9 @@ mod tests {
         for count in [1, 2, 10, FEW, FEW + 1, 2_000] {
             let mut latencies = Latencies::default();
             let mut values: Vec<u64> = (0..count).map(|_| numbers.latency(5_000.0, 1.5)).collect();
-            values.iter().for_each(|ns| latencies.record(*ns));
+            for ns in &values {
+                latencies.record(*ns);
+            }
             values.sort_unstable();
             let told = latencies.figures().p90_ns.unwrap() as f64;
             let exact = exact(&values, 0.9) as f64;

@@ -59,7 +59,9 @@ fn ended(outcome: Outcome, end: Option<u64>) -> Event {
 fn feed(config: Config, events: &[Event]) -> Histograms {
     let mut histograms = Histograms::new(config);
     let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
-    events.iter().for_each(|event| histograms.feed(event, &origin, || true));
+    for event in events {
+        histograms.feed(event, &origin, || true);
+    }
     histograms
 }
 

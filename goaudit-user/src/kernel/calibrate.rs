@@ -85,8 +85,7 @@ fn per_call(function: target::Function) -> u64 {
 }
 
 /// Where in our file an address of ours is.
-#[cfg(target_arch = "x86_64")]
-fn file_offset(maps: &str, address: u64) -> Option<u64> {
+pub(super) fn file_offset(maps: &str, address: u64) -> Option<u64> {
     // 55d0-55e0 r-xp 00001000 08:01 42 /usr/bin/goaudit
     maps.lines().find_map(|line| {
         let mut words = line.split_ascii_whitespace();

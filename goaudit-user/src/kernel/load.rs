@@ -151,6 +151,11 @@ impl Loaded {
         Attached { ebpf: self.ebpf, links, reports }
     }
 
+    /// The maps and the programs, for somebody who attaches them himself.
+    pub(super) fn into_ebpf(self) -> Ebpf {
+        self.ebpf
+    }
+
     /// Loads every program by itself; see [`super::verify_programs`].
     pub(super) fn verify(mut self) -> Vec<super::Verdict> {
         let mut names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();

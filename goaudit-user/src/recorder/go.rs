@@ -193,7 +193,7 @@ impl GoWatch {
         self.told.is_empty() || events.send(std::mem::take(&mut self.told)).is_ok()
     }
 
-    fn executed(&mut self, tgid: u32) {
+    pub(super) fn executed(&mut self, tgid: u32) {
         let link = PathBuf::from(format!("/proc/{tgid}/exe"));
         let Ok(file) = File::open(&link) else { return };
         let path = std::fs::read_link(&link).unwrap_or(link);

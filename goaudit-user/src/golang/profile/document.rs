@@ -38,7 +38,7 @@ const SOURCE_KEYS: [&str; 10] =
     ["const", "missing", "join", "with", "or", "of", "names", "if", "then", "else"];
 
 /// Bytes taken of a string unless the probe says otherwise.
-const MAX_BYTES: u32 = 256;
+pub(super) const MAX_BYTES: u32 = 256;
 
 /// A problem and the bytes of the text that it is about.
 type Wrong = (Problem, Range<usize>);
