@@ -293,6 +293,34 @@ fn the_command_tells_the_plan() {
         let strict = inspect(&[file, "--strict", "--function", "example.com/inspect/policy.Tiny"]);
         assert_eq!(strict.status.code(), Some(4));
 
+        // Without functions: those of profiles that the program has, here of one's own.
+        let directory = tempfile::tempdir().unwrap();
+        let profile = directory.path().join("own.toml");
+        let probe = |id: &str, package: &str, function: &str| {
+            format!(
+                "[[probe]]\nid = \"own.{id}\"\nkind = \"call\"\nmodule = \"{package}\"\nfunction = \"{function}\"\n\
+                 signature = \"func()\"\n"
+            )
+        };
+        let policy = "example.com/inspect/policy";
+        fs::write(
+            &profile,
+            probe("recurse", "main", "recurse") + &probe("tiny", policy, "Tiny") + &probe("no", policy, "No"),
+        )
+        .unwrap();
+        let told = inspect(&[file, "--json", "--profile", profile.to_str().unwrap()]);
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        let own: Value = serde_json::from_slice(&told.stdout).unwrap();
+        let verdicts: BTreeMap<&str, &str> = own["probes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (row["profile"].as_str().unwrap(), row["verdict"].as_str().unwrap()))
+            .collect();
+        assert_eq!(verdicts, BTreeMap::from([("own.recurse", "present"), ("own.tiny", "inlined_only")]));
+        let text = String::from_utf8(inspect(&[file]).stdout).unwrap();
+        assert!(text.contains("no function of a profile is in it"), "{text}");
+
         // A running process, by its number, gives the same plan as its file.
         let mut child = std::process::Command::new(&path)
             .arg("wait")

@@ -21,7 +21,7 @@ const IN_GUEST: [&str; 2] = ["lab", "live"];
 
 /// Of those, the ones that are about the agent and its files, which are the same on every kernel, or that need a
 /// program that guests have not: they run on the host. `--file` brings them into a guest all the same.
-const ON_HOST: [&str; 4] = ["live_loss", "live_replay", "live_strace", "live_tamper"];
+const ON_HOST: [&str; 5] = ["live_loss", "live_replay", "live_strace", "live_tamper", "live_trace"];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     daemon:x:1:1:daemon:/:/bin/false\n\
