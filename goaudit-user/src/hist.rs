@@ -239,7 +239,6 @@ impl Histograms {
             | Control::Stop(_)
             | Control::Heartbeat(_)
             | Control::ClockStep(_)
-            | Control::Calibration(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}
         }

@@ -54,7 +54,8 @@ pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
     for (function, cost) in target::FUNCTIONS.into_iter().zip(&mut costs) {
         let offset = file_offset(&maps, function as usize as u64)?;
         let bare = per_call(function);
-        let link = probes.attach(Site::Enter, probe, own.as_fd(), offset, Some(std::process::id())).ok()?;
+        let link =
+            probes.attach(Site::Enter, probe, own.as_fd(), &[offset], Some(std::process::id())).ok()?;
         let probed = per_call(function);
         drop(link);
         *cost = probed.saturating_sub(bare);

@@ -15,6 +15,10 @@ use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, Runti
 
 use super::{KernelError, sys};
 
+mod multi;
+
+use multi::Multi;
+
 /// A value that aya copies as plain bytes.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -56,17 +60,19 @@ impl Site {
 pub(super) const PROGRAMS: [&str; Site::ALL.len()] =
     [Site::Enter.program(), Site::Return.program(), Site::Unwind.program()];
 
-/// An attached site: dropping it detaches.
+/// Attached sites of one probe: dropping it detaches.
 #[derive(Debug)]
 pub struct Link {
-    // In this order: the link first, then the event that it hangs on.
-    _link: OwnedFd,
-    _event: OwnedFd,
+    // In this order: the links first, then the events that they hang on.
+    _links: Vec<OwnedFd>,
+    _events: Vec<OwnedFd>,
 }
 
 /// The loaded programs and their tables.
 pub struct GoProbes {
     programs: [OwnedFd; Site::ALL.len()],
+    /// Where the kernel has multi-links; else why not.
+    multi: Result<Multi, String>,
     probes: Array<MapData, Plain<Probe>>,
     fields: Array<MapData, Plain<Field>>,
     health: PerCpuArray<MapData, Plain<Health>>,
@@ -81,17 +87,20 @@ pub type Unavailable = String;
 
 impl GoProbes {
     /// Loads the programs and takes the tables. The error says what is missing.
-    pub(super) fn load(ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
+    pub(super) fn load(object: &[u8], ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
         let uprobe = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .ok_or("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted")?;
         let [enter, leave, unwind] = Site::ALL.map(|site| load_one(ebpf, site));
+        let programs = [enter?, leave?, unwind?];
+        let multi = Multi::load(object, ebpf);
         let mut take =
             |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
         let one_line = |error: MapError| super::load::one_line(error);
         Ok(Self {
-            programs: [enter?, leave?, unwind?],
+            programs,
+            multi,
             probes: Array::try_from(take("GO_PROBES")?).map_err(one_line)?,
             fields: Array::try_from(take("GO_FIELDS")?).map_err(one_line)?,
             health: PerCpuArray::try_from(take("GO_HEALTH")?).map_err(one_line)?,
@@ -129,23 +138,43 @@ impl GoProbes {
         Ok(Some(index))
     }
 
-    /// Attaches a site of the probe `index` at `offset` of `file`, in one process or in all.
+    /// Attaches the sites of the probe `index` at `offsets` of `file`, in one process or in all: all of them, or none.
     pub fn attach(
         &self,
         site: Site,
         index: u32,
         file: BorrowedFd<'_>,
-        offset: u64,
+        offsets: &[u64],
         process: Option<u32>,
     ) -> io::Result<Link> {
+        let cookie = u64::from(index);
+        if let Ok(multi) = &self.multi
+            && let Ok(link) = multi.attach(site, cookie, file, offsets, process)
+        {
+            return Ok(Link { _links: vec![link], _events: Vec::new() });
+        }
+        let [enter, leave, unwind] = &self.programs;
         let program = match site {
-            Site::Enter => &self.programs[0],
-            Site::Return => &self.programs[1],
-            Site::Unwind => &self.programs[2],
+            Site::Enter => enter,
+            Site::Return => leave,
+            Site::Unwind => unwind,
         };
-        let event = sys::open_uprobe(self.uprobe, file, offset, process)?;
-        let link = sys::link_perf_event(program.as_fd(), event.as_fd(), u64::from(index))?;
-        Ok(Link { _link: link, _event: event })
+        let mut links = Vec::with_capacity(offsets.len());
+        let mut events = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let event = sys::open_uprobe(self.uprobe, file, *offset, process)?;
+            links.push(sys::link_perf_event(program.as_fd(), event.as_fd(), cookie)?);
+            events.push(event);
+        }
+        Ok(Link { _links: links, _events: events })
+    }
+
+    /// How sites are attached on this kernel, and why not better.
+    pub fn mechanism(&self) -> String {
+        match &self.multi {
+            Ok(_) => "uprobe multi-links".to_owned(),
+            Err(reason) => format!("a perf event for each site (no multi-links: {reason})"),
+        }
     }
 
     /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.

@@ -96,7 +96,7 @@ struct Known {
     indexes: Vec<u32>,
 }
 
-/// An attached site.
+/// Attached sites of one probe.
 struct Attached {
     site: Site,
     index: u32,
@@ -290,16 +290,14 @@ impl GoWatch {
         let mut failed: HashMap<u32, String> = HashMap::new();
         let turns = planned().filter(|(planned, _)| planned.role != Role::Call);
         let calls = || planned().filter(|(planned, _)| planned.role == Role::Call);
-        let turns = turns.map(|(planned, index)| (planned.turn_site(), index, planned.entry.offset));
-        let returns = calls().flat_map(|(planned, index)| {
-            planned.returns.iter().map(move |offset| (Site::Return, index, *offset))
-        });
-        let entries = calls().map(|(planned, index)| (Site::Enter, index, planned.entry.offset));
-        for (site, index, offset) in turns.chain(returns).chain(entries) {
+        let turns = turns.map(|(planned, index)| (planned.turn_site(), index, vec![planned.entry.offset]));
+        let returns = calls().map(|(planned, index)| (Site::Return, index, planned.returns.clone()));
+        let entries = calls().map(|(planned, index)| (Site::Enter, index, vec![planned.entry.offset]));
+        for (site, index, offsets) in turns.chain(returns).chain(entries) {
             if failed.contains_key(&index) || self.budget.is_spent(index) {
                 continue;
             }
-            match self.probes.attach(site, index, known.names.file().as_fd(), offset, Some(tgid)) {
+            match self.probes.attach(site, index, known.names.file().as_fd(), &offsets, Some(tgid)) {
                 Ok(link) => attached.push(Attached { site, index, link }),
                 Err(error) => {
                     failed.insert(index, error.to_string());
