@@ -70,6 +70,20 @@ pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<SiteCosts> {
     None
 }
 
+/// A function of ours, for trying probes on: its file, where in it the function is, and the function.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn own_function() -> Option<(File, u64, extern "C" fn())> {
+    let [function, _] = target::FUNCTIONS;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    Some((File::open("/proc/self/exe").ok()?, file_offset(&maps, function as usize as u64)?, function))
+}
+
+/// There is none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn own_function() -> Option<(File, u64, extern "C" fn())> {
+    None
+}
+
 /// Nanoseconds of a call: the least of several rounds, because everything that disturbs makes it longer.
 #[cfg(target_arch = "x86_64")]
 fn per_call(function: target::Function) -> u64 {

@@ -5,6 +5,7 @@
 //! addresses crashes Go programs (golang/go#22008). A link goes with its descriptor, so an agent that dies leaves
 //! no probe behind.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fs, io};
 
@@ -56,6 +57,17 @@ impl Site {
     }
 }
 
+/// A probe that takes nothing.
+const BLANK: Probe = Probe {
+    traits_: 0,
+    tgid: 0,
+    entry_first: 0,
+    entry_count: 0,
+    return_first: 0,
+    return_count: 0,
+    runtime: RuntimeLayout::NONE,
+};
+
 /// Names of the programs.
 pub(super) const PROGRAMS: [&str; Site::ALL.len()] =
     [Site::Enter.program(), Site::Return.program(), Site::Unwind.program()];
@@ -73,6 +85,10 @@ pub struct GoProbes {
     programs: [OwnedFd; Site::ALL.len()],
     /// Where the kernel has multi-links; else why not.
     multi: Result<Multi, String>,
+    /// Whether multi-links see every thread of a process: found out at the first attach.
+    whole: OnceCell<bool>,
+    /// Index of a probe that takes nothing, for trying things on ourselves.
+    blank: u32,
     probes: Array<MapData, Plain<Probe>>,
     fields: Array<MapData, Plain<Field>>,
     health: PerCpuArray<MapData, Plain<Health>>,
@@ -98,9 +114,11 @@ impl GoProbes {
         let mut take =
             |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
         let one_line = |error: MapError| super::load::one_line(error);
-        Ok(Self {
+        let mut probes = Self {
             programs,
             multi,
+            whole: OnceCell::new(),
+            blank: 0,
             probes: Array::try_from(take("GO_PROBES")?).map_err(one_line)?,
             fields: Array::try_from(take("GO_FIELDS")?).map_err(one_line)?,
             health: PerCpuArray::try_from(take("GO_HEALTH")?).map_err(one_line)?,
@@ -108,7 +126,9 @@ impl GoProbes {
             uprobe,
             next_probe: 0,
             next_field: 0,
-        })
+        };
+        probes.blank = probes.add(BLANK, &[], &[]).map_err(super::load::one_line)?.unwrap_or_default();
+        Ok(probes)
     }
 
     /// Puts a function into the tables: the fields of its entry and of its return, and its probe, whose places of
@@ -148,7 +168,7 @@ impl GoProbes {
         process: Option<u32>,
     ) -> io::Result<Link> {
         let cookie = u64::from(index);
-        if let Ok(multi) = &self.multi
+        if let Some(multi) = self.usable_multi()
             && let Ok(link) = multi.attach(site, cookie, file, offsets, process)
         {
             return Ok(Link { _links: vec![link], _events: Vec::new() });
@@ -169,27 +189,41 @@ impl GoProbes {
         Ok(Link { _links: links, _events: events })
     }
 
+    /// Multi-links, if the kernel has them and they see what they must.
+    fn usable_multi(&self) -> Option<&Multi> {
+        let multi = self.multi.as_ref().ok()?;
+        self.whole.get_or_init(|| self.sees_threads(multi)).then_some(multi)
+    }
+
+    /// Whether a multi-link in one process sees all its threads: 6.6 to 6.9 looked at the first one only
+    /// (torvalds/linux 46ba0e49b642). Tried on ourselves; where that cannot be done, not believed.
+    fn sees_threads(&self, multi: &Multi) -> bool {
+        let Some((file, offset, call)) = super::calibrate::own_function() else { return false };
+        let own = Some(std::process::id());
+        let seen = || self.health(self.blank).map(|health| health.out_of_scope.wrapping_add(health.entries));
+        let attached = multi.attach(Site::Enter, u64::from(self.blank), file.as_fd(), &[offset], own);
+        let (Ok(link), Ok(before)) = (attached, seen()) else { return false };
+        let called = std::thread::spawn(move || call()).join().is_ok();
+        let after = seen();
+        // Letting go waits for a grace period: not here.
+        std::thread::spawn(move || drop(link));
+        called && after.is_ok_and(|after| after != before)
+    }
+
     /// How sites are attached on this kernel, and why not better.
     pub fn mechanism(&self) -> String {
-        match &self.multi {
-            Ok(_) => "uprobe multi-links".to_owned(),
-            Err(reason) => format!("a perf event for each site (no multi-links: {reason})"),
+        match (&self.multi, self.usable_multi()) {
+            (_, Some(_)) => "uprobe multi-links".to_owned(),
+            (Ok(_), None) => {
+                "a perf event for each site (multi-links do not see every thread here)".to_owned()
+            }
+            (Err(reason), None) => format!("a perf event for each site (no multi-links: {reason})"),
         }
     }
 
     /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
-    pub fn site_costs(&mut self) -> Result<Option<super::SiteCosts>, KernelError> {
-        let probe = Probe {
-            traits_: 0,
-            tgid: 0,
-            entry_first: 0,
-            entry_count: 0,
-            return_first: 0,
-            return_count: 0,
-            runtime: RuntimeLayout::NONE,
-        };
-        let Some(index) = self.add(probe, &[], &[])? else { return Ok(None) };
-        Ok(super::calibrate::site_costs(self, index))
+    pub fn site_costs(&self) -> Option<super::SiteCosts> {
+        super::calibrate::site_costs(self, self.blank)
     }
 
     /// What the kernel side counted of a probe, over all CPUs.

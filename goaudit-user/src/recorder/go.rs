@@ -138,7 +138,7 @@ impl GoWatch {
 
     /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
     fn calibrate(&mut self) {
-        let Some(costs) = self.probes.site_costs().ok().flatten() else { return };
+        let Some(costs) = self.probes.site_costs() else { return };
         let (emulated_ns, stepped_ns) = (costs.emulated_ns, costs.stepped_ns);
         self.budget.calibrated(Some(Costs { emulated_ns, stepped_ns }));
         self.told.push(Control::Calibration(control::Calibration { emulated_ns, stepped_ns }));
