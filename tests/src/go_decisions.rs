@@ -139,8 +139,8 @@ pub fn assert_nothing_of(recording: &GoRecording, tgid: u32) {
     assert!(told.is_none(), "{told:?}");
 }
 
-/// The service reads its two clocks one after the other.
-const SLACK_NS: u64 = 1_000_000;
+/// The service reads its two clocks one after the other, with less than this between.
+const SLACK_NS: u64 = 50_000;
 
 /// Every function was entered as often as it is told, but for the calls that are a part of another decision; those
 /// are in the books, with two records each.

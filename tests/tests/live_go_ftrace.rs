@@ -68,11 +68,10 @@ impl Witness {
     fn hits(&self) -> BTreeMap<String, u64> {
         let profile = fs::read_to_string(self.tracing.join("uprobe_profile")).unwrap();
         let words = profile.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let named = words.filter_map(|words| match words.as_slice() {
-            [.., event, hits, _missed] if self.events.iter().any(|own| own == event) => {
-                Some(((*event).to_owned(), hits.parse().unwrap()))
-            }
-            _ => None,
+        // FILE EVENT HITS; a file that was deleted has more words.
+        let named = words.filter_map(|words| {
+            let at = words.iter().position(|word| self.events.iter().any(|own| own == word))?;
+            Some(((*words.get(at)?).to_owned(), words.get(at + 1)?.parse().unwrap()))
         });
         named.collect()
     }
