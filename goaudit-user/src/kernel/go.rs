@@ -257,6 +257,12 @@ impl GoProbes {
 }
 
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
+    load_program(ebpf, site).map_err(|error| {
+        format!("Go programs are probed with cookies of uprobes, which came with Linux 5.15; here: {error}")
+    })
+}
+
+fn load_program(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
     let program = ebpf.program_mut(site.program()).ok_or("the object has no such program")?;
     let program: &mut UProbe = program.try_into().map_err(super::load::one_line)?;
     // It may have been loaded beside others.

@@ -178,6 +178,7 @@ impl GoWatch {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.keep_budget();
+                self.sweep();
             }
             if !self.tell(events) {
                 break;
@@ -211,6 +212,16 @@ impl GoWatch {
     fn ended(&mut self, tgid: u32) {
         if let Some(probed) = self.processes.remove(&tgid) {
             detach(probed.attached);
+            self.probes.forget(tgid);
+        }
+    }
+
+    /// Ends what has ended without our being told: messages do not wait for ever.
+    fn sweep(&mut self) {
+        let gone = |tgid: &u32| !Path::new(&format!("/proc/{tgid}")).exists();
+        let all: Vec<u32> = self.processes.keys().copied().filter(gone).collect();
+        for tgid in all {
+            self.ended(tgid);
         }
     }
 
