@@ -151,7 +151,7 @@ impl Session {
 
     /// The tables and programs for Go programs; the error says why this host has none. To be taken once.
     pub fn take_go(&mut self) -> Result<GoProbes, go::Unavailable> {
-        GoProbes::load(&mut self.attached.ebpf)
+        self.attached.take_go()
     }
 
     /// What runs and what does not.

@@ -35,6 +35,8 @@ pub enum Ability {
     CgroupV2,
     /// The strace program, which needs ptrace to be allowed.
     Strace,
+    /// A uprobe whose program knows its cookie, in our own process: 5.15 and later.
+    GoUprobes,
     /// A lab guest: machine-wide settings may be changed.
     Lab,
 }
@@ -51,6 +53,7 @@ impl Ability {
             Self::Yama => "yama",
             Self::CgroupV2 => "cgroup2",
             Self::Strace => "strace",
+            Self::GoUprobes => "go-uprobes",
             Self::Lab => "lab",
         }
     }
@@ -78,6 +81,7 @@ impl Ability {
                     Err(error) => Err(format!("strace did not start: {error}")),
                 }
             }
+            Self::GoUprobes => go_uprobes(),
             Self::Lab if lab_kernel().is_some() => Ok(()),
             Self::Lab => Err("not a lab guest; see `cargo xtask vm`".to_owned()),
         }
@@ -122,6 +126,21 @@ fn kernel_functions() -> Result<(), String> {
         .then_some(())
         .ok_or_else(|| "neither the function tracer nor kprobes are configured".to_owned())
 }
+
+/// Cookies of perf events came with 5.15; that a uprobe can be made at all is asked of the kernel itself.
+fn go_uprobes() -> Result<(), String> {
+    Ability::Bpf.check()?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if version < COOKIES {
+        return Err(format!("cookies of uprobes came with Linux 5.15, and this is {}", release.trim()));
+    }
+    exists("/sys/bus/event_source/devices/uprobe/type")
+}
+
+/// First kernel with cookies of perf events.
+const COOKIES: (u32, u32) = (5, 15);
 
 /// Says that a test did not run, and why. Use [`crate::needs`].
 pub fn tell_skip(test: &str, ability: &str, why: &str) {

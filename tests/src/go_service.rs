@@ -73,6 +73,30 @@ pub struct Truth {
     pub functions: BTreeMap<String, u64>,
 }
 
+impl Truth {
+    /// Reads what a service told, from the line behind `ready PID` up to and with the totals.
+    pub fn take(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Result<Self> {
+        let mut truth = Self::default();
+        for line in lines {
+            let line: Value = serde_json::from_str(&line?).context("the truth is not JSON")?;
+            // A call's functions are a list, those of the totals are counted.
+            let Some(functions) = line.get("functions").and_then(Value::as_object) else {
+                truth.calls.push(line);
+                continue;
+            };
+            for (function, entered) in functions {
+                let entered = entered.as_u64().context("entries are counted")?;
+                truth.functions.insert(function.clone(), entered);
+            }
+            let total = line.get("total").and_then(Value::as_u64).context("the last line has a total")?;
+            let told = u64::try_from(truth.calls.len())?;
+            ensure!(told == 0 || told == total, "{told} lines were told, and the total is {total}");
+            return Ok(truth);
+        }
+        bail!("the service ended before it told its totals");
+    }
+}
+
 impl Service {
     /// Starts a service and waits until it is ready. Nothing that is probed was called until then.
     pub fn start(program: &Path, arguments: &[&str]) -> Result<Self> {
@@ -99,24 +123,7 @@ impl Service {
     /// Lets it work, and returns what it told, up to and with the totals. Given `-stay`, it is still there then.
     pub fn work(&mut self) -> Result<Truth> {
         self.input.write_all(b"go\n")?;
-        let mut truth = Truth::default();
-        for line in self.output.by_ref() {
-            let line: Value = serde_json::from_str(&line?).context("the truth is not JSON")?;
-            // A call's functions are a list, those of the totals are counted.
-            let Some(functions) = line.get("functions").and_then(Value::as_object) else {
-                truth.calls.push(line);
-                continue;
-            };
-            for (function, entered) in functions {
-                let entered = entered.as_u64().context("entries are counted")?;
-                truth.functions.insert(function.clone(), entered);
-            }
-            let total = line.get("total").and_then(Value::as_u64).context("the last line has a total")?;
-            let told = u64::try_from(truth.calls.len())?;
-            ensure!(told == 0 || told == total, "{told} lines were told, and the total is {total}");
-            return Ok(truth);
-        }
-        bail!("the service ended before it told its totals");
+        Truth::take(&mut self.output)
     }
 
     /// Lets it end, and says whether it did as it should.

@@ -14,6 +14,8 @@ pub mod ability;
 pub mod capture;
 pub mod child;
 pub mod compare;
+pub mod go_capture;
+pub mod go_decisions;
 pub mod go_fixture;
 pub mod go_service;
 pub mod goaudit;

@@ -387,6 +387,10 @@ impl<H: HostInfo> Correlator<H> {
         for open in gone {
             self.go_end(open, Outcome::Goexit, Some(header.ktime), None, out);
         }
+        // It also ends every panic that the goroutine's deferred calls have not recovered, and the program goes on.
+        for panicking in self.go.take_panics(header.tgid.0, goroutine_of(call), 0) {
+            self.go_panicked(panicking, |_| {}, out);
+        }
         let mut missing = Vec::new();
         let process = self.process(header, &mut missing, false);
         let payload = Payload::GoExit(GoExit { goid: goid_of(call), calls_unwound });

@@ -54,7 +54,8 @@ pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
     for (function, cost) in target::FUNCTIONS.into_iter().zip(&mut costs) {
         let offset = file_offset(&maps, function as usize as u64)?;
         let bare = per_call(function);
-        let link = probes.attach(Site::Enter, probe, own.as_fd(), offset, Some(std::process::id())).ok()?;
+        let link =
+            probes.attach(Site::Enter, probe, own.as_fd(), &[offset], Some(std::process::id())).ok()?;
         let probed = per_call(function);
         drop(link);
         *cost = probed.saturating_sub(bare);
@@ -66,6 +67,20 @@ pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
 /// As on x86-64, where it is known how to.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<SiteCosts> {
+    None
+}
+
+/// A function of ours, for trying probes on: its file, where in it the function is, and the function.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn own_function() -> Option<(File, u64, extern "C" fn())> {
+    let [function, _] = target::FUNCTIONS;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    Some((File::open("/proc/self/exe").ok()?, file_offset(&maps, function as usize as u64)?, function))
+}
+
+/// There is none.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn own_function() -> Option<(File, u64, extern "C" fn())> {
     None
 }
 

@@ -5,6 +5,7 @@
 //! addresses crashes Go programs (golang/go#22008). A link goes with its descriptor, so an agent that dies leaves
 //! no probe behind.
 
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fs, io};
 
@@ -14,6 +15,10 @@ use aya::{Ebpf, Pod};
 use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout};
 
 use super::{KernelError, sys};
+
+mod multi;
+
+use multi::Multi;
 
 /// A value that aya copies as plain bytes.
 #[derive(Clone, Copy)]
@@ -52,21 +57,38 @@ impl Site {
     }
 }
 
+/// A probe that takes nothing.
+const BLANK: Probe = Probe {
+    traits_: 0,
+    tgid: 0,
+    entry_first: 0,
+    entry_count: 0,
+    return_first: 0,
+    return_count: 0,
+    runtime: RuntimeLayout::NONE,
+};
+
 /// Names of the programs.
 pub(super) const PROGRAMS: [&str; Site::ALL.len()] =
     [Site::Enter.program(), Site::Return.program(), Site::Unwind.program()];
 
-/// An attached site: dropping it detaches.
+/// Attached sites of one probe: dropping it detaches.
 #[derive(Debug)]
 pub struct Link {
-    // In this order: the link first, then the event that it hangs on.
-    _link: OwnedFd,
-    _event: OwnedFd,
+    // In this order: the links first, then the events that they hang on.
+    _links: Vec<OwnedFd>,
+    _events: Vec<OwnedFd>,
 }
 
 /// The loaded programs and their tables.
 pub struct GoProbes {
     programs: [OwnedFd; Site::ALL.len()],
+    /// Where the kernel has multi-links; else why not.
+    multi: Result<Multi, String>,
+    /// Whether multi-links see every thread of a process: found out at the first attach.
+    whole: OnceCell<bool>,
+    /// Index of a probe that takes nothing, for trying things on ourselves.
+    blank: u32,
     probes: Array<MapData, Plain<Probe>>,
     fields: Array<MapData, Plain<Field>>,
     health: PerCpuArray<MapData, Plain<Health>>,
@@ -81,17 +103,22 @@ pub type Unavailable = String;
 
 impl GoProbes {
     /// Loads the programs and takes the tables. The error says what is missing.
-    pub(super) fn load(ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
+    pub(super) fn load(object: &[u8], ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
         let uprobe = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .ok_or("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted")?;
         let [enter, leave, unwind] = Site::ALL.map(|site| load_one(ebpf, site));
+        let programs = [enter?, leave?, unwind?];
+        let multi = Multi::load(object, ebpf);
         let mut take =
             |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
         let one_line = |error: MapError| super::load::one_line(error);
-        Ok(Self {
-            programs: [enter?, leave?, unwind?],
+        let mut probes = Self {
+            programs,
+            multi,
+            whole: OnceCell::new(),
+            blank: 0,
             probes: Array::try_from(take("GO_PROBES")?).map_err(one_line)?,
             fields: Array::try_from(take("GO_FIELDS")?).map_err(one_line)?,
             health: PerCpuArray::try_from(take("GO_HEALTH")?).map_err(one_line)?,
@@ -99,7 +126,9 @@ impl GoProbes {
             uprobe,
             next_probe: 0,
             next_field: 0,
-        })
+        };
+        probes.blank = probes.add(BLANK, &[], &[]).map_err(super::load::one_line)?.unwrap_or_default();
+        Ok(probes)
     }
 
     /// Puts a function into the tables: the fields of its entry and of its return, and its probe, whose places of
@@ -129,38 +158,72 @@ impl GoProbes {
         Ok(Some(index))
     }
 
-    /// Attaches a site of the probe `index` at `offset` of `file`, in one process or in all.
+    /// Attaches the sites of the probe `index` at `offsets` of `file`, in one process or in all: all of them, or none.
     pub fn attach(
         &self,
         site: Site,
         index: u32,
         file: BorrowedFd<'_>,
-        offset: u64,
+        offsets: &[u64],
         process: Option<u32>,
     ) -> io::Result<Link> {
+        let cookie = u64::from(index);
+        if let Some(multi) = self.usable_multi()
+            && let Ok(link) = multi.attach(site, cookie, file, offsets, process)
+        {
+            return Ok(Link { _links: vec![link], _events: Vec::new() });
+        }
+        let [enter, leave, unwind] = &self.programs;
         let program = match site {
-            Site::Enter => &self.programs[0],
-            Site::Return => &self.programs[1],
-            Site::Unwind => &self.programs[2],
+            Site::Enter => enter,
+            Site::Return => leave,
+            Site::Unwind => unwind,
         };
-        let event = sys::open_uprobe(self.uprobe, file, offset, process)?;
-        let link = sys::link_perf_event(program.as_fd(), event.as_fd(), u64::from(index))?;
-        Ok(Link { _link: link, _event: event })
+        let mut links = Vec::with_capacity(offsets.len());
+        let mut events = Vec::with_capacity(offsets.len());
+        for offset in offsets {
+            let event = sys::open_uprobe(self.uprobe, file, *offset, process)?;
+            links.push(sys::link_perf_event(program.as_fd(), event.as_fd(), cookie)?);
+            events.push(event);
+        }
+        Ok(Link { _links: links, _events: events })
+    }
+
+    /// Multi-links, if the kernel has them and they see what they must.
+    fn usable_multi(&self) -> Option<&Multi> {
+        let multi = self.multi.as_ref().ok()?;
+        self.whole.get_or_init(|| self.sees_threads(multi)).then_some(multi)
+    }
+
+    /// Whether a multi-link in one process sees all its threads: 6.6 to 6.9 looked at the first one only
+    /// (torvalds/linux 46ba0e49b642). Tried on ourselves; where that cannot be done, not believed.
+    fn sees_threads(&self, multi: &Multi) -> bool {
+        let Some((file, offset, call)) = super::calibrate::own_function() else { return false };
+        let own = Some(std::process::id());
+        let seen = || self.health(self.blank).map(|health| health.out_of_scope.wrapping_add(health.entries));
+        let attached = multi.attach(Site::Enter, u64::from(self.blank), file.as_fd(), &[offset], own);
+        let (Ok(link), Ok(before)) = (attached, seen()) else { return false };
+        let called = std::thread::spawn(move || call()).join().is_ok();
+        let after = seen();
+        // Letting go waits for a grace period: not here.
+        std::thread::spawn(move || drop(link));
+        called && after.is_ok_and(|after| after != before)
+    }
+
+    /// How sites are attached on this kernel, and why not better.
+    pub fn mechanism(&self) -> String {
+        match (&self.multi, self.usable_multi()) {
+            (_, Some(_)) => "uprobe multi-links".to_owned(),
+            (Ok(_), None) => {
+                "a perf event for each site (multi-links do not see every thread here)".to_owned()
+            }
+            (Err(reason), None) => format!("a perf event for each site (no multi-links: {reason})"),
+        }
     }
 
     /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
-    pub fn site_costs(&mut self) -> Result<Option<super::SiteCosts>, KernelError> {
-        let probe = Probe {
-            traits_: 0,
-            tgid: 0,
-            entry_first: 0,
-            entry_count: 0,
-            return_first: 0,
-            return_count: 0,
-            runtime: RuntimeLayout::NONE,
-        };
-        let Some(index) = self.add(probe, &[], &[])? else { return Ok(None) };
-        Ok(super::calibrate::site_costs(self, index))
+    pub fn site_costs(&self) -> Option<super::SiteCosts> {
+        super::calibrate::site_costs(self, self.blank)
     }
 
     /// What the kernel side counted of a probe, over all CPUs.
@@ -194,6 +257,12 @@ impl GoProbes {
 }
 
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
+    load_program(ebpf, site).map_err(|error| {
+        format!("Go programs are probed with cookies of uprobes, which came with Linux 5.15; here: {error}")
+    })
+}
+
+fn load_program(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
     let program = ebpf.program_mut(site.program()).ok_or("the object has no such program")?;
     let program: &mut UProbe = program.try_into().map_err(super::load::one_line)?;
     // It may have been loaded beside others.

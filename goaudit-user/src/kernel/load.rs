@@ -40,6 +40,7 @@ pub(super) struct Loaded {
     scoped: bool,
     relief: bool,
     go: bool,
+    instructions: Instructions,
 }
 
 /// The programs run.
@@ -50,6 +51,7 @@ pub(super) struct Attached {
     pub(super) links: Vec<Box<dyn Any + Send>>,
     /// One for each program.
     pub(super) reports: Vec<AttachReport>,
+    instructions: Instructions,
 }
 
 impl Loaded {
@@ -105,7 +107,7 @@ impl Loaded {
             }
         }
         let ebpf = loader.load(&object::with(instructions))?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief, go: config.go })
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief, go: config.go, instructions })
     }
 
     /// Loads and attaches every program of the chosen hooks.
@@ -148,7 +150,7 @@ impl Loaded {
             });
         }
         explain_stand_ins(&mut reports);
-        Attached { ebpf: self.ebpf, links, reports }
+        Attached { ebpf: self.ebpf, links, reports, instructions: self.instructions }
     }
 
     /// The maps and the programs, for somebody who attaches them himself.
@@ -248,6 +250,13 @@ impl Loaded {
                 Ok(Box::new(fexit.take_link(link).map_err(one_line)?))
             }
         }
+    }
+}
+
+impl Attached {
+    /// The programs and tables for Go programs.
+    pub(super) fn take_go(&mut self) -> Result<super::GoProbes, super::go::Unavailable> {
+        super::GoProbes::load(&object::with(self.instructions), &mut self.ebpf)
     }
 }
 

@@ -8,8 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 pub(super) const RAW_TRACEPOINT: u32 = 17;
 pub(super) const TRACEPOINT: u32 = 5;
 pub(super) const TRACING: u32 = 26;
+pub(super) const KPROBE: u32 = 2;
 /// `BPF_TRACE_FEXIT`
 pub(super) const TRACE_FEXIT: u32 = 25;
+/// `BPF_TRACE_UPROBE_MULTI`
+pub(super) const TRACE_UPROBE_MULTI: u32 = 48;
 /// `BPF_MAP_TYPE_RINGBUF`
 pub(super) const RINGBUF: u32 = 27;
 
@@ -192,6 +195,29 @@ pub(super) fn link_perf_event(
         .put(4, event.as_raw_fd().to_ne_bytes())
         .put(8, PERF_EVENT.to_ne_bytes())
         .put(16, cookie.to_ne_bytes())
+        .call(LINK_CREATE)?;
+    Ok(owned(fd))
+}
+
+/// Lets `program` run at `offsets` of a file, all by one link, with one cookie (since 6.6).
+pub(super) fn link_uprobes(
+    program: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    offsets: &[u64],
+    cookie: u64,
+    process: Option<u32>,
+) -> io::Result<OwnedFd> {
+    let cookies = vec![cookie; offsets.len()];
+    let count = u32::try_from(offsets.len()).map_err(io::Error::other)?;
+    // The pointers outlive the call.
+    let fd = Attr::new()
+        .put(0, program.as_raw_fd().to_ne_bytes())
+        .put(8, TRACE_UPROBE_MULTI.to_ne_bytes())
+        .put(16, (path.as_ptr() as u64).to_ne_bytes())
+        .put(24, (offsets.as_ptr() as u64).to_ne_bytes())
+        .put(40, (cookies.as_ptr() as u64).to_ne_bytes())
+        .put(48, count.to_ne_bytes())
+        .put(56, process.unwrap_or(0).to_ne_bytes())
         .call(LINK_CREATE)?;
     Ok(owned(fd))
 }

@@ -96,7 +96,7 @@ struct Known {
     indexes: Vec<u32>,
 }
 
-/// An attached site.
+/// Attached sites of one probe.
 struct Attached {
     site: Site,
     index: u32,
@@ -138,7 +138,7 @@ impl GoWatch {
 
     /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
     fn calibrate(&mut self) {
-        let Some(costs) = self.probes.site_costs().ok().flatten() else { return };
+        let Some(costs) = self.probes.site_costs() else { return };
         let (emulated_ns, stepped_ns) = (costs.emulated_ns, costs.stepped_ns);
         self.budget.calibrated(Some(Costs { emulated_ns, stepped_ns }));
         self.told.push(Control::Calibration(control::Calibration { emulated_ns, stepped_ns }));
@@ -178,6 +178,7 @@ impl GoWatch {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.keep_budget();
+                self.sweep();
             }
             if !self.tell(events) {
                 break;
@@ -211,6 +212,16 @@ impl GoWatch {
     fn ended(&mut self, tgid: u32) {
         if let Some(probed) = self.processes.remove(&tgid) {
             detach(probed.attached);
+            self.probes.forget(tgid);
+        }
+    }
+
+    /// Ends what has ended without our being told: messages do not wait for ever.
+    fn sweep(&mut self) {
+        let gone = |tgid: &u32| !Path::new(&format!("/proc/{tgid}")).exists();
+        let all: Vec<u32> = self.processes.keys().copied().filter(gone).collect();
+        for tgid in all {
+            self.ended(tgid);
         }
     }
 
@@ -290,16 +301,14 @@ impl GoWatch {
         let mut failed: HashMap<u32, String> = HashMap::new();
         let turns = planned().filter(|(planned, _)| planned.role != Role::Call);
         let calls = || planned().filter(|(planned, _)| planned.role == Role::Call);
-        let turns = turns.map(|(planned, index)| (planned.turn_site(), index, planned.entry.offset));
-        let returns = calls().flat_map(|(planned, index)| {
-            planned.returns.iter().map(move |offset| (Site::Return, index, *offset))
-        });
-        let entries = calls().map(|(planned, index)| (Site::Enter, index, planned.entry.offset));
-        for (site, index, offset) in turns.chain(returns).chain(entries) {
+        let turns = turns.map(|(planned, index)| (planned.turn_site(), index, vec![planned.entry.offset]));
+        let returns = calls().map(|(planned, index)| (Site::Return, index, planned.returns.clone()));
+        let entries = calls().map(|(planned, index)| (Site::Enter, index, vec![planned.entry.offset]));
+        for (site, index, offsets) in turns.chain(returns).chain(entries) {
             if failed.contains_key(&index) || self.budget.is_spent(index) {
                 continue;
             }
-            match self.probes.attach(site, index, known.names.file().as_fd(), offset, Some(tgid)) {
+            match self.probes.attach(site, index, known.names.file().as_fd(), &offsets, Some(tgid)) {
                 Ok(link) => attached.push(Attached { site, index, link }),
                 Err(error) => {
                     failed.insert(index, error.to_string());

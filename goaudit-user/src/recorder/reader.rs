@@ -206,9 +206,13 @@ impl Reader {
                     if lately.is_none_or(|at| at.elapsed() > NOT_GO_FOR) {
                         if let Some(file) = file.filter(|_| !go::runs_go(process.tgid)) {
                             self.not_go.insert(file, Instant::now());
+                            // The Go program that it was before is gone.
+                            go::send(&go.messages, Message::Ended(process.tgid));
                             continue;
                         }
                         go::send(&go.messages, Message::Executed(process.tgid));
+                    } else {
+                        go::send(&go.messages, Message::Ended(process.tgid));
                     }
                 }
                 Payload::Exit(_) => go::send(&go.messages, Message::Ended(process.tgid)),

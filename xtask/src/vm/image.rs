@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::cpio::Archive;
-use crate::command::{capture, cargo, command, shown};
+use crate::command::{capture, cargo, command, run, shown};
 use crate::workspace::{STATIC_TARGET, find_program, root, target};
 
 /// The package of the live tests.
@@ -23,6 +23,13 @@ const IN_GUEST: [&str; 2] = ["lab", "live"];
 /// program that guests have not: they run on the host. `--file` brings them into a guest all the same.
 const ON_HOST: [&str; 5] = ["live_loss", "live_replay", "live_strace", "live_tamper", "live_trace"];
 
+/// Test files that begin so build Go programs, which guests cannot: `lab_go` has one that the host built.
+const GO_ON_HOST: &str = "live_go";
+
+/// The Go service that guests have, and its place there.
+const GO_SERVICE: &str = "authz-casbin";
+const GO_FOLDER: &str = "lab/go";
+
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     daemon:x:1:1:daemon:/:/bin/false\n\
     alice:x:1000:1000:Alice:/home/alice:/bin/sh\n\
@@ -32,12 +39,13 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
 const GROUP: &str = "root:x:0:\ndaemon:x:1:\nalice:x:1000:\nbob:x:1001:\nnogroup:x:65534:\n";
 
 /// (folder, mode)
-const FOLDERS: [(&str, u32); 14] = [
+const FOLDERS: [(&str, u32); 15] = [
     ("bin", 0o755),
     ("dev", 0o755),
     ("etc", 0o755),
     ("home", 0o755),
     ("lab", 0o755),
+    (GO_FOLDER, 0o755),
     ("lab/tests", 0o755),
     ("proc", 0o555),
     ("root", 0o700),
@@ -55,7 +63,9 @@ pub(super) fn build(file: Option<&str>, arguments: &[String], limit: Duration) -
     let tests = build_tests(file)?;
     let plan = plan(&tests, arguments, limit)?;
     let path = target().join("lab").join(format!("guest-{}.cpio", std::process::id()));
-    write(&path, &programs, &tests, &plan).with_context(|| format!("failed to write {}", path.display()))?;
+    let service = go_service();
+    write(&path, &programs, &tests, service.as_deref(), &plan)
+        .with_context(|| format!("failed to write {}", path.display()))?;
     Ok(path)
 }
 
@@ -88,7 +98,10 @@ fn build_tests(file: Option<&str>) -> Result<Vec<PathBuf>> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
         .filter(|name| {
             IN_GUEST.iter().any(|start| name.starts_with(start))
-                && file.map_or(!ON_HOST.contains(&name.as_str()), |part| name.contains(part))
+                && file.map_or_else(
+                    || !ON_HOST.contains(&name.as_str()) && !name.starts_with(GO_ON_HOST),
+                    |part| name.contains(part),
+                )
         })
         .collect();
     names.sort();
@@ -143,7 +156,34 @@ fn plan(tests: &[PathBuf], arguments: &[String], limit: Duration) -> Result<Valu
     Ok(json!({"binaries": binaries, "arguments": arguments, "limit_seconds": limit.as_secs()}))
 }
 
-fn write(path: &Path, programs: &[PathBuf], tests: &[PathBuf], plan: &Value) -> Result<()> {
+/// A stripped Go service; none where there is no Go, which the guest's tests tell as skipped.
+fn go_service() -> Option<PathBuf> {
+    let go = find_program("go")?;
+    let program = target().join("lab").join(GO_SERVICE);
+    let mut build = command(&go);
+    build
+        .current_dir(root().join("tests/fixtures/go").join(GO_SERVICE))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-trimpath")
+        .args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+        .arg(&program)
+        .arg(".");
+    match run(&mut build) {
+        Ok(()) => Some(program),
+        Err(error) => {
+            eprintln!("no Go service in the guests: {error:#}");
+            None
+        }
+    }
+}
+
+fn write(
+    path: &Path,
+    programs: &[PathBuf],
+    tests: &[PathBuf],
+    service: Option<&Path>,
+    plan: &Value,
+) -> Result<()> {
     let busybox =
         find_program("busybox").context("busybox is not there; see `cargo xtask setup --only lab`")?;
     let mut archive = Archive::new(BufWriter::new(File::create(path)?));
@@ -170,6 +210,9 @@ fn write(path: &Path, programs: &[PathBuf], tests: &[PathBuf], plan: &Value) -> 
         } else {
             archive.file(&format!("bin/{name}"), 0o755, &content)?;
         }
+    }
+    if let Some(service) = service {
+        archive.file(&format!("{GO_FOLDER}/{GO_SERVICE}"), 0o755, &fs::read(service)?)?;
     }
     for test in tests {
         let content = fs::read(test).with_context(|| format!("failed to read {}", test.display()))?;

@@ -10,7 +10,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{map, uprobe};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::ProbeContext;
 
 use super::field::{self, CELLS, Kept, Work};
@@ -29,10 +29,10 @@ static GO_PROBES: Array<Probe> = Array::with_max_entries(PROBES_MAX, 0);
 #[map]
 static GO_HEALTH: PerCpuArray<Health> = PerCpuArray::with_max_entries(PROBES_MAX, 0);
 
-/// Words that entries keep for their returns. A frame that never returns leaves its entry behind; user space,
-/// which knows of unwound frames, removes it.
+/// Words that entries keep for their returns. A frame that never returns leaves its entry behind: user space removes
+/// those of processes that ended, and what a panic or `Goexit` took away makes room when it is the oldest.
 #[map]
-static GO_KEPT: HashMap<Frame, Kept> = HashMap::with_max_entries(16_384, 0);
+static GO_KEPT: LruHashMap<Frame, Kept> = LruHashMap::with_max_entries(32_768, 0);
 
 /// Buffers of a CPU: one in use, others for tasks that preempt it inside a program.
 const BUFFERS: u32 = 8;

@@ -18,26 +18,56 @@ pub(super) fn is_go(file: &File) -> bool {
     })
 }
 
+/// Where an ELF file of one class has what is looked at: offsets in its header, and in a section's.
+struct Layout {
+    wide: bool,
+    table: usize,
+    counts: usize,
+    offset: usize,
+    size: usize,
+}
+
+/// By class. Programs of 32 bits cannot be probed, and are told as such rather than not seen.
+const fn layout(class: u8) -> Option<Layout> {
+    match class {
+        1 => Some(Layout { wide: false, table: 32, counts: 46, offset: 16, size: 20 }),
+        2 => Some(Layout { wide: true, table: 40, counts: 58, offset: 24, size: 32 }),
+        0 | 3.. => None,
+    }
+}
+
+impl Layout {
+    /// An address-sized number.
+    fn number(&self, bytes: &[u8], at: usize) -> Option<u64> {
+        if self.wide {
+            Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+        } else {
+            Some(u64::from(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?)))
+        }
+    }
+}
+
 /// The names of the file's sections; the inner none when it has no sections, the outer when it is no ELF file.
 fn sections(file: &File) -> Option<Option<Vec<u8>>> {
     let mut header = [0; HEADER];
     file.read_exact_at(&mut header, 0).ok()?;
-    if header.get(..5)? != b"\x7fELF\x02" {
-        return None;
-    }
+    let [0x7f, b'E', b'L', b'F', class, ..] = header else { return None };
+    let layout = layout(class)?;
     let u16_at = |at: usize| Some(u16::from_le_bytes(header.get(at..at + 2)?.try_into().ok()?));
-    let table = u64::from_le_bytes(header.get(40..48)?.try_into().ok()?);
-    let (size, count, names) = (u16_at(58)?, u16_at(60)?, u16_at(62)?);
+    let table = layout.number(&header, layout.table)?;
+    let (size, count, names) =
+        (u16_at(layout.counts)?, u16_at(layout.counts + 2)?, u16_at(layout.counts + 4)?);
     if table == 0 || count == 0 || names >= count {
         return Some(None);
     }
-    let mut section = [0; HEADER];
+    // A section's header of 32 bits is shorter; what is behind it is not looked at.
+    let mut section = [0; 40];
     let at = table.checked_add(u64::from(size) * u64::from(names))?;
     if file.read_exact_at(&mut section, at).is_err() {
         return Some(None);
     }
-    let u64_at = |at: usize| Some(u64::from_le_bytes(section.get(at..at + 8)?.try_into().ok()?));
-    let (offset, len) = (u64_at(24)?, u64_at(32)?.min(NAMES_MAX));
+    let offset = layout.number(&section, layout.offset)?;
+    let len = layout.number(&section, layout.size)?.min(NAMES_MAX);
     let mut bytes = vec![0; usize::try_from(len).ok()?];
     Some(file.read_exact_at(&mut bytes, offset).is_ok().then_some(bytes))
 }

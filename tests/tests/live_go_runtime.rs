@@ -1,0 +1,360 @@
+//! Everything that makes entries and returns hard to pair: recursion, panics, `Goexit`, stacks that move, goroutines
+//! that change threads, very many goroutines. The program counts what really happened.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use goaudit_tests::go_capture::{GoRecording, count, text};
+use goaudit_tests::go_fixture::{Build, Toolchain, each_version};
+use goaudit_tests::logdir::LogDir;
+use goaudit_tests::needs;
+use serde_json::Value;
+
+/// The functions of `runtime-cases`.
+const PROFILE: &str = r#"
+[[probe]]
+id = "cases.work"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "work"
+signature = "func(n int, s string) (done int, err error)"
+[probe.fields]
+n = "n"
+s = "s"
+done = "done"
+err = "err"
+
+[[probe]]
+id = "cases.guard"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "guard"
+signature = "func(n int, s string) (recovered bool)"
+[probe.fields]
+recovered = "recovered"
+
+[[probe]]
+id = "cases.scale"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "point.scale"
+signature = "func(p point, by int) point"
+[probe.types]
+point = "struct { x, y, z, w int }"
+[probe.fields]
+x = "p.x"
+w = "p.w"
+by = "by"
+
+[[probe]]
+id = "cases.wide"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "wide"
+signature = "func(a, b, c, d, e, f, g, h, i int, s string) (sum int, same string)"
+[probe.fields]
+a = "a"
+h = "h"
+i = "i"
+s = "s"
+sum = "sum"
+same = "same"
+
+[[probe]]
+id = "cases.tiny"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "tiny"
+signature = "func(n int) int"
+
+[[probe]]
+id = "cases.sum"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "sum"
+signature = "func(dictionary uintptr, values []int) int"
+"#;
+
+/// Outcomes of calls, in the words of truth and of events alike.
+const OUTCOMES: [&str; 4] = ["returned", "panicked", "goexit", "crashed"];
+
+/// Records `runtime-cases` with these arguments. A generic function has its dictionary in front of its arguments.
+fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
+    let program = toolchain.build(&Build::of("runtime-cases").flags(&["-ldflags=-s -w"])).unwrap();
+    let folder = LogDir::new();
+    let profile = folder.join("cases.toml");
+    fs::write(&profile, PROFILE).unwrap();
+    let arguments = [&["-now"], arguments].concat();
+    GoRecording::of(&["--profile", profile.to_str().unwrap()], &program, &arguments)
+}
+
+/// How often each function ended in each way, as the program says.
+fn truth(recording: &GoRecording) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    for line in &recording.truth().calls {
+        for outcome in OUTCOMES {
+            let ended = count(line, &format!("/{outcome}"));
+            if ended > 0 && text(line, "/function") != "main.tiny" {
+                *counts.entry((text(line, "/function").to_owned(), outcome.to_owned())).or_default() += ended;
+            }
+        }
+    }
+    counts
+}
+
+/// The same, as the events say.
+fn told(recording: &GoRecording) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    for call in recording.calls() {
+        let function = text(call, "/function").split('[').next().unwrap_or_default().to_owned();
+        *counts.entry((function, text(call, "/outcome").to_owned())).or_default() += 1;
+    }
+    counts
+}
+
+/// The open calls of goroutines nest: whatever lies in a call began later, ended earlier, and is deeper.
+fn assert_nested(recording: &GoRecording) {
+    let mut goroutines: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+    for call in recording.calls() {
+        goroutines.entry(count(call, "/goid")).or_default().push(call);
+    }
+    for calls in goroutines.values_mut() {
+        calls.sort_by_key(|call| count(call, "/start_ktime_ns"));
+        let mut open: Vec<&Value> = Vec::new();
+        for call in calls {
+            let (start, end) = (count(call, "/start_ktime_ns"), count(call, "/end_ktime_ns"));
+            assert!(start <= end, "{call}");
+            assert_eq!(count(call, "/latency_ns"), end - start, "{call}");
+            while open.last().is_some_and(|outer| count(outer, "/end_ktime_ns") < start) {
+                open.pop();
+            }
+            if let Some(outer) = open.last() {
+                assert!(count(outer, "/end_ktime_ns") >= end, "{outer}\n{call}");
+                assert!(count(outer, "/depth") < count(call, "/depth"), "{outer}\n{call}");
+            }
+            open.push(call);
+        }
+    }
+}
+
+#[test]
+fn every_call_ends_as_it_really_ended() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("every_call_ends_as_it_really_ended", |toolchain| {
+        let version = toolchain.version();
+        let recording = record(toolchain, &["-calls", "8"]);
+        assert_eq!(recording.status.code(), Some(0), "{version}: {}", recording.told);
+        assert_eq!(told(&recording), truth(&recording), "{version}: {}", recording.report());
+        assert_nested(&recording);
+        recording.assert_sound();
+        let total: u64 = told(&recording).values().sum();
+        println!("go {version}: {total} calls, each with its own end");
+        // Whatever became of a panic, it did not end a program that ended well.
+        let fatal = recording.all("go_panic").find(|event| event["go_panic"]["fatal"] == true);
+        assert!(fatal.is_none(), "{version}: {fatal:?}");
+        // What is inlined everywhere is told, with what can be done.
+        let tiny = recording.probes().find(|probe| text(probe, "/program") == "cases.tiny").unwrap();
+        assert_eq!(tiny["attached"], false, "{tiny}");
+        assert!(text(tiny, "/reason").contains("inlined"), "{tiny}");
+    });
+}
+
+#[test]
+fn recursion_has_a_latency_for_each_depth() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("recursion_has_a_latency_for_each_depth", |toolchain| {
+        let recording = record(toolchain, &["-case", "recursion", "-calls", "5", "-goroutines", "2"]);
+        recording.assert_sound();
+        // 21 calls within each other, told from the innermost on.
+        let calls: Vec<&Value> = recording.calls().collect();
+        assert_eq!(calls.len(), 2 * 5 * 21, "{}", recording.report());
+        let mut goroutines: BTreeMap<u64, Vec<&Value>> = BTreeMap::new();
+        for call in calls {
+            goroutines.entry(count(call, "/goid")).or_default().push(call);
+        }
+        assert_eq!(goroutines.len(), 2);
+        for calls in goroutines.values() {
+            for one in calls.chunks(21) {
+                for (n, call) in (0u64..).zip(one) {
+                    assert_eq!(count(call, "/fields/n"), n, "{call}");
+                    assert_eq!(count(call, "/fields/done"), n + 1, "{call}");
+                    assert_eq!(count(call, "/nested_in"), 20 - n, "{call}");
+                }
+                for pair in one.windows(2) {
+                    assert!(count(pair[0], "/latency_ns") < count(pair[1], "/latency_ns"), "{pair:?}");
+                    assert!(
+                        count(pair[0], "/start_ktime_ns") > count(pair[1], "/start_ktime_ns"),
+                        "{pair:?}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn latencies_are_those_that_the_program_measured() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("latencies_are_those_that_the_program_measured", |toolchain| {
+        let recording = record(toolchain, &["-case", "timed", "-calls", "100"]);
+        recording.assert_sound();
+        let truth = recording.truth();
+        let measured = truth.calls[0]["latencies_ns"].as_array().unwrap();
+        let calls: Vec<&Value> = recording.calls().collect();
+        assert_eq!(calls.len(), measured.len());
+        for (call, measured) in calls.iter().zip(measured) {
+            let (told, measured) = (count(call, "/latency_ns"), measured.as_u64().unwrap());
+            // It sleeps for 200 us. What lies between is the probes' own time, and whatever ran instead.
+            assert!((200_000..=measured).contains(&told), "{call} {measured}");
+        }
+        let sum = |values: &mut dyn Iterator<Item = u64>| values.sum::<u64>() / 100;
+        let told = sum(&mut calls.iter().map(|call| count(call, "/latency_ns")));
+        let measured = sum(&mut measured.iter().filter_map(Value::as_u64));
+        println!("go {}: mean latency {told} ns, seen from outside {measured} ns", toolchain.version());
+    });
+}
+
+#[test]
+fn values_are_read_from_registers_and_from_the_stack() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("values_are_read_from_registers_and_from_the_stack", |toolchain| {
+        let recording = record(toolchain, &["-case", "stack-arguments", "-calls", "3", "-goroutines", "1"]);
+        recording.assert_sound();
+        let calls: Vec<&Value> = recording.calls().collect();
+        assert_eq!(calls.len(), 3, "{}", recording.report());
+        for (i, call) in (0u64..).zip(calls) {
+            let fields = [1, 8, i, 36 + i];
+            assert_eq!(["a", "h", "i", "sum"].map(|name| count(call, &format!("/fields/{name}"))), fields);
+            assert_eq!(text(call, "/fields/s"), "on the stack", "{call}");
+            assert_eq!(text(call, "/fields/same"), "on the stack", "{call}");
+        }
+        let recording = record(toolchain, &["-case", "value-receiver", "-calls", "2", "-goroutines", "1"]);
+        recording.assert_sound();
+        let scaled: Vec<[u64; 3]> = recording
+            .calls()
+            .map(|call| ["x", "w", "by"].map(|name| count(call, &format!("/fields/{name}"))))
+            .collect();
+        // Each call is made directly, and then through the compiler's wrapper.
+        assert_eq!(scaled, [[0, 2, 3], [1, 4, 2], [0, 2, 3], [1, 4, 2]], "{}", recording.report());
+    });
+}
+
+#[test]
+fn errors_are_told_and_nil_is_nil() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("errors_are_told_and_nil_is_nil", |toolchain| {
+        let recording = record(toolchain, &["-case", "error", "-calls", "1", "-goroutines", "1"]);
+        recording.assert_sound();
+        let call = recording.calls().next().unwrap();
+        assert_eq!(call["fields"]["n"], -1, "{call}");
+        assert_eq!(text(call, "/fields/err"), "n is negative", "{call}");
+        let recording = record(toolchain, &["-case", "plain", "-calls", "1", "-goroutines", "1"]);
+        let call = recording.calls().next().unwrap();
+        assert_eq!(call["fields"]["err"], Value::Null, "{call}");
+    });
+}
+
+#[test]
+fn recovered_panics_are_told_with_their_values() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("recovered_panics_are_told_with_their_values", |toolchain| {
+        let recording = record(toolchain, &["-case", "panic-values"]);
+        recording.assert_sound();
+        let truth = recording.truth();
+        let values = truth.calls[0]["panics"].as_array().unwrap();
+        let panics: Vec<&Value> = recording.all("go_panic").map(|event| &event["go_panic"]).collect();
+        assert_eq!(panics.len(), values.len(), "{panics:?}");
+        for (panic, value) in panics.iter().zip(values) {
+            let (kind, message) = value.as_str().unwrap().split_once(": ").unwrap();
+            assert_eq!(panic["recovered"], true, "{panic}");
+            assert_eq!(panic["fatal"], false, "{panic}");
+            // work(1), which called work(0).
+            assert_eq!(panic["calls_unwound"], 2, "{panic}");
+            assert_eq!(text(panic, "/type"), kind, "{panic}");
+            let functions: Vec<&str> =
+                panic["stack"].as_array().unwrap().iter().map(|frame| text(frame, "/function")).collect();
+            assert!(functions.iter().filter(|function| **function == "main.work").count() == 2, "{panic}");
+            // What only the running program could format is absent, with a reason, and never wrong.
+            if kind == "string" || kind == "*fmt.wrapError" {
+                assert_eq!(text(panic, "/message"), message, "{panic}");
+            } else if let Some(told) = panic["message"].as_str() {
+                assert!(message.contains(told), "{panic} {message}");
+            }
+        }
+    });
+}
+
+/// Names of the functions in the runtime's own report of a fatal error, innermost first.
+fn traceback(told: &str) -> Vec<String> {
+    let report = told.lines().skip_while(|line| !line.starts_with("goroutine ")).skip(1);
+    let frames = report.take_while(|line| !line.is_empty());
+    frames
+        .filter(|line| !line.starts_with('\t') && !line.starts_with("created by"))
+        .filter_map(|line| Some(line.get(..line.rfind('(')?)?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_fatal_panic_is_told_with_the_stack_that_the_runtime_prints() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("a_fatal_panic_is_told_with_the_stack_that_the_runtime_prints", |toolchain| {
+        for (fatal, message) in [
+            ("panic", "wrapped: n is negative"),
+            ("nil", "invalid memory address or nil pointer dereference"),
+        ] {
+            let recording = record(toolchain, &["-case", "none", "-fatal", fatal]);
+            assert!(recording.told.contains("the command ended with status 2"), "{}", recording.told);
+            assert_eq!(told(&recording), truth(&recording), "{}", recording.report());
+            recording.assert_sound();
+            let panics: Vec<&Value> = recording.all("go_panic").map(|event| &event["go_panic"]).collect();
+            let [panic] = panics.as_slice() else { panic!("{panics:?}\n{}", recording.told) };
+            assert_eq!(panic["fatal"], true, "{panic}");
+            assert_eq!(panic["recovered"], false, "{panic}");
+            assert!(text(panic, "/message").contains(message), "{panic}");
+            let stack: Vec<&str> =
+                panic["stack"].as_array().unwrap().iter().map(|frame| text(frame, "/function")).collect();
+            let printed = traceback(&recording.told);
+            let printed: Vec<&str> = printed
+                .iter()
+                .map(String::as_str)
+                .filter(|function| *function != "panic" && !function.starts_with("runtime."))
+                .collect();
+            assert!(printed.contains(&"main.work"), "{}", recording.told);
+            let stack: Vec<&str> = stack
+                .into_iter()
+                // The runtime leaves out its own functions.
+                .filter(|function| !function.starts_with("runtime."))
+                .collect();
+            assert_eq!(stack, printed, "{panic}\n{}", recording.told);
+        }
+    });
+}
+
+#[test]
+fn a_throw_is_told() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("a_throw_is_told", |toolchain| {
+        let recording = record(toolchain, &["-case", "none", "-fatal", "throw"]);
+        assert!(recording.told.contains("the command ended with status 2"), "{}", recording.told);
+        assert_eq!(told(&recording), truth(&recording), "{}", recording.report());
+        recording.assert_sound();
+        let panics: Vec<&Value> = recording.all("go_panic").map(|event| &event["go_panic"]).collect();
+        assert!(!panics.is_empty(), "{}", recording.report());
+        for panic in panics {
+            assert_eq!(panic["fatal"], true, "{panic}");
+            assert!(text(panic, "/message").contains("concurrent map"), "{panic}");
+        }
+    });
+}
