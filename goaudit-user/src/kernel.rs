@@ -29,7 +29,7 @@ pub mod tracefs;
 pub use calibrate::SiteCosts;
 pub use counters::{Counters, Skips};
 pub use hooks::Hook;
-pub use rehearsal::{RehearsalError, rehearse};
+pub use rehearsal::{RehearsalError, Rehearsed, rehearse};
 pub use ring::REST;
 
 use go::GoProbes;

@@ -24,7 +24,7 @@ use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
 use goaudit_user::event::control::{Counters, Loss, NOT_RUN, Start, Stop};
-use goaudit_user::event::{Control, Event, GoCall, GoPanic, Missing, Payload, Piece, Source};
+use goaudit_user::event::{Control, Event, GoPanic, Missing, Payload, Piece, Source};
 use goaudit_user::hook::go::Role;
 use proptest::prelude::*;
 
@@ -168,6 +168,7 @@ fn control(control: Control) -> Event {
 }
 
 /// Plays the steps; gives the log. `drop_every`: the filter leaves out every n-th event.
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of step")]
 fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<NoHost>) {
     let mut kernel = Kernel::new(CPUS as usize);
     let mut correlator = Correlator::new(Config::default(), NoHost);
@@ -315,7 +316,7 @@ fn calls(spread: &[Vec<(u32, u64)>]) -> Vec<Event> {
         let source = Source { cpu, first, records, lost_before, repeats: None, more: parts.collect() };
         log.push(Event {
             source: Some(source),
-            payload: Payload::GoCall(Box::new(GoCall::default())),
+            payload: Payload::GoCall(Box::default()),
             ..control(Control::Start(Start::default()))
         });
     }

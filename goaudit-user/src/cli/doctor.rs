@@ -7,7 +7,7 @@ use crate::host::identity;
 use crate::kernel::features::{FEATURES, FeatureInfo, try_feature};
 use crate::kernel::hooks::Hook;
 use crate::kernel::offsets::Resolved;
-use crate::kernel::{self, AttachReport, RehearsalError, SiteCosts};
+use crate::kernel::{self, AttachReport, RehearsalError, Rehearsed};
 
 /// Try what this host allows, for real, and say what to do about the rest.
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,7 @@ struct ProbeFinding {
 #[derive(Debug, Serialize)]
 struct GoFinding {
     ok: bool,
+    mechanism: Option<String>,
     /// What a hit costs; `null` where it cannot be measured.
     emulated_ns: Option<u64>,
     stepped_ns: Option<u64>,
@@ -133,10 +134,11 @@ fn probe(report: &AttachReport) -> ProbeFinding {
     }
 }
 
-fn go(tried: Result<Option<SiteCosts>, RehearsalError>) -> GoFinding {
-    let costs = tried.as_ref().ok().copied().flatten();
+fn go(tried: Result<Rehearsed, RehearsalError>) -> GoFinding {
+    let costs = tried.as_ref().ok().and_then(|found| found.costs);
     GoFinding {
         ok: tried.is_ok(),
+        mechanism: tried.as_ref().ok().map(|found| found.mechanism.clone()),
         emulated_ns: costs.map(|costs| costs.emulated_ns),
         stepped_ns: costs.map(|costs| costs.stepped_ns),
         fix: tried.as_ref().err().map(RehearsalError::fix),
@@ -178,12 +180,14 @@ fn text(findings: &Findings) -> String {
             lines.push("        without it: calls, decisions and panics of Go programs".to_owned());
             lines.push(format!("        fix: {}", go.fix.unwrap_or_default()));
         }
-        (None, Some((emulated, stepped))) => lines.push(format!(
-            "ok      {:<8} uprobe with cookie; a hit costs {emulated} ns at an emulated instruction, {stepped} ns at a \
-             single-stepped one",
-            "go"
-        )),
-        (None, None) => lines.push(format!("ok      {:<8} uprobe with cookie", "go")),
+        (None, costs) => {
+            lines.push(format!("ok      {:<8} {}", "go", go.mechanism.as_deref().unwrap_or_default()));
+            if let Some((emulated, stepped)) = costs {
+                lines.push(format!(
+                    "        a hit costs {emulated} ns at an emulated instruction, {stepped} ns at a single-stepped one"
+                ));
+            }
+        }
     }
     lines.push("Not seen by design:".to_owned());
     for spots in &findings.blind_spots {

@@ -99,8 +99,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(ended(&[(one, &histograms, tail)]))
 }
 
-/// The table of the calls in a log from an event on.
-pub(super) fn table_of(directory: &Path, from: u64, by: By) -> anyhow::Result<String> {
+/// The table of the calls in a log from an event on, and how many there are.
+pub(super) fn table_of(directory: &Path, from: u64, by: By) -> anyhow::Result<(String, u64)> {
     let mut histograms = Histograms::new(Config { by: vec![by], ..Config::default() });
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
     let failed = || format!("cannot make histograms of {}", directory.display());
@@ -114,7 +114,7 @@ pub(super) fn table_of(directory: &Path, from: u64, by: By) -> anyhow::Result<St
         })
         .with_context(failed)?
     {}
-    Ok(table::text(&histograms))
+    Ok((table::text(&histograms), histograms.calls()))
 }
 
 /// `--where` and one side's own expression as one filter.

@@ -136,7 +136,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 fn costs(args: &Args) -> anyhow::Result<Option<Costs>> {
     if args.calibrate {
         let measured = kernel::rehearse().context("failed to calibrate")?;
-        let costs = measured.ok_or_else(|| {
+        let costs = measured.costs.ok_or_else(|| {
             Exit::Unsupported.because(
                 "what a hit costs can be measured on x86-64 only; give --emulated-ns and --stepped-ns",
             )

@@ -125,16 +125,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             kernel_probes: false,
         },
     })?;
-    let table = hist::table_of(&directory, ended.first_seq, By::Function)?;
+    let (table, calls) = hist::table_of(&directory, ended.first_seq, By::Function)?;
+    if calls == 0 {
+        note("no call was seen: nothing called these functions meanwhile");
+    }
     match format {
-        Format::Compact => output::result(format!("\n{table}").as_bytes())?,
-        Format::None => output::result(table.as_bytes())?,
+        Format::Compact => {
+            output::result(format!("\n{table}").as_bytes())?;
+        }
+        Format::None => {
+            output::result(table.as_bytes())?;
+        }
         // What is on standard output is JSON lines.
         Format::Json => {
-            eprint!("{table}");
-            Exit::Ok
+            for line in table.lines() {
+                note(line);
+            }
         }
-    };
+    }
     if std::io::stderr().is_terminal() {
         let directory = directory.display();
         note(&format!("next: goaudit replay {directory}   goaudit hist {directory}"));

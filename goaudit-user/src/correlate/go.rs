@@ -474,18 +474,15 @@ impl<H: HostInfo> Correlator<H> {
         mut missing: Vec<Missing>,
         out: &mut Vec<Event>,
     ) {
-        match payload {
-            Some((payload, absent)) => {
-                missing.extend(absent);
-                self.emit(ktime, source, process, payload, missing, out);
-            }
-            None => {
-                let pieces = source.more.iter().map(|piece| (piece.cpu, piece.records));
-                for (cpu, records) in pieces.chain([(source.cpu, source.records)]) {
-                    self.sequences.stored(cpu, records);
-                    self.sequences.filtered(cpu, records);
-                }
-            }
+        if let Some((payload, absent)) = payload {
+            missing.extend(absent);
+            self.emit(ktime, source, process, payload, missing, out);
+            return;
+        }
+        let pieces = source.more.iter().map(|piece| (piece.cpu, piece.records));
+        for (cpu, records) in pieces.chain([(source.cpu, source.records)]) {
+            self.sequences.stored(cpu, records);
+            self.sequences.filtered(cpu, records);
         }
     }
 }

@@ -4,8 +4,8 @@
 use super::host::NoHost;
 use super::*;
 use crate::correlate::conservation::Conservation;
+use crate::event::Piece;
 use crate::event::control::{Start, Stop};
-use crate::event::{GoCall, Piece};
 
 fn call(correlator: &mut Correlator<NoHost>, out: &mut Vec<Event>) {
     // Entered on CPU 0, its return is number 2 of CPU 2: number 1 was lost.
@@ -19,7 +19,7 @@ fn call(correlator: &mut Correlator<NoHost>, out: &mut Vec<Event>) {
     };
     assert_eq!(correlator.sequences.arrive(0, 1), Arrival::Next { lost_before: 0 });
     assert_eq!(correlator.sequences.arrive(2, 2), Arrival::Next { lost_before: 1 });
-    let payload = Payload::GoCall(Box::new(GoCall::default()));
+    let payload = Payload::GoCall(Box::default());
     correlator.emit(Ktime(7), source, Process::default(), payload, Vec::new(), out);
 }
 
@@ -38,7 +38,9 @@ fn records_of_every_cpu_behind_an_event_are_stored() {
     assert_eq!((counters.seen.as_slice(), counters.stored.as_slice()), (&[1, 0, 2][..], &[1, 0, 1][..]));
     out.push(Event::control(Ktime(9), Control::Stop(Stop { reason: String::new(), counters })));
     let mut checker = Conservation::default();
-    out.iter().for_each(|event| checker.feed(event));
+    for event in &out {
+        checker.feed(event);
+    }
     let runs = checker.finish();
     let run = runs.first().unwrap();
     assert!(run.ok(), "{:?}", run.findings);

@@ -153,9 +153,10 @@ impl Loaded {
         Attached { ebpf: self.ebpf, links, reports, instructions: self.instructions }
     }
 
-    /// The maps and the programs, for somebody who attaches them himself.
-    pub(super) fn into_ebpf(self) -> Ebpf {
-        self.ebpf
+    /// Attaches nothing: for the programs for Go alone.
+    pub(super) fn idle(self) -> Attached {
+        let Self { ebpf, instructions, .. } = self;
+        Attached { ebpf, links: Vec::new(), reports: Vec::new(), instructions }
     }
 
     /// Loads every program by itself; see [`super::verify_programs`].

@@ -67,13 +67,22 @@ extern "C" fn tried(number: u64) -> u64 {
     std::hint::black_box(number).wrapping_mul(3)
 }
 
-/// Tries it. The costs are `None` where they cannot be measured (not on x86-64).
-pub fn rehearse() -> Result<Option<SiteCosts>, RehearsalError> {
+/// What was found where it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// What a hit costs; `None` where it cannot be measured (not on x86-64).
+    pub costs: Option<SiteCosts>,
+    /// How sites are attached, and why not better.
+    pub mechanism: String,
+}
+
+/// Tries it.
+pub fn rehearse() -> Result<Rehearsed, RehearsalError> {
     let config = Config { ring_bytes: 64 << 10, only_hooks: Some(Vec::new()), go: true, ..Config::default() };
-    let mut ebpf = Loaded::load(&config).map_err(RehearsalError::Kernel)?.into_ebpf();
-    let mut probes = GoProbes::load(&mut ebpf).map_err(RehearsalError::Programs)?;
+    let mut idle = Loaded::load(&config).map_err(RehearsalError::Kernel)?.idle();
+    let mut probes = idle.take_go().map_err(RehearsalError::Programs)?;
     try_one(&mut probes)?;
-    probes.site_costs().map_err(RehearsalError::Kernel)
+    Ok(Rehearsed { costs: probes.site_costs(), mechanism: probes.mechanism() })
 }
 
 fn try_one(probes: &mut GoProbes) -> Result<(), RehearsalError> {
@@ -94,7 +103,7 @@ fn try_one(probes: &mut GoProbes) -> Result<(), RehearsalError> {
     let offset = file_offset(&maps, function as usize as u64)
         .ok_or_else(|| RehearsalError::Own(io::Error::other("it is in no mapped file")))?;
     let link = probes
-        .attach(Site::Enter, index, own.as_fd(), offset, Some(std::process::id()))
+        .attach(Site::Enter, index, own.as_fd(), &[offset], Some(std::process::id()))
         .map_err(RehearsalError::Attach)?;
     for call in 0..CALLS {
         std::hint::black_box(std::hint::black_box(function)(call));

@@ -33,7 +33,7 @@ impl Multi {
         let sections: HashSet<usize> =
             object.programs.values().map(|program| program.section_index).collect();
         object.programs.retain(|name, _| super::PROGRAMS.contains(&name.as_str()));
-        let ours: HashSet<_> = object.programs.values().map(|program| program.function_key()).collect();
+        let ours: HashSet<_> = object.programs.values().map(aya_obj::Program::function_key).collect();
         let texts: HashSet<usize> = object
             .functions
             .keys()

@@ -11,10 +11,10 @@ const NAMES_MAX: u64 = 1 << 20;
 /// Whether the file is an ELF file with a Go function table, or one without sections, which may be anything.
 pub(super) fn is_go(file: &File) -> bool {
     sections(file).is_some_and(|names| match names {
-        Some(names) => [&b".gopclntab\0"[..], b".go.buildinfo\0"]
+        Names::Known(names) => [&b".gopclntab\0"[..], b".go.buildinfo\0"]
             .iter()
             .any(|wanted| names.windows(wanted.len()).any(|found| found == *wanted)),
-        None => true,
+        Names::Unknown => true,
     })
 }
 
@@ -47,8 +47,16 @@ impl Layout {
     }
 }
 
-/// The names of the file's sections; the inner none when it has no sections, the outer when it is no ELF file.
-fn sections(file: &File) -> Option<Option<Vec<u8>>> {
+/// The names of a file's sections.
+enum Names {
+    /// It has none, or they cannot be read.
+    Unknown,
+    /// One behind the other, each with a zero at its end.
+    Known(Vec<u8>),
+}
+
+/// The names of the file's sections; none when it is no ELF file.
+fn sections(file: &File) -> Option<Names> {
     let mut header = [0; HEADER];
     file.read_exact_at(&mut header, 0).ok()?;
     let [0x7f, b'E', b'L', b'F', class, ..] = header else { return None };
@@ -58,18 +66,19 @@ fn sections(file: &File) -> Option<Option<Vec<u8>>> {
     let (size, count, names) =
         (u16_at(layout.counts)?, u16_at(layout.counts + 2)?, u16_at(layout.counts + 4)?);
     if table == 0 || count == 0 || names >= count {
-        return Some(None);
+        return Some(Names::Unknown);
     }
     // A section's header of 32 bits is shorter; what is behind it is not looked at.
     let mut section = [0; 40];
     let at = table.checked_add(u64::from(size) * u64::from(names))?;
     if file.read_exact_at(&mut section, at).is_err() {
-        return Some(None);
+        return Some(Names::Unknown);
     }
     let offset = layout.number(&section, layout.offset)?;
     let len = layout.number(&section, layout.size)?.min(NAMES_MAX);
     let mut bytes = vec![0; usize::try_from(len).ok()?];
-    Some(file.read_exact_at(&mut bytes, offset).is_ok().then_some(bytes))
+    let read = file.read_exact_at(&mut bytes, offset);
+    Some(if read.is_ok() { Names::Known(bytes) } else { Names::Unknown })
 }
 
 #[cfg(test)]
