@@ -107,6 +107,8 @@ struct Attached {
 struct Probed {
     identity: Identity,
     attached: Vec<Attached>,
+    /// It runs the program: not only prepared for it.
+    running: bool,
 }
 
 /// See the module.
@@ -199,9 +201,10 @@ impl GoWatch {
         let Ok(file) = File::open(&link) else { return };
         let path = std::fs::read_link(&link).unwrap_or(link);
         let Ok(identity) = Identity::of(&file) else { return };
-        if let Some(probed) = self.processes.get(&tgid) {
+        if let Some(probed) = self.processes.get_mut(&tgid) {
             if probed.identity == identity {
                 // Prepared before it ran.
+                probed.running = true;
                 return;
             }
             self.ended(tgid);
@@ -216,10 +219,16 @@ impl GoWatch {
         }
     }
 
-    /// Ends what has ended without our being told: messages do not wait for ever.
+    /// Ends what has ended, or runs another program, without our being told: messages do not wait for ever, and of
+    /// processes that ran before nobody tells.
     fn sweep(&mut self) {
-        let gone = |tgid: &u32| !Path::new(&format!("/proc/{tgid}")).exists();
-        let all: Vec<u32> = self.processes.keys().copied().filter(gone).collect();
+        let gone = |(tgid, probed): (&u32, &Probed)| {
+            let file = File::open(format!("/proc/{tgid}/exe"));
+            let now = file.and_then(|file| Identity::of(&file)).ok();
+            let gone = now.is_none() || (probed.running && now != Some(probed.identity));
+            gone.then_some(*tgid)
+        };
+        let all: Vec<u32> = self.processes.iter().filter_map(gone).collect();
         for tgid in all {
             self.ended(tgid);
         }
@@ -246,7 +255,7 @@ impl GoWatch {
             return;
         }
         let attached = self.attach(tgid, &known, before_main);
-        self.processes.insert(tgid, Probed { identity, attached });
+        self.processes.insert(tgid, Probed { identity, attached, running: !before_main });
     }
 
     fn plan(&mut self, file: &File, path: &Path) -> Option<Known> {

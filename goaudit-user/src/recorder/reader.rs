@@ -1,6 +1,6 @@
 //! The ring reader's thread: records to events, in order, with the books kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -64,6 +64,8 @@ pub(super) struct Reader {
     go: Option<Watching>,
     /// Files that were executed lately and are no Go programs, by inode and device.
     not_go: Bounded<(u64, u32, u32), Instant>,
+    /// Processes that run a Go program since their last exec.
+    go_processes: HashSet<u32>,
 }
 
 impl Reader {
@@ -97,6 +99,7 @@ impl Reader {
             boot_id: uuid(identity::boot_id()),
             go,
             not_go: Bounded::new(NOT_GO),
+            go_processes: HashSet::new(),
         })
     }
 
@@ -194,30 +197,35 @@ impl Reader {
         Ok(count)
     }
 
-    /// Tells who probes Go programs of new programs and of ends, among the events from `from` on.
+    /// Tells who probes Go programs of new Go programs and of their ends, among the events from `from` on. Of what
+    /// is no Go program nothing is told: waking a thread for each exec would cost more than recording it. Processes
+    /// that ran before are swept by that thread itself.
     fn tell_go(&mut self, from: usize) {
         let Some(go) = &self.go else { return };
         for event in self.events.get(from..).unwrap_or_default() {
             let Some(process) = &event.process else { continue };
-            match &event.payload {
-                Payload::Exec(exec) if exec.ret == 0 => {
-                    let file = exec.file.map(|file| (file.inode, file.major, file.minor));
-                    let lately = file.and_then(|file| self.not_go.get(file));
-                    let look = lately.is_none_or(|at| at.elapsed() > NOT_GO_FOR);
-                    // Of one that is gone already nothing is known: its file is looked at again.
-                    let found = if look { go::runs_go(process.tgid) } else { Some(false) };
-                    if let (true, Some(false), Some(file)) = (look, found, file) {
-                        self.not_go.insert(file, Instant::now());
-                    }
-                    // What is no Go program has ended the one that the process ran before.
-                    let message = match found {
-                        Some(true) => Message::Executed(process.tgid),
-                        Some(false) | None => Message::Ended(process.tgid),
-                    };
-                    go::send(&go.messages, message);
+            if let Payload::Exec(exec) = &event.payload
+                && exec.ret == 0
+            {
+                let file = exec.file.map(|file| (file.inode, file.major, file.minor));
+                let lately = file.and_then(|file| self.not_go.get(file));
+                let look = lately.is_none_or(|at| at.elapsed() > NOT_GO_FOR);
+                // Of one that is gone already nothing is known: its file is looked at again.
+                let found = if look { go::runs_go(process.tgid) } else { Some(false) };
+                if let (true, Some(false), Some(file)) = (look, found, file) {
+                    self.not_go.insert(file, Instant::now());
                 }
-                Payload::Exit(_) => go::send(&go.messages, Message::Ended(process.tgid)),
-                _ => {}
+                if found == Some(true) {
+                    self.go_processes.insert(process.tgid);
+                    go::send(&go.messages, Message::Executed(process.tgid));
+                    continue;
+                }
+            } else if !matches!(event.payload, Payload::Exit(_)) {
+                continue;
+            }
+            // It ended, or what it runs now is no Go program.
+            if self.go_processes.remove(&process.tgid) {
+                go::send(&go.messages, Message::Ended(process.tgid));
             }
         }
     }
