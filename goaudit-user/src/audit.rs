@@ -1,12 +1,12 @@
 //! The sealed log: events go in as bytes, come out as bytes, and cannot be changed in between unseen.
 //!
 //! `docs/audit-format.md` is the specification. This layer knows nothing of what an event means; it must not
-//! print, and takes time, randomness and keys from its caller. Only the writer's, the recovery's, the reader's and
-//! the verifier's own file modules touch the file system.
+//! print, and takes time, randomness and keys from its caller. Only the writer's, the recovery's, the reader's, the
+//! prover's and the verifier's own file modules touch the file system.
 //!
 //! From the inside out: [`format`] byte layouts, [`merkle`] trees, [`note`] signatures, [`checkpoint`] tree heads,
 //! [`batch`] payloads and leaves, [`chain`] the rules between batches, [`frame`] and [`segment`] files;
-//! [`Writer`], [`Reader`] and [`verify()`] on top.
+//! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
 pub mod batch;
 pub mod chain;
@@ -19,6 +19,8 @@ pub mod frame;
 pub mod keys;
 pub mod merkle;
 pub mod note;
+pub mod proof;
+mod prove;
 mod reader;
 mod recover;
 mod report;
@@ -32,8 +34,9 @@ mod writer;
 
 pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
+pub use prove::{ProveError, prove};
 pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
-pub use recover::{MiddleDamage, Torn};
+pub use recover::{MiddleDamage, Torn, hex};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
 pub use verify::{VerifyOptions, Visitor, verify};

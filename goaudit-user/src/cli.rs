@@ -19,6 +19,8 @@ mod kernel_log;
 mod launch;
 mod man;
 mod output;
+mod process;
+mod prove;
 mod record;
 mod recording;
 mod replay;
@@ -34,7 +36,7 @@ pub use exit::Exit;
 #[command(
     name = "goaudit",
     version,
-    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  sudo goaudit trace FUNCTION -p PID   latencies of one Go function\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
+    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  sudo goaudit trace FUNCTION -p PID   latencies of one Go function\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit prove DIR SEQ -o FILE     one event, with a proof for others\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -54,8 +56,10 @@ enum Command {
     Hist(hist::Args),
     /// Measure calls of Go functions of one process or command, without any preparation of it.
     Trace(trace::Args),
-    /// Check that a log is complete and unchanged.
+    /// Check that a log is complete and unchanged, or that a proof holds.
     Verify(verify::Args),
+    /// Take single events out of a log, with a proof that others can check without the log.
+    Prove(prove::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
     Inspect(inspect::Args),
     /// Try what this host allows, for real, and say what to do about the rest.
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Hist(args) => hist::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -28,13 +28,13 @@ fn run(program: &Path, arguments: &[&str]) -> Vec<String> {
     decided(&Truth::take(&mut lines.lines().skip(1).map(|line| Ok(line.to_owned()))).unwrap())
 }
 
-/// One recording of a second of the whole host: how many decisions of the program were told.
-fn record(program: &Path, seconds: u64) -> usize {
+/// One recording of the whole host: how many decisions of the program were told.
+fn record(program: &Path, time: &str) -> usize {
     let folder = LogDir::new();
     let output = goaudit()
         .args(["record", "-o", "none", "--only", "go", "--probe-budget", "10000", "-w"])
         .arg(log_of(&folder))
-        .args(["--for", &format!("{seconds}s")])
+        .args(["--for", time])
         .output()
         .unwrap();
     let recording = GoRecording::after(folder, output);
@@ -75,7 +75,7 @@ fn a_service_at_full_speed_does_not_notice_that_probes_come_and_go() {
         std::thread::spawn(move || {
             let (mut recordings, mut decisions) = (0, 0);
             while Instant::now() < until {
-                decisions += record(&program, 1);
+                decisions += record(&program, "500ms");
                 recordings += 1;
             }
             (recordings, decisions)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use goaudit_tests::ability::tell_skip;
-use goaudit_tests::capture::{lines, replay, segments, until};
+use goaudit_tests::capture::{lines, replay, until};
 use goaudit_tests::go_fixture::{self, Build};
 use goaudit_tests::go_service::{Service, Truth};
 use goaudit_tests::goaudit::goaudit;
@@ -108,12 +108,11 @@ fn a_running_process_is_traced_until_it_ends() {
         .spawn()
         .unwrap();
     until("the probes of the process", || {
-        let log = folder.join("log");
-        log.is_dir()
-            && !segments(&log).is_empty()
-            && lines(&replay(&log, &[])).iter().any(|event| {
-                event["control"]["program"] == "trace.main.work" && event["control"]["attached"] == true
-            })
+        // Refused until the log has begun.
+        let told = goaudit().args(["replay", "-o", "json"]).arg(folder.join("log")).output().unwrap();
+        lines(&told.stdout).iter().any(|event| {
+            event["control"]["program"] == "trace.main.work" && event["control"]["attached"] == true
+        })
     });
     let Truth { functions, .. } = service.work().unwrap();
     assert!(service.end().unwrap());

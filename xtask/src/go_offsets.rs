@@ -17,7 +17,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run_chore(args: &Args) -> Result<()> {
     let mut test = cargo();
-    test.args(["test", "--workspace", "--test", "go_offsets"]).env("GOAUDIT_GO_VERSIONS", "all");
+    test.args(["test", "--workspace", "--test", "go_offsets"]).env(crate::test::GO_VERSIONS, "all");
     if !args.bless {
         return run(&mut test);
     }

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// All but these steps (comma-separated).
     #[arg(long, value_delimiter = ',', value_enum)]
     skip: Vec<Step>,
-    /// Fuzz for minutes instead of seconds.
+    /// Fuzz for minutes instead of seconds, and test with every Go version and every kind of Go program.
     #[arg(long)]
     full: bool,
 }
@@ -78,13 +78,16 @@ impl Step {
             Self::Clippy => vec![steps::clippy()],
             Self::Unit => vec![steps::unit()],
             Self::Doc => vec![steps::doc()],
-            Self::Program => vec![steps::program(report)],
-            Self::Live => vec![steps::live(report)],
+            Self::Program => vec![steps::program(full, report)],
+            Self::Live => vec![steps::live(full, report)],
             Self::Lab => steps::lab(report),
             Self::Fuzz => fuzz::run_targets(full),
         }
     }
 }
+
+/// Chooses the Go versions that tests use (tests/src/go_fixture.rs).
+pub(crate) const GO_VERSIONS: &str = "GOAUDIT_GO_VERSIONS";
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();

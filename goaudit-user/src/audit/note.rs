@@ -93,7 +93,7 @@ impl<'a> Note<'a> {
     /// Checks that `key` signed the text: at least one line is by it, and every line by it verifies.
     pub fn verify(&self, key: &VerifyKey) -> Result<(), NoteError> {
         let mut signed = false;
-        for line in self.lines.iter().filter(|line| line.name == key.name && line.key_id == key.key_id) {
+        for line in self.lines.iter().filter(|line| key.is_signer(line)) {
             let forged = || NoteError::Forged(key.name.clone());
             let signature = Signature::from_slice(&line.signature).map_err(|_| forged())?;
             key.key.verify_strict(self.text.as_bytes(), &signature).map_err(|_| forged())?;
@@ -150,6 +150,11 @@ impl VerifyKey {
     /// Name of the key: the log's origin.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether a signature line says that it is by this key.
+    pub fn is_signer(&self, line: &SignatureLine<'_>) -> bool {
+        line.name == self.name && line.key_id == self.key_id
     }
 
     /// The text form.

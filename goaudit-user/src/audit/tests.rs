@@ -16,6 +16,7 @@ mod attack;
 mod crash;
 mod layout;
 mod notes;
+mod proofs;
 mod trees;
 mod write_read;
 

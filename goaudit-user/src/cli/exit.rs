@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::audit::AuditError;
+use crate::audit::{AuditError, ProveError};
 use crate::kernel::KernelError;
 use crate::recorder::RecorderError;
 use crate::replay::ReplayError;
@@ -56,6 +56,22 @@ impl Exit {
                     return Self::Tampered;
                 }
                 Some(ReplayError::Audit(_)) | None => {}
+            }
+            match cause.downcast_ref() {
+                Some(
+                    ProveError::Audit(AuditError::Segment { .. })
+                    | ProveError::Missing { .. }
+                    | ProveError::Gap(_)
+                    | ProveError::Checkpoint(_)
+                    | ProveError::Inconsistent(_),
+                ) => return Self::Tampered,
+                Some(
+                    ProveError::Audit(_)
+                    | ProveError::NoSuchEvent { .. }
+                    | ProveError::NotSealed { .. }
+                    | ProveError::TooLarge(_),
+                )
+                | None => {}
             }
             if let Some(kernel) = cause.downcast_ref::<KernelError>() {
                 return kernel_exit(kernel);

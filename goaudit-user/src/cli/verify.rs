@@ -1,24 +1,32 @@
 //! `goaudit verify`: is anything missing or changed?
 
+mod proof;
+
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::Exit;
 use crate::audit::note::VerifyKey;
-use crate::audit::{self, BatchInfo, Report, Verdict, VerifyOptions};
+use crate::audit::{self, BatchInfo, Check, Report, Verdict, VerifyOptions};
 use crate::conservation;
 use crate::correlate::conservation::Conservation;
 use crate::event::Event;
 
-/// Check that a log is complete and unchanged.
+/// Check that a log is complete and unchanged, or that a proof holds.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 ok, 3 tampering or damage found (the first bad place is named), 4 incomplete (records were lost, calls not seen, or a run did not end in order), 1 unreadable, 2 usage."
+    after_help = "Exit codes: 0 ok, 3 tampering or damage found (the first bad place is named), 4 incomplete (records were lost, calls not seen, or a run did not end in order), 1 unreadable, 2 usage.\n\nOf a proof (`goaudit prove`): 0 the events are proven and shown, 3 it does not verify, 4 proven but not events of this version, 1 unreadable, 2 usage (a proof needs --log-key: a key from the same hand proves nothing)."
 )]
 pub(super) struct Args {
     /// Directory of the log.
-    directory: PathBuf,
+    #[arg(required_unless_present = "proof")]
+    directory: Option<PathBuf>,
+
+    /// Check this proof file instead of a log.
+    #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with_all = ["directory", "expect"])]
+    proof: Option<PathBuf>,
 
     /// The log's verification key, as `record` printed it, or a file that holds it. Without it the key beside
     /// the log is used, and the verdict says that it was not pinned.
@@ -36,9 +44,14 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let key = args.log_key.as_deref().map(log_key).transpose()?;
+    if let (Some(path), Some(key)) = (&args.proof, &key) {
+        return proof::run(path, key, args.json);
+    }
+    let directory =
+        args.directory.as_deref().ok_or_else(|| Exit::Usage.because("no log and no proof is given"))?;
     let expect =
         args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
-    let (report, exit) = check(&args.directory, key, expect)?;
+    let (report, exit) = check(directory, key, expect)?;
     if args.json {
         let mut line = serde_json::to_vec(&report)?;
         line.push(b'\n');
@@ -67,16 +80,31 @@ pub(super) fn check(
     let mut report = audit::verify(&[directory.to_owned()], &options, Some(&mut visit))
         .with_context(|| format!("cannot verify {}", directory.display()))?;
     conservation::judge(&mut report, &books.finish(), undecodable);
-    let exit = match report.verdict {
-        Verdict::Ok => Exit::Ok,
-        Verdict::Incomplete => Exit::Incomplete,
-        Verdict::Damaged | Verdict::Tampered => Exit::Tampered,
-    };
+    let exit = exit_of(report.verdict);
     Ok((report, exit))
 }
 
+/// How `verify` ends.
+const fn exit_of(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::Ok => Exit::Ok,
+        Verdict::Incomplete => Exit::Incomplete,
+        Verdict::Damaged | Verdict::Tampered => Exit::Tampered,
+    }
+}
+
+/// The verdict in text.
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "OK",
+        Verdict::Incomplete => "INCOMPLETE",
+        Verdict::Damaged => "DAMAGED",
+        Verdict::Tampered => "TAMPERED",
+    }
+}
+
 /// A verification key: the text itself, or a file with it.
-fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
+pub(super) fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
     let text = match std::fs::read_to_string(given) {
         Ok(text) => text,
         Err(_) => given.to_owned(),
@@ -88,14 +116,8 @@ fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
 
 /// The report for people: verdict first, then what is proven and what is not.
 pub(super) fn text(report: &Report) -> String {
-    use std::fmt::Write;
     let mut text = String::new();
-    let verdict = match report.verdict {
-        Verdict::Ok => "OK",
-        Verdict::Incomplete => "INCOMPLETE",
-        Verdict::Damaged => "DAMAGED",
-        Verdict::Tampered => "TAMPERED",
-    };
+    let verdict = word(report.verdict);
     let mut line = |line: std::fmt::Arguments<'_>| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{line}");
@@ -127,13 +149,15 @@ pub(super) fn text(report: &Report) -> String {
         }
         line(format_args!("first bad place: {place}{}", bad.what));
     }
-    for check in &report.checks {
-        line(format_args!(
-            "{}  {:<22} {}",
-            if check.ok { "proven    " } else { "NOT PROVEN" },
-            check.name,
-            check.detail
-        ));
-    }
+    write_checks(&mut text, &report.checks);
     text
+}
+
+/// What is proven and what is not, a line each.
+fn write_checks(text: &mut String, checks: &[Check]) {
+    for check in checks {
+        let proven = if check.ok { "proven    " } else { "NOT PROVEN" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{proven}  {:<22} {}", check.name, check.detail);
+    }
 }

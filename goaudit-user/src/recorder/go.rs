@@ -310,6 +310,16 @@ impl GoWatch {
             }
             match self.probes.attach(site, index, known.names.file().as_fd(), &offsets, Some(tgid)) {
                 Ok(link) => attached.push(Attached { site, index, link }),
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                    detach(attached);
+                    self.told.push(not_attached(
+                        "all",
+                        &known.path,
+                        format!("process {tgid} ended before its probes were there"),
+                        "what it did",
+                    ));
+                    return Vec::new();
+                }
                 Err(error) => {
                     failed.insert(index, error.to_string());
                 }
@@ -451,7 +461,7 @@ pub(super) fn send(messages: &SyncSender<Message>, message: Message) {
     let _ = messages.try_send(message);
 }
 
-/// A quick look whether a process runs what may be a Go program. One that is gone does not.
-pub(super) fn runs_go(tgid: u32) -> bool {
-    File::open(format!("/proc/{tgid}/exe")).is_ok_and(|file| sniff::is_go(&file))
+/// A quick look whether a process runs what may be a Go program; none when it is gone already.
+pub(super) fn runs_go(tgid: u32) -> Option<bool> {
+    File::open(format!("/proc/{tgid}/exe")).ok().map(|file| sniff::is_go(&file))
 }

@@ -203,17 +203,18 @@ impl Reader {
                 Payload::Exec(exec) if exec.ret == 0 => {
                     let file = exec.file.map(|file| (file.inode, file.major, file.minor));
                     let lately = file.and_then(|file| self.not_go.get(file));
-                    if lately.is_none_or(|at| at.elapsed() > NOT_GO_FOR) {
-                        if let Some(file) = file.filter(|_| !go::runs_go(process.tgid)) {
-                            self.not_go.insert(file, Instant::now());
-                            // The Go program that it was before is gone.
-                            go::send(&go.messages, Message::Ended(process.tgid));
-                            continue;
-                        }
-                        go::send(&go.messages, Message::Executed(process.tgid));
-                    } else {
-                        go::send(&go.messages, Message::Ended(process.tgid));
+                    let look = lately.is_none_or(|at| at.elapsed() > NOT_GO_FOR);
+                    // Of one that is gone already nothing is known: its file is looked at again.
+                    let found = if look { go::runs_go(process.tgid) } else { Some(false) };
+                    if let (true, Some(false), Some(file)) = (look, found, file) {
+                        self.not_go.insert(file, Instant::now());
                     }
+                    // What is no Go program has ended the one that the process ran before.
+                    let message = match found {
+                        Some(true) => Message::Executed(process.tgid),
+                        Some(false) | None => Message::Ended(process.tgid),
+                    };
+                    go::send(&go.messages, message);
                 }
                 Payload::Exit(_) => go::send(&go.messages, Message::Ended(process.tgid)),
                 _ => {}

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::GO_VERSIONS;
 use super::report::{Report, Row, SKIPS_FILE};
 use crate::command::{cargo, run};
 use crate::setup::{self, Group};
@@ -64,7 +65,7 @@ pub(super) fn doc() -> Row {
     Row::new("doc", run(cargo().args(["test", "--workspace", "--doc"])))
 }
 
-pub(super) fn program(report: &mut Report) -> Row {
+pub(super) fn program(full: bool, report: &mut Report) -> Row {
     let tests = match test_files(END_TO_END, |name| !name.starts_with(LIVE) && !name.starts_with(LAB)) {
         Ok(tests) if tests.is_empty() => {
             return Row::new("program", Err(anyhow::anyhow!("there are no such tests")));
@@ -73,12 +74,12 @@ pub(super) fn program(report: &mut Report) -> Row {
         Err(error) => return Row::new("program", Err(error)),
     };
     let skips = Report::skips_file("program");
-    let result = programs().and_then(|()| run(integration(&tests).env(SKIPS_FILE, &skips)));
+    let result = programs().and_then(|()| run(integration(&tests, full).env(SKIPS_FILE, &skips)));
     report.read_skips("program", &skips);
     Row::new("program", result)
 }
 
-pub(super) fn live(report: &mut Report) -> Row {
+pub(super) fn live(full: bool, report: &mut Report) -> Row {
     if !is_root() {
         return Row::skipped("live", "root", "the effective uid is not 0");
     }
@@ -93,7 +94,7 @@ pub(super) fn live(report: &mut Report) -> Row {
     let skips = Report::skips_file("live");
     let result = programs().and_then(|()| {
         // One at a time: each looks at everything that happens on the host.
-        run(integration(&tests).args(["--", "--test-threads=1"]).env(SKIPS_FILE, &skips))
+        run(integration(&tests, full).args(["--", "--test-threads=1"]).env(SKIPS_FILE, &skips))
     });
     report.read_skips("live", &skips);
     Row::new("live", result)
@@ -136,9 +137,13 @@ fn programs() -> Result<()> {
     run(cargo().args(["build", "--quiet", "--workspace", "--bins"]))
 }
 
-fn integration(tests: &[String]) -> Command {
+/// `full`: with every Go version, unless the caller has chosen some.
+fn integration(tests: &[String], full: bool) -> Command {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    if full && std::env::var_os(GO_VERSIONS).is_none() {
+        command.env(GO_VERSIONS, "all");
+    }
     for test in tests {
         command.args(["--test", test]);
     }

@@ -6,8 +6,8 @@ use sha2::Sha256;
 
 use crate::audit::format::Hash;
 use crate::audit::merkle::{
-    Frontier, consistency_proof, empty_root, inclusion_proof, leaf_hash, node_hash, root, verify_consistency,
-    verify_inclusion,
+    Frontier, Paths, consistency_proof, empty_root, inclusion_proof, leaf_hash, node_hash, root,
+    verify_consistency, verify_inclusion,
 };
 use crate::audit::recover::hex;
 
@@ -74,6 +74,38 @@ fn roots_and_proofs_are_those_of_another_implementation() {
         assert_eq!(consistency_proof(&hashes, 0), None);
         assert_eq!(consistency_proof(&hashes, n + 1), None);
     }
+}
+
+#[test]
+fn several_proofs_come_from_one_pass() {
+    for n in 1..40_usize {
+        let hashes = leaves(n);
+        // Every subset of places of a small tree; of larger ones, each place with its neighbour and the last one.
+        let sets: Vec<Vec<u64>> = if n <= 8 {
+            (0..1_u32 << n)
+                .map(|set| (0..n as u64).filter(|index| set & (1 << index) != 0).collect())
+                .collect()
+        } else {
+            (0..n as u64).map(|index| vec![index + 1, index, n as u64 - 1, index]).collect()
+        };
+        for set in sets {
+            let mut paths = Paths::new(n as u64, &set);
+            assert_eq!(paths.finish(), None, "no leaves yet");
+            hashes.iter().for_each(|leaf| paths.push(*leaf));
+            paths.push([9; 32]);
+            let (found, proofs) = paths.finish().unwrap();
+            assert_eq!(found, root(&hashes), "{set:?} of {n}");
+            assert!(
+                paths.wanted().is_sorted()
+                    && set.iter().all(|index| *index >= n as u64 || paths.wanted().contains(index))
+            );
+            assert_eq!(proofs.len(), paths.wanted().len());
+            for (index, proof) in paths.wanted().iter().zip(proofs) {
+                assert_eq!(Some(proof), inclusion_proof(&hashes, *index as usize), "{index} of {n}");
+            }
+        }
+    }
+    assert_eq!(Paths::new(0, &[0]).finish(), None);
 }
 
 proptest! {

@@ -1,0 +1,313 @@
+//! The prover: takes single events out of a log, with what proves them.
+//!
+//! Two passes over batch headers: the first finds the events' batches and the last checkpoint, the second hashes the
+//! headers and opens those batches. Only bodies that are needed are read. Nothing that is read is trusted: the proof
+//! is verified with the log's key before it is given out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use zerocopy::{FromBytes as _, IntoBytes as _};
+
+use super::batch::{Events, PayloadReader};
+use super::chain::parse_batch_header;
+use super::checkpoint::Checkpoint;
+use super::directory::{list_segments, open_regular};
+use super::error::AuditError;
+use super::fault::Fault;
+use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, SEED_LEN, SEGMENT_HEADER_LEN};
+use super::frame::{FrameReader, Step};
+use super::keys;
+use super::merkle::{Paths, leaf_hash};
+use super::note::{NoteError, VerifyKey};
+use super::proof::{BatchProof, EventProof, MAX_PROOF_LEN, Proof, ProofError};
+use super::salt::{SALT_LEN, event_leaf, fill_salts};
+use super::writer::Seq;
+
+/// Bytes read from a segment at once.
+const READ_AHEAD: usize = 256 << 10;
+
+/// Why there is no proof. Reads after "failed to ...: ".
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// The log.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The log has no such event.
+    #[error("find event {seq}: the log has {events} events, from 0 on")]
+    NoSuchEvent {
+        /// Its number.
+        seq: Seq,
+        /// Events in the log.
+        events: u64,
+    },
+    /// The event is there, but nothing is signed over it yet.
+    #[error(
+        "prove event {seq}: no checkpoint covers it yet, only the first {sealed} events are sealed; a recorder seals \
+         within a second: try again, or, if it was killed, record into the directory again: its first checkpoint covers \
+         what was left"
+    )]
+    NotSealed {
+        /// Its number.
+        seq: Seq,
+        /// Events that are sealed.
+        sealed: u64,
+    },
+    /// The event's batch is damaged, or segments are missing.
+    #[error("prove event {seq}: {what}; `goaudit verify` names all that is wrong")]
+    Missing {
+        /// Its number.
+        seq: Seq,
+        /// What is not there.
+        what: String,
+    },
+    /// Part of the tree cannot be known.
+    #[error("hash the log: {0}; `goaudit verify` names all that is wrong")]
+    Gap(String),
+    /// The last checkpoint is not by the key that was given.
+    #[error("use the last checkpoint: {0}; is --log-key that of this log?")]
+    Checkpoint(NoteError),
+    /// The log does not lead to its own checkpoint.
+    #[error("prove from this log: {0}; it was changed or is damaged: `goaudit verify` names the place")]
+    Inconsistent(ProofError),
+    /// The proof would be larger than a proof may be.
+    #[error("make a proof of {0} bytes: at most 256 MiB fit in one file; ask for fewer events at once")]
+    TooLarge(u64),
+}
+
+/// Proves the events `wanted` of the log in `dir` with its last checkpoint. Without a key the one beside the log is
+/// used: whoever checks the proof brings a key anyway.
+pub fn prove(dir: &Path, wanted: &BTreeSet<Seq>, key: Option<&VerifyKey>) -> Result<Proof, ProveError> {
+    let key = match key {
+        Some(key) => key.clone(),
+        None => keys::load_public(dir)?,
+    };
+    let segments = Segments::pin(dir)?;
+    let found = find(&segments, wanted)?;
+    let checkpoint = Checkpoint::open(&found.note, &key).map_err(ProveError::Checkpoint)?;
+    let proof = build(&segments, &found, &checkpoint)?;
+    let len = proof.text().len() as u64;
+    if len > MAX_PROOF_LEN {
+        return Err(ProveError::TooLarge(len));
+    }
+    proof.verify(&key).map_err(ProveError::Inconsistent)?;
+    Ok(proof)
+}
+
+/// The files of a log as they were at the beginning.
+struct Segments(Vec<(PathBuf, File, u64)>);
+
+impl Segments {
+    fn pin(dir: &Path) -> Result<Self, ProveError> {
+        let mut pinned = Vec::new();
+        for (expected, (number, path)) in (0..).zip(list_segments(dir)?) {
+            if number != expected {
+                let what = format!("segments {expected} to {} are missing", number - 1);
+                return Err(ProveError::Gap(what));
+            }
+            let (file, size) = open_regular(&path)?;
+            pinned.push((path, file, size));
+        }
+        if pinned.is_empty() {
+            return Err(AuditError::Empty(dir.to_owned()).into());
+        }
+        Ok(Self(pinned))
+    }
+
+    /// Shows each batch and checkpoint to `see`, in order; bodies of batches only if `wanted` says so by their header.
+    fn walk(
+        &self,
+        wanted: impl Fn(&BatchHeader) -> bool,
+        mut see: impl FnMut(&Path, Seen<'_>) -> Result<(), ProveError>,
+    ) -> Result<(), ProveError> {
+        for (path, file, size) in &self.0 {
+            let io = || AuditError::io("read", path);
+            let source = BufReader::with_capacity(READ_AHEAD, file);
+            let mut frames = FrameReader::new(source, SEGMENT_HEADER_LEN as u64, *size);
+            loop {
+                let mut skipped = None;
+                let step = frames.next_wanted(|kind, header| match kind {
+                    FrameKind::Batch => {
+                        skipped = BatchHeader::read_from_bytes(header).ok();
+                        skipped.as_ref().is_none_or(&wanted)
+                    }
+                    FrameKind::Checkpoint => true,
+                    FrameKind::SegmentEnd => false,
+                });
+                match step.map_err(io())? {
+                    Step::End => break,
+                    Step::Skipped => {
+                        if let Some(header) = skipped {
+                            see(path, Seen::Batch { header, opened: None })?;
+                        }
+                    }
+                    Step::Frame(frame) => match frame.kind {
+                        FrameKind::Batch => {
+                            let header = parse_batch_header(frame.header, frame.body.len())
+                                .map_err(|fault| at(path, frame.offset, fault))?;
+                            see(path, Seen::Batch { header, opened: Some((frame.offset, frame.body)) })?;
+                        }
+                        FrameKind::Checkpoint => see(path, Seen::Checkpoint(frame.body))?,
+                        FrameKind::SegmentEnd => {}
+                    },
+                    // What follows damage may still be good; the checkpoint tells whether all is known.
+                    Step::Bad(bad) => {
+                        if !frames.find_next(bad.offset + 8).map_err(io())? {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a walk sees.
+enum Seen<'a> {
+    Batch { header: BatchHeader, opened: Option<(u64, &'a [u8])> },
+    Checkpoint(&'a [u8]),
+}
+
+/// What the first pass finds.
+#[derive(Default)]
+struct Found {
+    /// The last checkpoint.
+    note: Vec<u8>,
+    /// Events before it.
+    sealed: u64,
+    /// Events in all.
+    events: u64,
+    /// Batches of the wanted events: number, and these events.
+    batches: BTreeMap<u64, Vec<Seq>>,
+}
+
+fn find(segments: &Segments, wanted: &BTreeSet<Seq>) -> Result<Found, ProveError> {
+    let mut found = Found::default();
+    segments.walk(
+        |_| false,
+        |_, seen| {
+            match seen {
+                Seen::Batch { header, .. } => {
+                    let first = header.first_seq.get();
+                    let end = first.saturating_add(u64::from(header.n_events.get()));
+                    let events: Vec<Seq> = wanted.range(first..end).copied().collect();
+                    if !events.is_empty() {
+                        found.batches.insert(header.batch_no.get(), events);
+                    }
+                    found.events = end;
+                }
+                Seen::Checkpoint(note) => {
+                    found.note = note.to_vec();
+                    found.sealed = found.events;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let there: BTreeSet<Seq> = found.batches.values().flatten().copied().collect();
+    for &seq in wanted {
+        if seq >= found.events {
+            return Err(ProveError::NoSuchEvent { seq, events: found.events });
+        }
+        if seq >= found.sealed {
+            return Err(ProveError::NotSealed { seq, sealed: found.sealed });
+        }
+        if !there.contains(&seq) {
+            return Err(ProveError::Missing { seq, what: "its batch is damaged or missing".to_owned() });
+        }
+    }
+    Ok(found)
+}
+
+fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<Proof, ProveError> {
+    let numbers: Vec<u64> = found.batches.keys().copied().collect();
+    let mut paths = Paths::new(checkpoint.size, &numbers);
+    let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
+    let mut batches = BTreeMap::new();
+    let mut next = 0;
+    segments.walk(
+        |header| found.batches.contains_key(&header.batch_no.get()),
+        |path, seen| {
+            let Seen::Batch { header, opened } = seen else { return Ok(()) };
+            let number = header.batch_no.get();
+            // After a failed sync a batch may be there twice.
+            if number < next || number >= checkpoint.size {
+                return Ok(());
+            }
+            if number == next + 1 {
+                // One batch is damaged, and this one names its leaf.
+                paths.push(header.prev_leaf);
+                next += 1;
+            }
+            if number != next {
+                return Err(ProveError::Gap(format!("batches {next} to {} are missing", number - 1)));
+            }
+            next += 1;
+            let mut leaf_data = [0; BATCH_HEADER_LEN];
+            leaf_data.copy_from_slice(header.as_bytes());
+            paths.push(leaf_hash(&leaf_data));
+            if let (Some((offset, body)), Some(seqs)) = (opened, found.batches.get(&number)) {
+                let events =
+                    open(&mut payloads, &header, body, seqs).map_err(|fault| at(path, offset, fault))?;
+                let batch = BatchProof { index: number, path: Vec::new(), header: leaf_data, events };
+                batches.insert(number, batch);
+            }
+            Ok(())
+        },
+    )?;
+    let (_, proofs) = paths.finish().ok_or_else(|| {
+        ProveError::Gap(format!("only {next} of {} sealed batches are there", checkpoint.size))
+    })?;
+    if let Some((_, seqs)) = found.batches.iter().find(|(number, _)| !batches.contains_key(number)) {
+        let seq = seqs.first().copied().unwrap_or_default();
+        return Err(ProveError::Missing { seq, what: "its batch is damaged".to_owned() });
+    }
+    for (batch, path) in batches.values_mut().zip(proofs) {
+        batch.path = path;
+    }
+    let note = std::str::from_utf8(&found.note)
+        .map_err(|_| ProveError::Checkpoint(NoteError::Malformed("not UTF-8")))?;
+    Ok(Proof { batches: batches.into_values().collect(), checkpoint: note.to_owned() })
+}
+
+/// Takes events out of a batch, with their paths in it.
+fn open(
+    payloads: &mut PayloadReader,
+    header: &BatchHeader,
+    body: &[u8],
+    seqs: &[Seq],
+) -> Result<Vec<EventProof>, Fault> {
+    let mut plain = Vec::new();
+    payloads.open(header, body, &mut plain)?;
+    let seed =
+        plain.first_chunk::<SEED_LEN>().ok_or_else(|| Fault::tampered("a payload without its seed"))?;
+    let mut salts = Vec::new();
+    fill_salts(seed, header.n_events.get() as usize, &mut salts);
+    let first = header.first_seq.get();
+    let indexes: Vec<u64> = seqs.iter().map(|seq| seq - first).collect();
+    let mut paths = Paths::new(u64::from(header.n_events.get()), &indexes);
+    let mut taken = Vec::new();
+    for (index, (salt, event)) in
+        (0_u32..).zip(salts.as_chunks::<SALT_LEN>().0.iter().zip(Events::new(&plain)))
+    {
+        paths.push(event_leaf(salt, event));
+        if indexes.binary_search(&u64::from(index)).is_ok() {
+            taken.push(EventProof { index, salt: *salt, event: event.to_vec(), path: Vec::new() });
+        }
+    }
+    let (root, proofs) = paths.finish().ok_or_else(|| Fault::tampered("a batch without its events"))?;
+    if root != header.batch_root {
+        return Err(Fault::tampered("the events do not hash to the batch's root"));
+    }
+    for (event, path) in taken.iter_mut().zip(proofs) {
+        event.path = path;
+    }
+    Ok(taken)
+}
+
+fn at(path: &Path, offset: u64, fault: Fault) -> ProveError {
+    AuditError::Segment { path: path.to_owned(), offset, fault }.into()
+}
