@@ -19,6 +19,7 @@ mod kernel_log;
 mod launch;
 mod man;
 mod output;
+mod process;
 mod prove;
 mod record;
 mod recording;

@@ -102,7 +102,7 @@ fn open_call() -> Event {
 #[test]
 fn a_log_s_latencies_are_told() {
     let folder = LogDir::new();
-    let loss = Loss { cpu: 0, cause: "ring_full".into(), count: 3, range: None };
+    let loss = Loss { cpu: Some(0), cause: "ring_full".into(), count: 3, range: None, program: None };
     let mut events = decisions(4_000, 20_000);
     events.push(open_call());
     events.push(Event::control(Ktime(9_000_000), Control::Loss(loss)));

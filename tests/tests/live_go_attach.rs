@@ -1,5 +1,6 @@
 //! Go programs that run already, that are started later, that are replaced, that turn into other programs, and that
 //! lie where nobody else sees them.
+#![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! Decisions of casbin services, as goaudit tells them and as the services tell them themselves: with each Go version,
 //! however the program was linked.
+#![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::process::Command;

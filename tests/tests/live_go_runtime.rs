@@ -1,5 +1,6 @@
 //! Everything that makes entries and returns hard to pair: recursion, panics, `Goexit`, stacks that move, goroutines
 //! that change threads, very many goroutines. The program counts what really happened.
+#![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

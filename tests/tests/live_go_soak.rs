@@ -1,4 +1,5 @@
 //! Probes come and go, again and again, under a service at full speed, which must not notice.
+#![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;

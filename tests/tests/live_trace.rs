@@ -87,10 +87,7 @@ fn a_command_is_traced_from_its_first_call_with_arguments_and_results() {
         let call = &call["go_call"];
         assert_eq!(call["outcome"], "returned");
         assert!(call["latency_ns"].as_u64().is_some_and(|ns| ns > 0), "{call}");
-        let field = |name: &str| {
-            let fields = call["fields"].as_array().unwrap();
-            fields.iter().find(|field| field["name"] == name).unwrap()["value"].clone()
-        };
+        let field = |name: &str| call["fields"][name].clone();
         // What the function does with no work left: it returns 1, and each level above one more.
         assert_eq!(field("done").as_i64(), field("n").as_i64().map(|n| n + 1), "{call}");
         assert_eq!(field("text"), "");
@@ -111,10 +108,11 @@ fn a_running_process_is_traced_until_it_ends() {
         .spawn()
         .unwrap();
     until("the probes of the process", || {
-        folder.join("log").is_dir()
-            && lines(&replay(&folder.join("log"), &[])).iter().any(|event| {
-                event["control"]["program"] == "trace.main.work" && event["control"]["attached"] == true
-            })
+        // Refused until the log has begun.
+        let told = goaudit().args(["replay", "-o", "json"]).arg(folder.join("log")).output().unwrap();
+        lines(&told.stdout).iter().any(|event| {
+            event["control"]["program"] == "trace.main.work" && event["control"]["attached"] == true
+        })
     });
     let Truth { functions, .. } = service.work().unwrap();
     assert!(service.end().unwrap());

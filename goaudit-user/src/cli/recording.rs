@@ -1,7 +1,6 @@
 //! A recording from its start to its end, whatever is recorded: `record` and `trace`.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use super::Exit;
 use super::output::{Format, note, told};
+use super::process::Process;
 use super::replay::{Show, show};
 use crate::event::control::{Counters, NOT_RUN};
 use crate::filter::Filter;
@@ -34,44 +33,6 @@ pub(super) enum Whom<'a> {
     Command(&'a [OsString]),
     /// A process that runs.
     Process(&'a Process),
-}
-
-/// A running process, held by a descriptor: its number may be given to another when it ends.
-pub(super) struct Process {
-    pid: u32,
-    descriptor: OwnedFd,
-}
-
-impl Process {
-    /// Takes hold of a process.
-    pub(super) fn open(pid: u32) -> anyhow::Result<Self> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let opened = number.map(|number| pidfd_open(number, PidfdFlags::empty()));
-        match opened {
-            Some(Ok(descriptor)) => Ok(Self { pid, descriptor }),
-            None | Some(Err(rustix::io::Errno::SRCH)) => Err(Exit::Error
-                .because(format!("no process has the number {pid}: it ended, or is in another container"))),
-            // Of a thread that is no process, on kernels of the time.
-            Some(Err(rustix::io::Errno::INVAL)) => Err(Exit::Error.because(format!(
-                "{pid} is the number of a thread: give that of its process (Tgid in /proc/{pid}/status)"
-            ))),
-            Some(Err(error)) => {
-                Err(anyhow::Error::new(error).context(format!("cannot take hold of process {pid}")))
-            }
-        }
-    }
-
-    /// The file that it runs: by the process, so that it is the one that runs also in a container, or deleted.
-    pub(super) fn program(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/exe", self.pid))
-    }
-
-    /// Whether it ended.
-    pub(super) fn has_ended(&self) -> bool {
-        let mut polled = [PollFd::new(&self.descriptor, PollFlags::IN)];
-        // Readable from its end on, before its parent asked for it.
-        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
-    }
 }
 
 /// What is shown of a recording while it runs.
@@ -138,8 +99,8 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
             ));
         }
         Whom::Process(process) => {
-            recorder.scope_add(process.pid).context("cannot record")?;
-            recorder.probe_running(process.pid);
+            recorder.scope_add(process.pid()).context("cannot record")?;
+            recorder.probe_running(process.pid());
             (None, Some(process))
         }
     };

@@ -13,7 +13,8 @@ use anyhow::Context;
 
 use super::capture::{View, budget, duration};
 use super::output::{Format, note};
-use super::recording::{self, Process, Recording, Shown, Whom};
+use super::process::Process;
+use super::recording::{self, Recording, Shown, Whom};
 use super::{Exit, hist, inspect, output};
 use crate::correlate;
 use crate::event::Text;
