@@ -140,14 +140,17 @@ impl Segments {
                     Step::End => break,
                     Step::Skipped => {
                         if let Some(header) = skipped {
-                            see(path, Seen::Batch { header, opened: None })?;
+                            see(path, Seen::Batch { header: &header, opened: None })?;
                         }
                     }
                     Step::Frame(frame) => match frame.kind {
                         FrameKind::Batch => {
                             let header = parse_batch_header(frame.header, frame.body.len())
                                 .map_err(|fault| at(path, frame.offset, fault))?;
-                            see(path, Seen::Batch { header, opened: Some((frame.offset, frame.body)) })?;
+                            see(
+                                path,
+                                Seen::Batch { header: &header, opened: Some((frame.offset, frame.body)) },
+                            )?;
                         }
                         FrameKind::Checkpoint => see(path, Seen::Checkpoint(frame.body))?,
                         FrameKind::SegmentEnd => {}
@@ -167,7 +170,7 @@ impl Segments {
 
 /// What a walk sees.
 enum Seen<'a> {
-    Batch { header: BatchHeader, opened: Option<(u64, &'a [u8])> },
+    Batch { header: &'a BatchHeader, opened: Option<(u64, &'a [u8])> },
     Checkpoint(&'a [u8]),
 }
 
@@ -251,7 +254,7 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
             paths.push(leaf_hash(&leaf_data));
             if let (Some((offset, body)), Some(seqs)) = (opened, found.batches.get(&number)) {
                 let events =
-                    open(&mut payloads, &header, body, seqs).map_err(|fault| at(path, offset, fault))?;
+                    open(&mut payloads, header, body, seqs).map_err(|fault| at(path, offset, fault))?;
                 let batch = BatchProof { index: number, path: Vec::new(), header: leaf_data, events };
                 batches.insert(number, batch);
             }
