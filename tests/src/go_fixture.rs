@@ -63,8 +63,24 @@ pub fn toolchain(version: &str) -> Result<Toolchain, String> {
 /// # Panics
 /// As `test` does.
 pub fn each_version(name: &str, test: impl Fn(&Toolchain)) {
-    for version in versions() {
-        match toolchain(&version) {
+    with_versions(name, &versions(), test);
+}
+
+/// The same with the newest one alone, unless all are to be tested.
+///
+/// # Panics
+/// As `test` does.
+pub fn newest_version(name: &str, test: impl Fn(&Toolchain)) {
+    let mut versions = versions();
+    if !all() {
+        versions.drain(..versions.len().saturating_sub(1));
+    }
+    with_versions(name, &versions, test);
+}
+
+fn with_versions(name: &str, versions: &[String], test: impl Fn(&Toolchain)) {
+    for version in versions {
+        match toolchain(version) {
             Ok(toolchain) => test(&toolchain),
             Err(why) => crate::ability::tell_skip(name, &format!("go toolchain {version}"), &why),
         }

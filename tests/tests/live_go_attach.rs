@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use goaudit_tests::capture::{Agent, replay, until};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
-use goaudit_tests::go_decisions::{assert_casbin_of, assert_nothing_of};
+use goaudit_tests::go_decisions::{SLACK_NS, assert_casbin_of, assert_nothing_of};
 use goaudit_tests::go_fixture::{self, Build, toolchain};
 use goaudit_tests::go_service::{Service, Truth};
 use goaudit_tests::logdir::LogDir;
@@ -123,7 +123,7 @@ fn a_process_that_works_while_it_is_probed_is_told_from_then_on() {
         let of_goroutine = starts.get(&count(call, "/goid")).map(Vec::as_slice).unwrap_or_default();
         // Calls of a goroutine come one after the other, and so do their ends.
         let first = of_goroutine.partition_point(|(at, _)| *at < from);
-        let within = of_goroutine.iter().skip(first).take_while(|(at, _)| *at <= from + taken);
+        let within = of_goroutine.iter().skip(first).take_while(|(at, _)| *at <= from + taken + SLACK_NS);
         within.filter(|(_, began)| *began || from < probed).count()
     };
     let mut matched = 0;

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use goaudit_tests::go_capture::{GoRecording, count, text};
-use goaudit_tests::go_fixture::{Build, each_version};
+use goaudit_tests::go_fixture::{Build, newest_version};
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use goaudit_user::golang::{Program, Wanted};
@@ -104,7 +104,7 @@ impl Drop for Witness {
 #[test]
 fn the_kernels_own_events_see_the_same_calls() {
     needs!(Root, Bpf, GoUprobes);
-    each_version("the_kernels_own_events_see_the_same_calls", |toolchain| {
+    newest_version("the_kernels_own_events_see_the_same_calls", |toolchain| {
         let version = toolchain.version();
         let built = toolchain.build(&Build::of("runtime-cases").flags(&["-ldflags=-s -w"])).unwrap();
         let folder = LogDir::new();

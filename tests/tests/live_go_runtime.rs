@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use goaudit_tests::go_capture::{GoRecording, count, text};
-use goaudit_tests::go_fixture::{Build, Toolchain, each_version};
+use goaudit_tests::go_fixture::{Build, Toolchain, each_version, newest_version};
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
@@ -175,7 +175,7 @@ fn every_call_ends_as_it_really_ended() {
 #[test]
 fn recursion_has_a_latency_for_each_depth() {
     needs!(Root, Bpf, GoUprobes);
-    each_version("recursion_has_a_latency_for_each_depth", |toolchain| {
+    newest_version("recursion_has_a_latency_for_each_depth", |toolchain| {
         let recording = record(toolchain, &["-case", "recursion", "-calls", "5", "-goroutines", "2"]);
         recording.assert_sound();
         // 21 calls within each other, told from the innermost on.
@@ -208,7 +208,7 @@ fn recursion_has_a_latency_for_each_depth() {
 #[test]
 fn latencies_are_those_that_the_program_measured() {
     needs!(Root, Bpf, GoUprobes);
-    each_version("latencies_are_those_that_the_program_measured", |toolchain| {
+    newest_version("latencies_are_those_that_the_program_measured", |toolchain| {
         let recording = record(toolchain, &["-case", "timed", "-calls", "100"]);
         recording.assert_sound();
         let truth = recording.truth();
@@ -230,7 +230,7 @@ fn latencies_are_those_that_the_program_measured() {
 #[test]
 fn values_are_read_from_registers_and_from_the_stack() {
     needs!(Root, Bpf, GoUprobes);
-    each_version("values_are_read_from_registers_and_from_the_stack", |toolchain| {
+    newest_version("values_are_read_from_registers_and_from_the_stack", |toolchain| {
         let recording = record(toolchain, &["-case", "stack-arguments", "-calls", "3", "-goroutines", "1"]);
         recording.assert_sound();
         let calls: Vec<&Value> = recording.calls().collect();
@@ -255,7 +255,7 @@ fn values_are_read_from_registers_and_from_the_stack() {
 #[test]
 fn errors_are_told_and_nil_is_nil() {
     needs!(Root, Bpf, GoUprobes);
-    each_version("errors_are_told_and_nil_is_nil", |toolchain| {
+    newest_version("errors_are_told_and_nil_is_nil", |toolchain| {
         let recording = record(toolchain, &["-case", "error", "-calls", "1", "-goroutines", "1"]);
         recording.assert_sound();
         let call = recording.calls().next().unwrap();
@@ -270,7 +270,7 @@ fn errors_are_told_and_nil_is_nil() {
 #[test]
 fn recovered_panics_are_told_with_their_values() {
     needs!(Root, Bpf, GoUprobes);
-    each_version("recovered_panics_are_told_with_their_values", |toolchain| {
+    newest_version("recovered_panics_are_told_with_their_values", |toolchain| {
         let recording = record(toolchain, &["-case", "panic-values"]);
         recording.assert_sound();
         let truth = recording.truth();
