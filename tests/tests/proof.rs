@@ -423,7 +423,9 @@ fn proofs_are_checked_by_hand_as_the_page_says() {
     let good = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.is_empty()) {
-        for place in [line.len() / 3, line.len() / 2, line.len() * 2 / 3] {
+        // The first lines are long; of a hash one place is enough.
+        let places = if number < 3 { 3 } else { 1 };
+        for place in (0..places).map(|part| line.len() / 3 + part * line.len() / 6) {
             let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
             let new = if line.as_bytes()[place] == b'A' { "B" } else { "A" };
             if !line.is_char_boundary(place) || !line.is_char_boundary(place + 1) {
