@@ -43,7 +43,7 @@ fn is_relieved(capture: &Capture) -> bool {
 /// Asserts that what is missing is what is told as missing, everywhere.
 fn accounted(capture: &Capture, what: &str, missing: u64, program: &str, allowed: u64) {
     let skipped = capture.skipped();
-    eprintln!("{what}: {missing} missing, told {skipped:?}, books {:?}", books(capture));
+    println!("{what}: {missing} missing, told {skipped:?}, books {:?}", books(capture));
     let told = skipped.get(program).copied().unwrap_or(0);
     assert_eq!(missing, told, "{what}: missing, and told as skipped ({skipped:?})");
     assert!(missing <= allowed, "{what}: {missing} are missing although {program} has a second copy");
@@ -82,7 +82,7 @@ fn storms(relief: bool) -> (u64, u64) {
     session.detach_producers();
     while session.drain(Duration::ZERO, &mut count).unwrap() > 0 {}
     let counters = session.counters().unwrap();
-    eprintln!("second copies {relief}: {told} of {} told, {:?}", PROCESSES * CALLS, counters.skips);
+    println!("second copies {relief}: {told} of {} told, {:?}", PROCESSES * CALLS, counters.skips);
     assert!(counters.per_cpu.iter().all(|cpu| cpu.lost.iter().all(|lost| *lost == 0)), "{counters:?}");
     ((PROCESSES * CALLS).saturating_sub(told), counters.not_run())
 }
