@@ -93,8 +93,12 @@ fn fold<'a>(
     let (left_proofs, right_proofs) = proofs.split_at_mut(left_count);
     let left = fold(start, middle, left_wanted, left_proofs, roots)?;
     let right = fold(middle, end, right_wanted, right_proofs, roots)?;
-    left_proofs.iter_mut().for_each(|proof| proof.push(right));
-    right_proofs.iter_mut().for_each(|proof| proof.push(left));
+    for proof in left_proofs.iter_mut() {
+        proof.push(right);
+    }
+    for proof in right_proofs.iter_mut() {
+        proof.push(left);
+    }
     Some(node_hash(&left, &right))
 }
 

@@ -91,7 +91,9 @@ fn several_proofs_come_from_one_pass() {
         for set in sets {
             let mut paths = Paths::new(n as u64, &set);
             assert_eq!(paths.finish(), None, "no leaves yet");
-            hashes.iter().for_each(|leaf| paths.push(*leaf));
+            for leaf in &hashes {
+                paths.push(*leaf);
+            }
             paths.push([9; 32]);
             let (found, proofs) = paths.finish().unwrap();
             assert_eq!(found, root(&hashes), "{set:?} of {n}");
