@@ -1,5 +1,6 @@
 //! A second witness: the kernel's own uprobe events, at the same sites in the same run, see as many hits as goaudit
 //! tells calls, with the same argument.
+#![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
