@@ -1,6 +1,6 @@
 //! Kernels that preempt programs skip them for other tasks of that CPU: what is missing is what is told, and second
 //! copies of the programs leave next to nothing missing. On kernels that do not preempt, nothing is missing.
-#![expect(clippy::print_stderr, reason = "a run tells what it compared")]
+#![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -169,7 +169,6 @@ impl Segments {
 }
 
 /// What a walk sees.
-#[expect(clippy::large_enum_variant, reason = "one at a time, looked at and dropped")]
 enum Seen<'a> {
     Batch { header: &'a BatchHeader, opened: Option<(u64, &'a [u8])> },
     Checkpoint(&'a [u8]),
