@@ -12,14 +12,14 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, PerCpuArray, RingBuf};
 
 use crate::settings::Settings;
 use crate::wire::{CpuState, Header, Lost, reader as sleep};
 
-mod atomic;
+pub(crate) mod atomic;
 pub(crate) mod entry;
 pub(crate) mod path;
 pub(crate) mod read;
@@ -140,17 +140,10 @@ pub(crate) fn lose_unbuilt(cause: Lost) {
 /// Takes one of this CPU's scratch buffers: its index, or none.
 #[inline(always)]
 pub(crate) fn claim(buffers: u32) -> Option<u32> {
-    claim_from(0, buffers)
-}
-
-/// Takes one of a set of this CPU's buffers, whose busy bits begin at `first`: its index in the set, or none. It
-/// is given back by [`release`] of its bit.
-#[inline(always)]
-pub(crate) fn claim_from(first: u32, buffers: u32) -> Option<u32> {
     let state = state()?;
     let mut index = 0;
     while index < buffers {
-        let bit = 1u64 << (first + index);
+        let bit = 1u64 << index;
         // SAFETY: `state` is this CPU's map value.
         let before = unsafe {
             if setting!(fetch_atomics) != 0 {
@@ -169,7 +162,7 @@ pub(crate) fn claim_from(first: u32, buffers: u32) -> Option<u32> {
     None
 }
 
-/// Gives a scratch buffer back, by its busy bit.
+/// Gives a scratch buffer back.
 #[inline(always)]
 pub(crate) fn release(index: u32) {
     let Some(state) = state() else { return };
@@ -215,7 +208,44 @@ fn wake_flag(state: *mut CpuState, len: u64, class: Class) -> u64 {
 /// `record` begins with a [`Header`], and the verifier can see that `len` bytes are readable there.
 #[inline(always)]
 pub(crate) unsafe fn emit(record: *mut Header, len: u64, class: Class) {
-    let Some(state) = state() else { return };
+    if let Some(state) = state() {
+        // SAFETY: by contract.
+        unsafe { emit_on(state, record, len, class) };
+    }
+}
+
+/// As [`emit`], for programs that may be moved to another CPU while they run: the record is numbered on the CPU that
+/// it is sent from, and says so.
+///
+/// # Safety
+/// As [`emit`].
+#[inline(always)]
+pub(crate) unsafe fn emit_anywhere(record: *mut Header, len: u64, class: Class) {
+    let mut tries = 0;
+    while tries < 4 {
+        // SAFETY: helper without preconditions.
+        let before = unsafe { bpf_get_smp_processor_id() };
+        let Some(state) = state() else { return };
+        // SAFETY: as above.
+        let after = unsafe { bpf_get_smp_processor_id() };
+        // The books between two equal answers are those of that CPU.
+        if before == after {
+            // SAFETY: by contract.
+            unsafe {
+                (*record).cpu = before;
+                emit_on(state, record, len, class);
+            }
+            return;
+        }
+        tries += 1;
+    }
+    lose_unbuilt(Lost::Reentered);
+}
+
+/// # Safety
+/// As [`emit`]; `state` are the books of the CPU that the record names.
+#[inline(always)]
+unsafe fn emit_on(state: *mut CpuState, record: *mut Header, len: u64, class: Class) {
     // SAFETY: by contract.
     unsafe {
         (*record).seq = next_seq(state);

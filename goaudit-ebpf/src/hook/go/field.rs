@@ -26,6 +26,9 @@ const _: () = assert!(FRAMES_MAX * 8 <= VALUE_MAX);
 /// A buffer of the Go programs: the record, then the machine.
 #[repr(C)]
 pub(super) struct Work {
+    /// 1 while a program uses the buffer. In the buffer itself: whoever took it gives this one back, on whichever
+    /// CPU it then is.
+    pub(super) busy: u64,
     pub(super) call: Call,
     /// Cells, and room for a whole cell behind any position in them.
     pub(super) cells: [u8; CELLS + CELL],

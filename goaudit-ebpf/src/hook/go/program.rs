@@ -16,7 +16,7 @@ use aya_ebpf::programs::ProbeContext;
 use super::field::{self, CELLS, Kept, Work};
 use super::goroutine::{self, Goroutine};
 use super::{Call, Health, PROBES_MAX, Probe, RuntimeLayout, Unwind, flags, traits};
-use crate::kernel::{Class, claim_from, count_unkept, emit, lose_unbuilt, read, release, scope, task};
+use crate::kernel::{Class, atomic, count_unkept, emit_anywhere, lose_unbuilt, read, scope, task};
 use crate::settings::ABSENT;
 use crate::units::{Goid, Ktime};
 use crate::wire::{Header, Kind, Lost};
@@ -36,8 +36,6 @@ static GO_KEPT: LruHashMap<Frame, Kept> = LruHashMap::with_max_entries(32_768, 0
 
 /// Buffers of a CPU: one in use, others for tasks that preempt it inside a program.
 const BUFFERS: u32 = 8;
-/// The first of their bits among a CPU's busy bits.
-const FIRST_BUFFER: u32 = 8;
 
 #[map]
 static GO_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(BUFFERS, 0);
@@ -135,18 +133,24 @@ fn go_unwind(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Lends a buffer.
+/// Lends a buffer. A program on a uprobe may be preempted, and from 6.18 on was seen to go on on another CPU: nothing
+/// here is looked up twice.
 #[inline(always)]
 fn with_work(use_it: impl FnOnce(*mut Work)) {
-    let Some(index) = claim_from(FIRST_BUFFER, BUFFERS) else {
-        lose_unbuilt(Lost::Reentered);
-        return;
-    };
-    match GO_WORK.get_ptr_mut(index) {
-        Some(work) => use_it(work),
-        None => lose_unbuilt(Lost::Reentered),
+    let mut index = 0;
+    while index < BUFFERS {
+        let Some(work) = GO_WORK.get_ptr_mut(index) else { break };
+        // SAFETY: a map value.
+        let before = unsafe { atomic::fetch_or(&raw mut (*work).busy, 1) };
+        if before == 0 {
+            use_it(work);
+            // SAFETY: as above.
+            unsafe { atomic::and(&raw mut (*work).busy, 0) };
+            return;
+        }
+        index += 1;
     }
-    release(FIRST_BUFFER + index);
+    lose_unbuilt(Lost::Reentered);
 }
 
 /// What entry and return have in common: who, which frame, the registers.
@@ -259,7 +263,7 @@ unsafe fn send(hit: Hit, work: *mut Work) {
         read::put(&raw mut (*work).call.bytes, used as u32);
         let record = (&raw mut (*work).call).cast::<Header>();
         let used = read::bound::<{ CELLS as i32 }>(used);
-        emit(record, size_of::<Call>() as u64 + used, Class::Flood);
+        emit_anywhere(record, size_of::<Call>() as u64 + used, Class::Flood);
     }
 }
 
@@ -292,6 +296,6 @@ fn unwind(ctx: &ProbeContext, hit: Hit) {
         read::put(&raw mut (*record).g, g);
         read::put(&raw mut (*record).above, found.high.wrapping_sub(resumed));
         read::put(&raw mut (*record).up_to, up_to);
-        emit(record.cast::<Header>(), size_of::<Unwind>() as u64, Class::Normal);
+        emit_anywhere(record.cast::<Header>(), size_of::<Unwind>() as u64, Class::Normal);
     }
 }
