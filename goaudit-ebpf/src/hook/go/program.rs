@@ -10,7 +10,7 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::{map, uprobe};
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::ProbeContext;
 
 use super::field::{self, CELLS, Kept, Work};
@@ -39,6 +39,16 @@ const BUFFERS: u32 = 8;
 
 #[map]
 static GO_WORK: PerCpuArray<Work> = PerCpuArray::with_max_entries(BUFFERS, 0);
+
+/// Leads nowhere. Since 6.13 the kernel gives programs with more than a little stack one stack per CPU, and relies on
+/// no program being entered twice on a CPU. Programs on uprobes are: nothing keeps a task that was preempted in
+/// one, and another that enters it, apart. They overwrite each other's stack, and the kernel crashes (seen with 6.18
+/// and 7.3). A program that may make a tail call keeps its own stack; so these may, and never do.
+#[map]
+static GO_NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// No probe has this cookie.
+const NO_PROBE: u64 = u64::MAX;
 
 /// Names a frame of a call under way.
 #[derive(Clone, Copy)]
@@ -73,7 +83,12 @@ macro_rules! count {
 #[inline(always)]
 fn hit(ctx: &ProbeContext) -> Option<Hit> {
     // SAFETY: helper without preconditions.
-    let index = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) } as u32;
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    if cookie == NO_PROBE {
+        // SAFETY: the map is empty: nothing is called. See `GO_NOWHERE`.
+        let _ = unsafe { GO_NOWHERE.tail_call(ctx, 0) };
+    }
+    let index = cookie as u32;
     let probe = GO_PROBES.get_ptr(index)?;
     let health = GO_HEALTH.get_ptr_mut(index)?;
     let (tgid, _) = task::current_ids();
