@@ -16,6 +16,9 @@ pub(super) const TRACE_UPROBE_MULTI: u32 = 48;
 /// `BPF_MAP_TYPE_RINGBUF`
 pub(super) const RINGBUF: u32 = 27;
 
+/// `BPF_MAP_TYPE_PROG_ARRAY`
+const PROGRAM_ARRAY: u32 = 3;
+
 const MAP_CREATE: libc::c_int = 0;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
@@ -97,6 +100,17 @@ pub(super) fn initial_tgid() -> io::Result<u32> {
 /// Creates a map; only for probes.
 pub(super) fn create_map(kind: u32, max_entries: u32) -> io::Result<OwnedFd> {
     let fd = Attr::new().put(0, kind.to_ne_bytes()).put(12, max_entries.to_ne_bytes()).call(MAP_CREATE)?;
+    Ok(owned(fd))
+}
+
+/// Creates an array of programs with one empty place.
+pub(super) fn create_program_array() -> io::Result<OwnedFd> {
+    let fd = Attr::new()
+        .put(0, PROGRAM_ARRAY.to_ne_bytes())
+        .put(4, 4u32.to_ne_bytes())
+        .put(8, 4u32.to_ne_bytes())
+        .put(12, 1u32.to_ne_bytes())
+        .call(MAP_CREATE)?;
     Ok(owned(fd))
 }
 

@@ -20,6 +20,9 @@ use super::Site;
 use crate::kernel::load::one_line;
 use crate::kernel::sys;
 
+/// The array of programs that leads nowhere (goaudit-ebpf/src/hook/go/program.rs says what it is for).
+const NOWHERE: &str = "GO_NOWHERE";
+
 /// The programs, loaded for multi-links.
 pub(super) struct Multi {
     programs: [OwnedFd; Site::ALL.len()],
@@ -43,9 +46,12 @@ impl Multi {
         object.functions.retain(|key, _| ours.contains(key) || texts.contains(&key.0));
         let maps = maps_of(ebpf)?;
         let known = object.maps.clone();
-        let found = maps
-            .iter()
-            .filter_map(|(name, fd)| known.get(name).map(|map| (name.as_str(), fd.as_fd().as_raw_fd(), map)));
+        // An array of programs belongs to programs of one way of attaching: these need one of their own.
+        let nowhere = sys::create_program_array().map_err(one_line)?;
+        let found = maps.iter().filter_map(|(name, fd)| {
+            let fd = if name == NOWHERE { nowhere.as_raw_fd() } else { fd.as_fd().as_raw_fd() };
+            known.get(name).map(|map| (name.as_str(), fd, map))
+        });
         object.relocate_maps(found, &texts).map_err(one_line)?;
         object.relocate_calls(&texts).map_err(one_line)?;
         let [enter, leave, unwind] = Site::ALL.map(|site| {
