@@ -148,8 +148,8 @@ fn go_unwind(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Lends a buffer. A program on a uprobe may be preempted, and from 6.18 on was seen to go on on another CPU: nothing
-/// here is looked up twice.
+/// Lends a buffer. A program on a uprobe may be preempted; so that it would not matter if it went on on another CPU,
+/// nothing here is looked up twice.
 #[inline(always)]
 fn with_work(use_it: impl FnOnce(*mut Work)) {
     let mut index = 0;
