@@ -48,11 +48,9 @@ mod target {
 /// architecture, or attaching to our own program is refused.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
-    let own = File::open("/proc/self/exe").ok()?;
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let mut costs = [0; 2];
     for (function, cost) in target::FUNCTIONS.into_iter().zip(&mut costs) {
-        let offset = file_offset(&maps, function as usize as u64)?;
+        let (own, offset) = place(function)?;
         let bare = per_call(function);
         let link =
             probes.attach(Site::Enter, probe, own.as_fd(), &[offset], Some(std::process::id())).ok()?;
@@ -74,8 +72,15 @@ pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<SiteCosts> {
 #[cfg(target_arch = "x86_64")]
 pub(super) fn own_function() -> Option<(File, u64, extern "C" fn())> {
     let [function, _] = target::FUNCTIONS;
+    let (file, offset) = place(function)?;
+    Some((file, offset, function))
+}
+
+/// Our file, and where in it a function of ours is.
+#[cfg(target_arch = "x86_64")]
+fn place(function: target::Function) -> Option<(File, u64)> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    Some((File::open("/proc/self/exe").ok()?, file_offset(&maps, function as usize as u64)?, function))
+    Some((File::open("/proc/self/exe").ok()?, file_offset(&maps, function as usize as u64)?))
 }
 
 /// There is none.

@@ -55,10 +55,20 @@ impl Site {
             Self::Unwind => "go_unwind",
         }
     }
+
+    /// Its program among those of every kind, in the order of [`Self::ALL`].
+    fn of(self, programs: &[OwnedFd; Self::ALL.len()]) -> BorrowedFd<'_> {
+        let [enter, leave, unwind] = programs;
+        match self {
+            Self::Enter => enter.as_fd(),
+            Self::Return => leave.as_fd(),
+            Self::Unwind => unwind.as_fd(),
+        }
+    }
 }
 
 /// A probe that takes nothing.
-const BLANK: Probe = Probe {
+pub(super) const BLANK: Probe = Probe {
     traits_: 0,
     tgid: 0,
     entry_first: 0,
@@ -173,17 +183,12 @@ impl GoProbes {
         {
             return Ok(Link { _links: vec![link], _events: Vec::new() });
         }
-        let [enter, leave, unwind] = &self.programs;
-        let program = match site {
-            Site::Enter => enter,
-            Site::Return => leave,
-            Site::Unwind => unwind,
-        };
+        let program = site.of(&self.programs);
         let mut links = Vec::with_capacity(offsets.len());
         let mut events = Vec::with_capacity(offsets.len());
         for offset in offsets {
             let event = sys::open_uprobe(self.uprobe, file, *offset, process)?;
-            links.push(sys::link_perf_event(program.as_fd(), event.as_fd(), cookie)?);
+            links.push(sys::link_perf_event(program, event.as_fd(), cookie)?);
             events.push(event);
         }
         Ok(Link { _links: links, _events: events })

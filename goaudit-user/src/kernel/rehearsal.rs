@@ -7,11 +7,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use goaudit_ebpf::hook::go::{Probe, RuntimeLayout};
 use thiserror::Error;
 
 use super::calibrate::{SiteCosts, file_offset};
-use super::go::{GoProbes, Site, Unavailable};
+use super::go::{BLANK, GoProbes, Site, Unavailable};
 use super::load::Loaded;
 use super::{Config, KernelError};
 
@@ -86,16 +85,7 @@ pub fn rehearse() -> Result<Rehearsed, RehearsalError> {
 }
 
 fn try_one(probes: &mut GoProbes) -> Result<(), RehearsalError> {
-    let nothing = Probe {
-        traits_: 0,
-        tgid: 0,
-        entry_first: 0,
-        entry_count: 0,
-        return_first: 0,
-        return_count: 0,
-        runtime: RuntimeLayout::NONE,
-    };
-    let added = probes.add(nothing, &[], &[]).map_err(RehearsalError::Kernel)?;
+    let added = probes.add(BLANK, &[], &[]).map_err(RehearsalError::Kernel)?;
     let index = added.ok_or_else(|| RehearsalError::Programs("the table of probes is full".to_owned()))?;
     let own = File::open("/proc/self/exe").map_err(RehearsalError::Own)?;
     let maps = std::fs::read_to_string("/proc/self/maps").map_err(RehearsalError::Own)?;

@@ -72,14 +72,8 @@ impl Multi {
         offsets: &[u64],
         process: Option<u32>,
     ) -> io::Result<OwnedFd> {
-        let [enter, leave, unwind] = &self.programs;
-        let program = match site {
-            Site::Enter => enter,
-            Site::Return => leave,
-            Site::Unwind => unwind,
-        };
         let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        sys::link_uprobes(program.as_fd(), &path, offsets, cookie, process)
+        sys::link_uprobes(site.of(&self.programs), &path, offsets, cookie, process)
     }
 }
 

@@ -31,11 +31,6 @@ struct Known {
     names: Arc<Names>,
 }
 
-#[derive(Debug, Default)]
-struct Pages {
-    probes: HashMap<u32, Arc<Known>>,
-}
-
 impl Known {
     /// How far above the addresses of its file the program is loaded, where the site at this address was hit. Programs
     /// are loaded at whole pages, so of several returns the one that was hit is told by the address in the page.
@@ -54,7 +49,7 @@ impl Known {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
-    pages: RwLock<Pages>,
+    probes: RwLock<HashMap<u32, Arc<Known>>>,
 }
 
 impl Book {
@@ -71,15 +66,11 @@ impl Book {
             module_version: planned.module_version.clone(),
             compiled: planned.compiled.clone(),
         };
-        self.write(|pages| pages.probes.insert(index, Arc::new(known)));
-    }
-
-    fn write<T>(&self, change: impl FnOnce(&mut Pages) -> T) -> T {
-        change(&mut self.pages.write().unwrap_or_else(PoisonError::into_inner))
+        self.probes.write().unwrap_or_else(PoisonError::into_inner).insert(index, Arc::new(known));
     }
 
     fn known(&self, probe: u32) -> Option<Arc<Known>> {
-        self.pages.read().unwrap_or_else(PoisonError::into_inner).probes.get(&probe).cloned()
+        self.probes.read().unwrap_or_else(PoisonError::into_inner).get(&probe).cloned()
     }
 }
 
