@@ -14,6 +14,7 @@ use super::*;
 
 mod attack;
 mod crash;
+mod foreign;
 mod layout;
 mod notes;
 mod proofs;
