@@ -17,6 +17,7 @@ pub mod fault;
 pub mod format;
 pub mod frame;
 pub mod keys;
+pub mod leaves;
 pub mod merkle;
 pub mod note;
 pub mod proof;
@@ -29,6 +30,7 @@ pub mod segment;
 mod sync;
 #[cfg(test)]
 mod tests;
+pub mod tiles;
 mod verify;
 mod writer;
 

@@ -17,6 +17,7 @@ mod crash;
 mod layout;
 mod notes;
 mod proofs;
+mod tiles;
 mod trees;
 mod write_read;
 
