@@ -46,4 +46,6 @@ pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
 pub use torn::Torn;
 pub use verify::{VerifyOptions, Visitor, verify};
-pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};
+pub use writer::{
+    NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
+};
