@@ -18,6 +18,7 @@ pub mod format;
 pub mod frame;
 mod guard;
 pub mod keys;
+pub mod leaves;
 pub mod merkle;
 pub mod note;
 mod place;
@@ -32,6 +33,7 @@ pub mod segment;
 mod sync;
 #[cfg(test)]
 mod tests;
+pub mod tiles;
 mod torn;
 mod verify;
 mod writer;

@@ -18,6 +18,7 @@ mod foreign;
 mod layout;
 mod notes;
 mod proofs;
+mod tiles;
 mod trees;
 mod write_read;
 
