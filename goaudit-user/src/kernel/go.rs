@@ -76,6 +76,7 @@ pub(super) const BLANK: Probe = Probe {
     return_first: 0,
     return_count: 0,
     runtime: RuntimeLayout::NONE,
+    entry_address: 0,
 };
 
 /// Names of the programs.

@@ -189,6 +189,7 @@ fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine
         read::put(&raw mut (*work).used, 0);
         read::put(&raw mut (*work).faults, 0);
         read::put(&raw mut (*work).has_kept, 0);
+        read::put(&raw mut (*work).maps, u64::from(layout.maps));
         goroutine::registers(ctx, &raw mut (*work).registers);
     }
     if found.believed & flags::STACK == 0 {
@@ -213,6 +214,8 @@ fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
         read::put(&raw mut (*call).header.flags, believed);
         read::put(&raw mut (*call).parent, Goid(goroutine::word(found.g, layout.parent_goid)));
         read::put(&raw mut (*work).kept.on_stack, 0);
+        let address = read::volatile(&raw const (*hit.probe).entry_address);
+        read::put(&raw mut (*work).bias, goroutine::site(ctx).wrapping_sub(address));
         let first = read::volatile(&raw const (*hit.probe).entry_first);
         let count = read::volatile(&raw const (*hit.probe).entry_count);
         field::take_all(work, first, count);

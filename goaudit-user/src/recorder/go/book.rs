@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::correlate::go::{Ended, GoBook};
-use crate::event::go::{GoFrame, GoPanic};
+use crate::event::go::{GoFrame, GoPanic, RequestContext};
 use crate::event::{GoCall, Missing, Payload, Text};
 use crate::golang::profile::{Compiled, Kind};
 use crate::golang::target::Planned;
@@ -105,13 +105,21 @@ impl GoBook for Book {
                 (Payload::GoCall(Box::new(call)), missing)
             }
             Kind::Authz => {
-                let (authz, mut missing) = compiled.authz(call, reading, &[]);
-                for field in ["authz.trace_id", "authz.span_id", "authz.trace_source"] {
-                    missing.push(Missing::new(field, "the request's context is not probed"));
-                }
+                let (authz, missing) = compiled.authz(call, reading, &[]);
                 (Payload::Authz(Box::new(authz)), missing)
             }
+            Kind::Request => return None,
         })
+    }
+
+    fn request(&self, probe: u32, site: u64, entry: &[u8]) -> Option<RequestContext> {
+        let known = self.known(probe)?;
+        let compiled = known.compiled.as_ref()?;
+        if compiled.declared.kind != Kind::Request {
+            return None;
+        }
+        let reading = compiled.read(Some(entry), None, &|address| known.type_name(site, address));
+        Some(Compiled::request(&reading))
     }
 
     fn panic(
