@@ -99,6 +99,23 @@ pub struct Unwind {
 }
 const _: () = assert!(size_of::<Unwind>() == 96 + 40);
 
+/// A signal that says that code was not what it should be was delivered to a probed process.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Signal {
+    /// Common head.
+    pub header: Header,
+    /// Its number.
+    pub signal: u32,
+    /// `si_code`: where it comes from.
+    pub code: i32,
+    /// 1 if the process has a handler for it, else 0.
+    pub handled: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Signal>() == 96 + 16);
+
 /// How a value was had, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -148,6 +165,14 @@ impl TryFrom<u8> for Status {
 
 /// Number of the cell that holds the stack's return addresses, innermost first.
 pub const FRAMES: u16 = u16::MAX;
+/// Number of the cell that holds the sum of a word (4 bytes) of all of the runtime's processors.
+pub const PROCESSORS: u16 = u16::MAX - 1;
+/// Number of the cell that says of what a dying thread writes, in two words: how much it wrote before, and the length
+/// of this.
+pub const WRITTEN: u16 = u16::MAX - 2;
+
+/// Processors of a runtime (GOMAXPROCS) that can be summed up; of more there is no sum.
+pub const PROCESSORS_MAX: usize = 64;
 
 /// Head of a value.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -199,6 +224,11 @@ pub enum Op {
     MethodTable = 11,
     /// Keep `a` as word `n` for the return.
     Keep = 12,
+    /// `a` = address of the site that was hit: what the program has at a fixed distance from its code is counted from
+    /// there, wherever it is loaded.
+    Site = 13,
+    /// `a` += `offset`, `b` -= `offset`: the rest of a text. Out of range unless `b` is more than that.
+    Skip = 14,
     /// `a` = address of the value behind key `n` (see [`Step::n`]) in the map at `a`, whose keys are strings and whose
     /// values have `offset` bytes.
     Find = 15,
@@ -250,7 +280,8 @@ pub struct Field {
     pub steps: [Step; STEPS],
     /// Texts that are looked for, with zeros behind.
     pub keys: [[u8; KEY_MAX]; KEYS],
-    /// Addresses in the program's file of the types `*context.valueCtx` and of a context's key; 0 where it has none.
+    /// The types `*context.valueCtx` and that of a context's key: bytes from the entry site up to them, or down by
+    /// wrapping; 0 where the program has none.
     pub types: [u64; 2],
     /// A [`Take`].
     pub take: u8,
@@ -272,8 +303,13 @@ pub mod traits {
     pub const IGNORE_TAKEN_JUMP: u32 = 1 << 2;
     /// The goroutine is the first argument, not the one that runs (functions on the system stack).
     pub const GOROUTINE_IN_ARGUMENT: u32 = 1 << 3;
-    /// Only this process is meant: [`Probe::tgid`](super::Probe::tgid) is set.
-    pub const ONE_PROCESS: u32 = 1 << 4;
+    /// From here on the thread is dying: what it writes to standard error is the runtime's report.
+    pub const DIES: u32 = 1 << 4;
+    /// A write of the runtime to standard error, its bytes and their number the first two arguments; a dying thread's
+    /// only.
+    pub const WRITES: u32 = 1 << 5;
+    /// Also take the sum of what the runtime's processors have at [`Probe::processor_word`](super::Probe).
+    pub const PROCESSORS: u32 = 1 << 6;
 }
 
 /// Where the runtime of one Go version keeps what is read; [`ABSENT`] where it does not. Source: DWARF of real
@@ -338,8 +374,6 @@ impl RuntimeLayout {
 pub struct Probe {
     /// Bits of [`traits`].
     pub traits_: u32,
-    /// The process that is meant, with [`traits::ONE_PROCESS`].
-    pub tgid: u32,
     /// First field of the entry in `GO_FIELDS`.
     pub entry_first: u32,
     /// How many.
@@ -348,12 +382,14 @@ pub struct Probe {
     pub return_first: u32,
     /// How many.
     pub return_count: u32,
+    /// Bytes from the entry site up to the runtime's list of processors, with [`traits::PROCESSORS`].
+    pub processors: u32,
+    /// Offset of the word of each that is summed up.
+    pub processor_word: u32,
     /// The runtime that the program was built with.
     pub runtime: RuntimeLayout,
-    /// Address of the entry site in the program's file: how much higher it is hit, so much higher is everything.
-    pub entry_address: u64,
 }
-const _: () = assert!(size_of::<Probe>() == 72);
+const _: () = assert!(size_of::<Probe>() == 68);
 
 /// What one CPU counts of a probe: a value of the per-CPU map `GO_HEALTH`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

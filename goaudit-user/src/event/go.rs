@@ -282,8 +282,20 @@ pub struct GoPanic {
     /// The goroutine that started it (Go 1.21+).
     #[n(7)]
     pub parent_goid: Option<u64>,
+    /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
+    #[n(8)]
+    pub goroutines: Option<u64>,
+    /// Bytes of the heap that the runtime counts as live: what the last collection left and what was allocated since.
+    #[n(9)]
+    pub heap_alloc_bytes: Option<u64>,
+    /// What the runtime wrote to standard error about it, as the dying thread wrote it.
+    #[n(10)]
+    pub traceback: Option<Text>,
+    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept.
+    #[n(11)]
+    pub traceback_lost_bytes: u64,
     /// The request that its goroutine worked for.
-    #[n(32)]
+    #[n(12)]
     pub request: Option<RequestContext>,
 }
 
@@ -303,6 +315,37 @@ pub struct GoFrame {
     /// Line.
     #[n(3)]
     pub line: Option<u32>,
+    /// The function was inlined into that of the next frame.
+    #[n(4)]
+    pub inlined: bool,
+}
+
+/// A signal that says that a program's code may not be what it was, while it was probed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct GoSignal {
+    /// Its number.
+    #[n(0)]
+    pub signal: u32,
+    /// Where it comes from (`si_code`).
+    #[n(1)]
+    pub code: i32,
+    /// Whether the process has a handler for it.
+    #[n(2)]
+    pub handled: bool,
+}
+
+impl GoSignal {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        match self.signal {
+            4 => "SIGILL",
+            5 => "SIGTRAP",
+            7 => "SIGBUS",
+            11 => "SIGSEGV",
+            _ => "a signal",
+        }
+    }
 }
 
 /// A goroutine that ended itself (`runtime.Goexit`).

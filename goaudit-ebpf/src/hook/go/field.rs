@@ -8,10 +8,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 
 use super::{
-    Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, REGISTERS, STEPS, Status,
-    Step, Take, VALUE_MAX,
+    Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, PROCESSORS,
+    PROCESSORS_MAX, REGISTERS, STEPS, Status, Step, Take, VALUE_MAX, WRITTEN,
 };
-use crate::kernel::{read, rounds, setting, volatile};
+use crate::kernel::{read, rounds, setting};
 
 /// Ways to values, by index.
 #[map]
@@ -19,8 +19,8 @@ static GO_FIELDS: Array<Field> = Array::with_max_entries(FIELDS_MAX, 0);
 
 /// Bytes that one cell may need.
 const CELL: usize = size_of::<Cell>() + VALUE_MAX;
-/// Bytes of all cells: each field, and the stack.
-pub(super) const CELLS: usize = (FIELDS_OF_A_SITE + 1) * CELL;
+/// Bytes of all cells: each field, the stack, and two of a few words.
+pub(super) const CELLS: usize = (FIELDS_OF_A_SITE + 2) * CELL;
 const _: () = assert!(FRAMES_MAX * 8 <= VALUE_MAX);
 
 /// Steps of all values together.
@@ -48,8 +48,6 @@ pub(super) struct Work {
     /// Bytes of cells so far.
     pub(super) used: u64,
     pub(super) faults: u64,
-    /// How far above the addresses in its file the program is loaded; of entries only.
-    pub(super) bias: u64,
     /// A `MapLayout`.
     pub(super) maps: u64,
     /// How far the loop has come.
@@ -117,7 +115,7 @@ pub(super) unsafe fn take_all(work: *mut Work, first: u32, count: u32) {
             continue;
         }
         // SAFETY: a map value.
-        let (take, max) = unsafe { (volatile(&(*field).take), volatile(&(*field).max)) };
+        let (take, max) = unsafe { (read::volatile(&(*field).take), read::volatile(&(*field).max)) };
         if take != Take::Nothing as u8 {
             // SAFETY: `put_cell` bounds the position.
             unsafe { put_cell(work, number as u16, take, max) };
@@ -143,7 +141,7 @@ fn begin(work: *mut Work) {
 fn one_step(work: *mut Work, field: *const Field, at: u64) -> bool {
     let at = read::bound::<{ STEPS as i32 - 1 }>(at);
     // SAFETY: bounded, a map value.
-    let step = unsafe { read::volatile((&raw const (*field).steps).cast::<Step>().add(at as usize)) };
+    let step = unsafe { read::volatile(&*(&raw const (*field).steps).cast::<Step>().add(at as usize)) };
     step_once(work, field, step) || search::next_element(work)
 }
 
@@ -162,6 +160,8 @@ fn step_once(work: *mut Work, field: *const Field, step: Step) -> bool {
     const TYPE: u8 = Op::Type as u8;
     const METHOD_TABLE: u8 = Op::MethodTable as u8;
     const KEEP: u8 = Op::Keep as u8;
+    const SITE: u8 = Op::Site as u8;
+    const SKIP: u8 = Op::Skip as u8;
     const FIND: u8 = Op::Find as u8;
     const EACH: u8 = Op::Each as u8;
     const MATCH: u8 = Op::Match as u8;
@@ -207,6 +207,15 @@ fn step_once(work: *mut Work, field: *const Field, step: Step) -> bool {
             // `abi.ITab`: the interface's type, then the dynamic type, in every version.
             let Some(of) = read::user::<u64>(table + 8) else { return fault(work) };
             set!(work.dynamic_type = of);
+        }
+        SITE => set!(work.a = get!(work.call.site)),
+        SKIP => {
+            let rest = get!(work.b);
+            if rest <= offset64 {
+                return stop(work, Status::OutOfRange);
+            }
+            set!(work.a = get!(work.a) + offset64);
+            set!(work.b = rest - offset64);
         }
         KEEP => keep(work, n),
         KEPT_WORD => return kept(work, n),
@@ -381,12 +390,80 @@ pub(super) unsafe fn put_frames(work: *mut Work, innermost: u64, frame: u64) {
             set!(work.a = caller);
         }
         let len = get!(work.b) * 8;
-        read::put(&raw mut (*cell).field, FRAMES);
-        read::put(&raw mut (*cell).status, Status::Whole as u8);
+        put_head(work, cell, FRAMES, Status::Whole, len);
+    }
+}
+
+/// Writes the head of a cell whose `len` bytes are there.
+///
+/// # Safety
+/// `cell` is the next one of `work`, which is claimed.
+#[inline(always)]
+unsafe fn put_head(work: *mut Work, cell: *mut Cell, number: u16, status: Status, len: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        read::put(&raw mut (*cell).field, number);
+        read::put(&raw mut (*cell).status, status as u8);
         read::put(&raw mut (*cell).reserved, 0);
         read::put(&raw mut (*cell).len, len as u32);
         read::put(&raw mut (*cell).total, len);
         read::put(&raw mut (*cell).dynamic_type, 0);
-        used(work, len);
+    }
+    used(work, len);
+}
+
+/// Adds how much a dying thread wrote before, and what it writes now.
+///
+/// # Safety
+/// `work` is claimed.
+#[inline(always)]
+pub(super) unsafe fn put_written(work: *mut Work, before: u64, len: u64) {
+    let (cell, value) = next_cell(work);
+    // SAFETY: `next_cell`.
+    unsafe {
+        core::ptr::write_volatile(value.cast::<u64>(), before);
+        core::ptr::write_volatile(value.cast::<u64>().add(1), len);
+        put_head(work, cell, WRITTEN, Status::Whole, 16);
+    }
+}
+
+/// Adds the sum of the words (4 bytes) at `offset` of all processors in the list (`[]*p`) at `list`.
+///
+/// # Safety
+/// `work` is claimed.
+#[inline(always)]
+pub(super) unsafe fn put_processors(work: *mut Work, list: u64, offset: u32) {
+    let (cell, value) = next_cell(work);
+    let mut status = Status::Whole;
+    set!(work.b = 0);
+    match read::user::<[u64; 2]>(list) {
+        Some([first, count]) if count <= PROCESSORS_MAX as u64 => {
+            set!(work.a = first);
+            let mut done = 0;
+            // SAFETY: the buffer is claimed.
+            while let Some(next) =
+                unsafe { rounds::next(&raw mut (*work).round, done, PROCESSORS_MAX as u32) }
+            {
+                done = next;
+                let at = u64::from(done - 1);
+                if at >= count {
+                    break;
+                }
+                let word = read::user::<u64>(get!(work.a) + at * 8)
+                    .and_then(|processor| read::user::<u32>(processor + u64::from(offset)));
+                let Some(word) = word else {
+                    status = Status::Fault;
+                    break;
+                };
+                set!(work.b = get!(work.b) + u64::from(word));
+            }
+        }
+        Some(_) => status = Status::OutOfRange,
+        None => status = Status::Fault,
+    }
+    // SAFETY: `next_cell`.
+    unsafe {
+        core::ptr::write_volatile(value.cast::<u64>(), get!(work.b));
+        put_head(work, cell, PROCESSORS, status, 8);
     }
 }

@@ -130,7 +130,7 @@ impl Declared {
 }
 
 impl Compiled {
-    /// Fills in the types by which contexts are searched: `find` gives a type's address in the program's file by its
+    /// Fills in the types by which contexts are searched: `find` gives a type's distance from the entry site by its
     /// name. One that the program does not have is never found.
     pub fn find_types(&mut self, mut find: impl FnMut(&str) -> Option<u64>) {
         if self.contexts.is_empty() {

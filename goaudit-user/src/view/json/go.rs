@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::event::go::{Field, Outcome, RequestContext, RequestSource, Value};
-use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic};
+use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic, GoSignal};
 use crate::view::text::JsonText;
 
 /// A call of a probed Go function.
@@ -310,18 +310,28 @@ pub struct GoPanicView<'a> {
     pub calls_unwound: u64,
     /// The request that its goroutine worked for.
     pub request: Option<RequestView<'a>>,
-    /// Where it happened, innermost first.
+    /// Where it happened, innermost first; inlined calls are frames of their own.
     pub stack: Vec<GoFrameView<'a>>,
+    /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
+    pub goroutines: Option<u64>,
+    /// Bytes of the heap that the runtime counts as live: what the last collection left and what was allocated since.
+    pub heap_alloc_bytes: Option<u64>,
+    /// What the runtime wrote to standard error about a fatal one, wherever that leads.
+    pub traceback: Option<JsonText<'a>>,
+    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept (64 KiB).
+    pub traceback_lost_bytes: u64,
 }
 
 /// A frame of a Go stack.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "GoFrame")]
 pub struct GoFrameView<'a> {
-    /// Return address in hexadecimal.
+    /// Return address in hexadecimal; of an inlined call that of the function that it was inlined into.
     pub address: String,
     /// Function.
     pub function: Option<&'a str>,
+    /// It was inlined into the function of the next frame.
+    pub inlined: bool,
     /// Source file, as recorded in the program.
     pub file: Option<JsonText<'a>>,
     /// Line.
@@ -333,6 +343,7 @@ impl<'a> GoFrameView<'a> {
         Self {
             address: format!("{:#x}", frame.address),
             function: frame.function.as_deref(),
+            inlined: frame.inlined,
             file: frame.file.as_ref().map(JsonText::from),
             line: frame.line,
         }
@@ -352,6 +363,10 @@ impl<'a> GoPanicView<'a> {
             calls_unwound: panic.calls_unwound,
             request: panic.request.as_ref().map(RequestView::new),
             stack: panic.stack.iter().map(GoFrameView::new).collect(),
+            goroutines: panic.goroutines,
+            heap_alloc_bytes: panic.heap_alloc_bytes,
+            traceback: panic.traceback.as_ref().map(JsonText::from),
+            traceback_lost_bytes: panic.traceback_lost_bytes,
         }
     }
 }
@@ -370,5 +385,27 @@ impl GoExitView {
     /// The view of such an end.
     pub const fn new(exit: &GoExit) -> Self {
         Self { goid: exit.goid, calls_unwound: exit.calls_unwound }
+    }
+}
+
+/// A probed Go program got a signal that says that its code may not be what it was. All probes of its file are taken
+/// away.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoSignal")]
+pub struct GoSignalView {
+    /// Its number.
+    pub signal: u32,
+    /// Its name.
+    pub name: &'static str,
+    /// Where it comes from (`si_code`): above zero from the kernel, else from a process.
+    pub code: i32,
+    /// Whether the process has a handler for it.
+    pub handled: bool,
+}
+
+impl GoSignalView {
+    /// The view of such a signal.
+    pub const fn new(signal: &GoSignal) -> Self {
+        Self { signal: signal.signal, name: signal.name(), code: signal.code, handled: signal.handled }
     }
 }

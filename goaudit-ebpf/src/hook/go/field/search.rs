@@ -275,21 +275,21 @@ pub(super) fn next_element(work: *mut Work) -> bool {
 pub(super) fn context(work: *mut Work, field: *const Field) -> bool {
     let (table, data) = (get!(work.a), get!(work.b));
     // SAFETY: a map value.
-    let [value, key] = unsafe { read::volatile(&raw const (*field).types) };
+    let [value, key] = unsafe { read::volatile(&(*field).types) };
     if value == 0 || key == 0 || table == 0 {
         return stop(work, Status::Absent);
     }
     if enough(work) {
         return stop(work, Status::Unsearched);
     }
-    let bias = get!(work.bias);
+    let site = get!(work.call.site);
     let Some(of) = read::user::<u64>(table + 8) else { return stop(work, Status::Absent) };
-    if of == value + bias {
+    if of == site.wrapping_add(value) {
         // The context that it is derived from, the key, the value.
         let Some([outer, outer_data, key_type, _, a, b]) = read::user::<[u64; 6]>(data) else {
             return fault(work);
         };
-        if key_type == key + bias {
+        if key_type == site.wrapping_add(key) {
             set!(work.a = a);
             set!(work.b = b);
             return true;
@@ -323,7 +323,7 @@ fn is_key(work: *mut Work, field: *const Field, n: u16, text: u64, len: u64) -> 
         // SAFETY: bounded, a map value.
         let wanted = unsafe {
             let keys = (&raw const (*field).keys).cast::<u64>();
-            read::volatile(keys.add(number as usize * (KEY_MAX / 8) + word))
+            read::volatile(&*keys.add(number as usize * (KEY_MAX / 8) + word))
         };
         different |= wanted ^ get!(work.search.key[word]);
     }
