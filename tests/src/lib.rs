@@ -18,6 +18,7 @@ pub mod go_capture;
 pub mod go_cases;
 pub mod go_decisions;
 pub mod go_fixture;
+pub mod go_module;
 pub mod go_service;
 pub mod goaudit;
 pub mod hardcase;

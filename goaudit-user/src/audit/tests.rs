@@ -14,9 +14,11 @@ use super::*;
 
 mod attack;
 mod crash;
+mod foreign;
 mod layout;
 mod notes;
 mod proofs;
+mod tiles;
 mod trees;
 mod write_read;
 

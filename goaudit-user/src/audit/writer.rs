@@ -22,11 +22,14 @@ use super::directory::{DirLock, checkpoint_path, list_segments, make_dir};
 use super::error::AuditError;
 use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
 use super::frame;
+use super::guard;
 use super::keys;
 use super::note::SignKey;
-use super::recover::{MiddleDamage, Torn, recover};
+use super::place;
+use super::recover::{MiddleDamage, recover};
 use super::segment::SegmentHeader;
 use super::sync::{SyncFn, Syncer};
+use super::torn::Torn;
 use failover::{Mark, Pending};
 use file::SegmentFile;
 
@@ -127,6 +130,8 @@ pub struct Opened {
     pub damage: Option<MiddleDamage>,
     /// Batches of the last run that no checkpoint covered.
     pub adopted_batches: u64,
+    /// How far the wall clock stands before the latest event of the last batch: it was set back since.
+    pub clock_behind_ns: Option<u64>,
     /// Name of the log: that of its key.
     pub origin: String,
     /// Verification key.
@@ -179,8 +184,10 @@ impl Writer {
     /// Opens the log in `dir`, or begins one; always with a new segment. The caller puts the first event into it.
     pub fn open(dir: &Path, mut config: WriterConfig, now: Now) -> Result<(Self, Opened), AuditError> {
         make_dir(dir)?;
+        guard::check(dir)?;
         let lock = DirLock::take(dir)?;
         let segments = list_segments(dir)?;
+        place::check(dir, &config.host_id, segments.is_empty())?;
         let key = match keys::load(dir)? {
             Some(key) => key,
             None if segments.is_empty() => {
@@ -208,6 +215,10 @@ impl Writer {
             torn: recovered.torn,
             damage: recovered.damage,
             adopted_batches: recovered.adopted_batches,
+            clock_behind_ns: recovered
+                .last_realtime_ns
+                .and_then(|last| last.checked_sub(now.realtime_ns))
+                .filter(|behind| *behind >= nanos(config.clock_step)),
             origin: key.public().name().to_owned(),
             vkey: key.public().text(),
             segment_no: recovered.next_segment_no,

@@ -86,6 +86,9 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut recorder = Recorder::prepare(config).context("cannot record")?;
     report(recorder.reports(), shown.kernel_probes);
+    for found in recorder.found() {
+        note(&found);
+    }
     if let Some(reason) = recorder.no_go() {
         note(&format!("Go programs are not probed: {reason}"));
     }
