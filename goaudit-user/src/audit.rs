@@ -8,11 +8,14 @@
 //! [`batch`] payloads and leaves, [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
+pub mod anchor;
 pub mod batch;
 pub mod chain;
 pub mod checkpoint;
+pub mod cosignature;
 mod directory;
 mod error;
+pub mod extent;
 pub mod fault;
 pub mod format;
 pub mod frame;
@@ -20,6 +23,7 @@ pub mod keys;
 pub mod leaves;
 pub mod merkle;
 pub mod note;
+pub mod policy;
 pub mod proof;
 mod prove;
 mod reader;
@@ -31,7 +35,9 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod tiles;
+pub mod timestamp;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use error::AuditError;
@@ -41,5 +47,5 @@ pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
 pub use recover::{MiddleDamage, Torn, hex};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
-pub use verify::{VerifyOptions, Visitor, verify};
+pub use verify::{VerifyOptions, Visitor, Witnessed, verify};
 pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};

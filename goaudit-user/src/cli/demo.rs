@@ -55,7 +55,7 @@ fn play(args: &Args, directory: &Path) -> anyhow::Result<Exit> {
         filter: Filter::default(),
         follow: None,
     })?;
-    let (report, exit) = super::verify::check(directory, None, None)?;
+    let (report, exit) = super::verify::check(directory, None, None, None)?;
     note(super::verify::text(&report).trim_end());
     Ok(exit)
 }

@@ -4,12 +4,14 @@ mod proof;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
 use super::Exit;
 use crate::audit::note::VerifyKey;
-use crate::audit::{self, BatchInfo, Check, Report, Verdict, VerifyOptions};
+use crate::audit::policy::Policy;
+use crate::audit::{self, BatchInfo, Check, Report, Verdict, VerifyOptions, Witnessed, anchor};
 use crate::conservation;
 use crate::correlate::conservation::Conservation;
 use crate::event::Event;
@@ -37,6 +39,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
+    /// Which witnesses must have cosigned a checkpoint that the log contains (C2SP tlog-policy). Proves freshness up to it.
+    #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with = "proof")]
+    witness_policy: Option<PathBuf>,
+
+    /// A cosigned checkpoint that was kept elsewhere, in addition to those in the log's `anchors`. May be repeated.
+    #[arg(long, value_name = "FILE", requires = "witness_policy")]
+    anchor: Vec<PathBuf>,
+
+    /// The oldest that the cosignatures may be, such as `5m`.
+    #[arg(long, value_name = "TIME", value_parser = super::capture::duration, requires = "witness_policy")]
+    max_age: Option<Duration>,
+
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -51,7 +65,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         args.directory.as_deref().ok_or_else(|| Exit::Usage.because("no log and no proof is given"))?;
     let expect =
         args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
-    let (report, exit) = check(directory, key, expect)?;
+    let witnessed = match (&args.witness_policy, &key) {
+        (Some(policy), Some(key)) => Some(witnessed(args, directory, policy, key)?),
+        _ => None,
+    };
+    let (report, exit) = check(directory, key, expect, witnessed)?;
     if args.json {
         let mut line = serde_json::to_vec(&report)?;
         line.push(b'\n');
@@ -62,13 +80,40 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
+/// What witnesses say about the log, by a policy.
+fn witnessed(args: &Args, directory: &Path, policy: &Path, key: &VerifyKey) -> anyhow::Result<Witnessed> {
+    let bytes = std::fs::read(policy).with_context(|| format!("cannot read {}", policy.display()))?;
+    let policy = Policy::parse(&bytes)
+        .map_err(|error| Exit::Usage.because(format!("--witness-policy {}: {error}", policy.display())))?;
+    let found = anchor::newest_cosigned(directory, &args.anchor, key, &policy)
+        .with_context(|| format!("cannot verify {}", directory.display()))?;
+    let (cosigned, quorum) = match found {
+        Ok(found) => found,
+        Err(why) => return Ok(Witnessed::Lacking(why)),
+    };
+    let Some(time) = quorum.time() else {
+        return Ok(Witnessed::Lacking("the policy demands no witnesses, so none proves anything".to_owned()));
+    };
+    let names: Vec<&str> = quorum.witnesses.iter().map(|(name, _)| name.as_str()).collect();
+    let told = format!("{} cosigned at {}", names.join(", "), super::anchor::when(time));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if let Some(most) = args.max_age
+        && now.saturating_sub(Duration::from_secs(time)) > most
+    {
+        let age = now.saturating_sub(Duration::from_secs(time)).as_secs();
+        return Ok(Witnessed::Lacking(format!("what {told} is {age} s old, more than --max-age allows")));
+    }
+    Ok(Witnessed::Cosigned { note: cosigned.note, told })
+}
+
 /// Verifies a log: its structure, its events, its books.
 pub(super) fn check(
     directory: &Path,
     log_key: Option<VerifyKey>,
     expect: Option<String>,
+    witnessed: Option<Witnessed>,
 ) -> anyhow::Result<(Report, Exit)> {
-    let options = VerifyOptions { log_key, expect, ..VerifyOptions::default() };
+    let options = VerifyOptions { log_key, expect, witnessed, ..VerifyOptions::default() };
     let mut books = Conservation::default();
     let mut undecodable = None;
     let mut visit = |batch: &BatchInfo, index: usize, stored: &[u8]| match Event::decode(stored) {
@@ -80,6 +125,10 @@ pub(super) fn check(
     let mut report = audit::verify(&[directory.to_owned()], &options, Some(&mut visit))
         .with_context(|| format!("cannot verify {}", directory.display()))?;
     conservation::judge(&mut report, &books.finish(), undecodable);
+    if let Some(key) = &options.log_key {
+        audit::timestamp::judge(directory, key, &mut report)
+            .with_context(|| format!("cannot verify {}", directory.display()))?;
+    }
     let exit = exit_of(report.verdict);
     Ok((report, exit))
 }
