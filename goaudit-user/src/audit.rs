@@ -5,7 +5,8 @@
 //! prover's and the verifier's own file modules touch the file system.
 //!
 //! From the inside out: [`format`] byte layouts, [`merkle`] trees, [`note`] signatures, [`checkpoint`] tree heads,
-//! [`batch`] payloads and leaves, [`chain`] the rules between batches, [`frame`] and [`segment`] files;
+//! [`batch`] payloads and leaves, [`record`] what the log says of itself, [`epoch`] keys that are erased,
+//! [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
 pub mod anchor;
@@ -14,20 +15,25 @@ pub mod chain;
 pub mod checkpoint;
 pub mod cosignature;
 mod directory;
+pub mod epoch;
 mod error;
 pub mod extent;
 pub mod fault;
 pub mod format;
 pub mod frame;
+mod guard;
 pub mod keys;
 pub mod leaves;
 pub mod merkle;
 pub mod note;
+mod place;
 pub mod policy;
 pub mod proof;
 mod prove;
 mod reader;
+pub mod record;
 mod recover;
+mod repair;
 mod report;
 pub mod salt;
 pub mod segment;
@@ -36,16 +42,20 @@ mod sync;
 mod tests;
 pub mod tiles;
 pub mod timestamp;
+mod torn;
 mod verify;
 pub mod witness;
 mod writer;
 
+pub use directory::{has_log, log_id_of};
 pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
 pub use prove::{ProveError, prove};
 pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
-pub use recover::{MiddleDamage, Torn, hex};
+pub use recover::{MiddleDamage, hex};
+pub use repair::{Repaired, repair};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
-pub use verify::{VerifyOptions, Visitor, Witnessed, verify};
+pub use torn::Torn;
+pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, Witnessed, verify, verify_since};
 pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};

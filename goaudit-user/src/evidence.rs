@@ -108,7 +108,11 @@ pub fn write<W: Write + Seek>(
         copy(&mut archive, log, extent)?;
     }
     for batch in &proof.batches {
-        let one = Proof { batches: vec![batch.clone()], checkpoint: proof.checkpoint.clone() };
+        let one = Proof {
+            batches: vec![batch.clone()],
+            checkpoint: proof.checkpoint.clone(),
+            certificate: proof.certificate.clone(),
+        };
         archive.text(&format!("proofs/{:020}.tlog-proof", batch.index), &one.text())?;
     }
     let told = tell(log, proven)?;

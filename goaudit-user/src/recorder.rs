@@ -157,9 +157,14 @@ impl Recorder {
         self.opened.next_seq
     }
 
-    /// The log's verification key.
-    pub fn verification_key(&self) -> &str {
-        &self.opened.vkey
+    /// What was found in the log that the run before left, in words.
+    pub fn found(&self) -> Vec<String> {
+        found(&self.opened)
+    }
+
+    /// What was found when the log was opened, or that it is new; its verification key.
+    pub fn opened(&self) -> &audit::Opened {
+        &self.opened
     }
 
     /// Puts a process and its future descendants into the scope of the recording.
@@ -286,7 +291,7 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
     let mut controls = Vec::new();
     if opened.new_log {
         controls.push(Control::Genesis(Genesis {
-            origin: config.origin.clone(),
+            origin: opened.origin.clone(),
             verification_key: opened.vkey.clone(),
             agent: agent.clone(),
             host: host.clone(),
@@ -300,9 +305,38 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
         command: config.command.clone(),
         cpus: u32::try_from(session.counters().map_or(0, |counters| counters.per_cpu.len())).unwrap_or(0),
         object_sha256: session.object_sha256(),
+        damage: opened.damage.as_ref().map(damage),
+        adopted_batches: opened.adopted_batches,
+        clock_behind_ns: opened.clock_behind_ns,
     }));
     controls.extend(session.reports().iter().map(|report| Control::Probe(probe(report))));
     controls
+}
+
+fn damage(damage: &audit::MiddleDamage) -> String {
+    let audit::MiddleDamage { segment_no, offset, what } = damage;
+    format!("segment {segment_no} at byte {offset}: {what}")
+}
+
+/// What the run before left, for whoever starts this one.
+fn found(opened: &audit::Opened) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(audit::Torn { segment_no, offset, bytes, path, .. }) = &opened.torn {
+        found.push(format!(
+            "{bytes} torn bytes at byte {offset} of segment {segment_no} are set aside in {}",
+            path.display()
+        ));
+    }
+    if let Some(middle) = &opened.damage {
+        found.push(format!("damage in {} is left as it is; `goaudit verify` tells more", damage(middle)));
+    }
+    if let Some(behind) = opened.clock_behind_ns {
+        found.push(format!(
+            "the wall clock stands {:.3} s before the log's last event: it was set back, or is wrong now",
+            Duration::from_nanos(behind).as_secs_f64()
+        ));
+    }
+    found
 }
 
 /// Starts the thread that probes Go programs.

@@ -20,7 +20,7 @@ fn openssl(dir: &Path, arguments: &[&str]) -> Output {
 fn authority(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let config = "[tsa]\ndefault_tsa = t\n[t]\nserial = serial\ncrypto_device = builtin\nsigner_cert = tsa.pem\n\
-                  certs = tsa.pem\nsigner_key = tsa.key\nsigner_digest = sha256\ndefault_policy = 1.2.3.4\n\
+                  signer_key = tsa.key\nsigner_digest = sha256\ndefault_policy = 1.2.3.4\n\
                   digests = sha256\naccuracy = secs:1\nordering = no\ness_cert_id_alg = sha256\n\
                   [ext]\nextendedKeyUsage = critical,timeStamping\n";
     std::fs::write(dir.join("tsa.cnf"), config).unwrap();
@@ -217,6 +217,8 @@ fn a_log_that_does_not_fit_its_stamps_is_found() {
     let key = grow(&log, 0);
     let early = folder.join("early");
     goaudit_tests::go_module::copy(&log, &early).unwrap();
+    // What guards against copies by mistake does not hold up an attacker.
+    std::fs::remove_file(early.join("place")).ok();
     assert!(Command::new("chmod").arg("-R").arg("go-rwx").arg(&early).status().unwrap().success());
     grow(&log, 0);
     assert_eq!(anchor(&log, &url).0, Some(0));

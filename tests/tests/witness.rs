@@ -87,6 +87,8 @@ fn ended(output: &Output) -> (Option<i32>, String) {
 
 fn copy(from: &Path, to: &Path) {
     go_module::copy(from, to).unwrap();
+    // What guards against copies by mistake does not hold up an attacker.
+    std::fs::remove_file(to.join("place")).ok();
     // The copy of a key is one that others may read.
     assert!(Command::new("chmod").arg("-R").arg("go-rwx").arg(to).status().unwrap().success());
 }
@@ -268,7 +270,7 @@ fn a_log_that_is_written_is_cosigned_and_never_waits() {
     assert!(first.unwrap() >= 1);
     follower.finish();
     let all: Vec<_> = told.iter().collect();
-    assert!(all.iter().any(|(_, result)| matches!(result, Ok(6))), "{all:?}");
+    assert!(all.iter().any(|(_, result)| matches!(result, Ok(size) if *size >= 6)), "{all:?}");
     assert!(all.iter().any(|(url, result)| *url == witnesses[1].url && result.is_err()), "{all:?}");
     let rules = folder.join("policy");
     policy(&rules, &[&server.told]);

@@ -14,6 +14,8 @@ use super::*;
 
 mod attack;
 mod crash;
+mod epochs;
+mod foreign;
 mod layout;
 mod notes;
 mod proofs;

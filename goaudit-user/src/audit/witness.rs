@@ -26,6 +26,9 @@ pub const MAX_REQUEST: usize = 64 << 10;
 /// Content type of an answer that tells a size.
 pub const SIZE_TYPE: &str = "text/x.tlog.size";
 
+/// Lines of further keys of a log, such as that of its epoch, which are kept with its checkpoint.
+const MAX_OWN_LINES: usize = 4;
+
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -183,9 +186,12 @@ impl Witness {
             ));
         }
         let line = self.signer.cosign(note.text(), time);
-        // Lines of others are not kept: they could make the file one that this witness itself does not read.
-        let own = note.lines().iter().find(|line| known.key.is_signer(line)).map(SignatureLine::text);
-        let state = format!("{}\n{}{line}", note.text(), own.unwrap_or_default());
+        // Few lines are kept, and only of the log: others could make the file one that this witness itself does not read.
+        let below = format!("{origin}/");
+        let first = note.lines().iter().find(|line| known.key.is_signer(line)).into_iter();
+        let more = note.lines().iter().filter(|line| line.name.starts_with(&below)).take(MAX_OWN_LINES);
+        let own: String = first.chain(more).map(SignatureLine::text).collect();
+        let state = format!("{}\n{own}{line}", note.text());
         let path = state_path(&self.dir, origin);
         let logs = self.dir.join("logs");
         // Durable before anybody has the cosignature.

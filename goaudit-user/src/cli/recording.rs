@@ -90,6 +90,9 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut recorder = Recorder::prepare(config).context("cannot record")?;
     report(recorder.reports(), shown.kernel_probes);
+    for found in recorder.found() {
+        note(&found);
+    }
     if let Some(reason) = recorder.no_go() {
         note(&format!("Go programs are not probed: {reason}"));
     }
@@ -109,7 +112,7 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
         }
     };
     note(&format!("recording into {}; Ctrl-C ends", directory.display()));
-    note(&format!("verification key {}", recorder.verification_key()));
+    super::init::tell(recorder.opened());
     let first_seq = recorder.first_seq();
     let begun = Instant::now();
     let running = recorder.run().context("cannot record")?;

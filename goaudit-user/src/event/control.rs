@@ -109,6 +109,15 @@ pub struct Start {
     /// SHA-256 of the eBPF object that was loaded.
     #[n(6)]
     pub object_sha256: String,
+    /// Damage in the middle of the last segment, which is left as it is: where and what.
+    #[n(7)]
+    pub damage: Option<String>,
+    /// Batches that the run before left without a checkpoint; the first one of this run covers them.
+    #[cbor(n(8), default)]
+    pub adopted_batches: u64,
+    /// How far the wall clock stands before the latest event of the run before, in nanoseconds, if it does.
+    #[n(9)]
+    pub clock_behind_ns: Option<u64>,
 }
 
 /// The agent ends.
@@ -178,7 +187,7 @@ pub struct Loss {
 }
 
 /// The wall clock moved against boot time.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ClockStep {
     /// How far, in nanoseconds; negative is back.

@@ -332,7 +332,15 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
             if let Some((bytes, _)) = &start.torn {
                 let _ = write!(text, ", {bytes} bytes of a torn tail set aside");
             }
-            (if start.clean { Tone::Good } else { Tone::Attention }, "start")
+            if let Some(damage) = &start.damage {
+                let _ = write!(text, "; damage in {damage} is left as it is");
+            }
+            if let Some(behind) = start.clock_behind_ns {
+                let seconds = std::time::Duration::from_nanos(behind).as_secs_f64();
+                let _ = write!(text, "; the wall clock stands {seconds:.3} s before the last event");
+            }
+            let good = start.clean && start.clock_behind_ns.is_none();
+            (if good { Tone::Good } else { Tone::Attention }, "start")
         }
         Control::Stop(stop) => {
             let _ = write!(text, "{}; ", stop.reason);

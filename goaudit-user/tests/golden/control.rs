@@ -34,6 +34,9 @@ pub(crate) fn all() -> Vec<Event> {
             command: vec!["goaudit".into(), "record".into()],
             cpus: 2,
             object_sha256: "cd".repeat(32),
+            damage: Some("segment 2 at byte 8192: checksum does not match".into()),
+            adopted_batches: 3,
+            clock_behind_ns: Some(1_500_000_000),
         }),
         Control::Probe(Probe {
             hook: "exec".into(),

@@ -86,10 +86,10 @@ impl Writer {
         }
         // Half full: ask early. Full: wait.
         if self.marks.len() <= 1 {
-            self.sign()?;
+            self.sign(now)?;
         }
         if self.pending_bytes >= self.config.max_unsynced {
-            self.sign()?;
+            self.sign(now)?;
             self.wait_durable(now)?;
         }
         Ok(())
@@ -101,9 +101,11 @@ impl Writer {
         self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &self.chain));
         self.pending.clear();
         self.pending_bytes = 0;
+        self.epochs.durable(self.next_mark - 1);
     }
 
     fn forget_durable(&mut self, done: u64) {
+        self.epochs.durable(done);
         while self.marks.get(1).is_some_and(|mark| mark.number <= done) {
             self.marks.pop_front();
         }

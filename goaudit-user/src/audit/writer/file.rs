@@ -43,13 +43,16 @@ impl SegmentFile {
             .mode(0o600)
             .open(&path)
             .map_err(AuditError::io("create", &path))?;
-        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
-        if let Err(source) = written {
+        let written = file
+            .write_all(&bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(AuditError::io("create", &path))
+            .and_then(|()| sync_dir(dir));
+        if let Err(error) = written {
             // Nothing of value is in it; without it the next attempt can use the name.
             let _ = std::fs::remove_file(&path);
-            return Err(AuditError::Io { action: "create", path, source });
+            return Err(error);
         }
-        sync_dir(dir)?;
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
         Ok(Self {
