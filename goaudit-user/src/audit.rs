@@ -58,4 +58,6 @@ pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
 pub use torn::Torn;
 pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, Witnessed, verify, verify_since};
-pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};
+pub use writer::{
+    NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
+};

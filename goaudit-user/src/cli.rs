@@ -29,6 +29,7 @@ mod record;
 mod recording;
 mod replay;
 mod schema;
+mod storage;
 mod trace;
 mod verify;
 mod witness;

@@ -26,7 +26,6 @@ mod ring;
 mod sys;
 pub mod tracefs;
 
-pub use calibrate::SiteCosts;
 pub use counters::{Counters, Skips};
 pub use hooks::Hook;
 pub use rehearsal::{RehearsalError, Rehearsed, rehearse};

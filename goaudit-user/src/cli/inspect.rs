@@ -136,12 +136,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 fn costs(args: &Args) -> anyhow::Result<Option<Costs>> {
     if args.calibrate {
         let measured = kernel::rehearse().context("failed to calibrate")?;
-        let costs = measured.costs.ok_or_else(|| {
+        return Ok(Some(measured.costs.ok_or_else(|| {
             Exit::Unsupported.because(
                 "what a hit costs can be measured on x86-64 only; give --emulated-ns and --stepped-ns",
             )
-        })?;
-        return Ok(Some(Costs { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }));
+        })?));
     }
     let given = args.emulated_ns.zip(args.stepped_ns);
     Ok(given.map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns }))

@@ -136,6 +136,11 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     if let Some(code) = status.filter(|code| *code != 0) {
         note(&format!("the command ended with status {code}"));
     }
+    if summary.halted {
+        return Err(Exit::Error.because(
+            "the disk is full: the recording ended in order, as --when-full halt asks; free space and record again",
+        ));
+    }
     Ok(Ended { summary, first_seq })
 }
 

@@ -9,15 +9,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::go::{GoProbes, Site};
-
-/// Cost of one hit, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SiteCosts {
-    /// At an instruction that the kernel emulates (`push` of a register).
-    pub emulated_ns: u64,
-    /// At an instruction that it single-steps (`ret`).
-    pub stepped_ns: u64,
-}
+use crate::golang::Costs;
 
 /// Longest that one of the two is measured.
 const BUDGET: Duration = Duration::from_millis(30);
@@ -47,7 +39,7 @@ mod target {
 /// Measures. `probe`: index of a probe that takes nothing. `None` where it cannot be measured: another
 /// architecture, or attaching to our own program is refused.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
+pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<Costs> {
     let mut costs = [0; 2];
     for (function, cost) in target::FUNCTIONS.into_iter().zip(&mut costs) {
         let (own, offset) = place(function)?;
@@ -59,12 +51,12 @@ pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<SiteCosts> {
         *cost = probed.saturating_sub(bare);
     }
     let [emulated_ns, stepped_ns] = costs;
-    Some(SiteCosts { emulated_ns, stepped_ns })
+    Some(Costs { emulated_ns, stepped_ns })
 }
 
 /// As on x86-64, where it is known how to.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<SiteCosts> {
+pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<Costs> {
     None
 }
 

@@ -10,11 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fs, io};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use aya::programs::UProbe;
+use aya::programs::raw_trace_point::RawTracePointLink;
+use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, Pod};
 use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout};
 
 use super::{KernelError, sys};
+use crate::golang::Costs;
 
 mod multi;
 
@@ -70,17 +72,21 @@ impl Site {
 /// A probe that takes nothing.
 pub(super) const BLANK: Probe = Probe {
     traits_: 0,
-    tgid: 0,
     entry_first: 0,
     entry_count: 0,
     return_first: 0,
     return_count: 0,
+    processors: 0,
+    processor_word: 0,
     runtime: RuntimeLayout::NONE,
 };
 
 /// Names of the programs.
 pub(super) const PROGRAMS: [&str; Site::ALL.len()] =
     [Site::Enter.program(), Site::Return.program(), Site::Unwind.program()];
+
+/// The program that sees signals, beside those of sites.
+pub(super) const SIGNAL_PROGRAM: &str = "go_signal";
 
 /// Attached sites of one probe: dropping it detaches.
 #[derive(Debug)]
@@ -103,6 +109,9 @@ pub struct GoProbes {
     fields: Array<MapData, Plain<Field>>,
     health: PerCpuArray<MapData, Plain<Health>>,
     kept: HashMap<MapData, [u64; 3], [u64; 5]>,
+    processes: HashMap<MapData, u32, u8>,
+    /// Holds the program that sees signals in place; else why it is not.
+    signals: Result<RawTracePointLink, String>,
     uprobe: u32,
     next_probe: u32,
     next_field: u32,
@@ -121,6 +130,7 @@ impl GoProbes {
         let [enter, leave, unwind] = Site::ALL.map(|site| load_one(ebpf, site));
         let programs = [enter?, leave?, unwind?];
         let multi = Multi::load(object, ebpf);
+        let signals = attach_signals(ebpf);
         let mut take =
             |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
         let one_line = |error: MapError| super::load::one_line(error);
@@ -133,6 +143,8 @@ impl GoProbes {
             fields: Array::try_from(take("GO_FIELDS")?).map_err(one_line)?,
             health: PerCpuArray::try_from(take("GO_HEALTH")?).map_err(one_line)?,
             kept: HashMap::try_from(take("GO_KEPT")?).map_err(one_line)?,
+            processes: HashMap::try_from(take("GO_PROCESSES")?).map_err(one_line)?,
+            signals,
             uprobe,
             next_probe: 0,
             next_field: 0,
@@ -227,7 +239,7 @@ impl GoProbes {
     }
 
     /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
-    pub fn site_costs(&self) -> Option<super::SiteCosts> {
+    pub fn site_costs(&self) -> Option<Costs> {
         super::calibrate::site_costs(self, self.blank)
     }
 
@@ -245,8 +257,20 @@ impl GoProbes {
         Ok(sum)
     }
 
-    /// Removes what frames of this process have kept for returns that will not come.
+    /// Why it is not seen when a probed program gets a signal, if so.
+    pub fn no_signals(&self) -> Option<&str> {
+        self.signals.as_ref().err().map(String::as_str)
+    }
+
+    /// Has the signals of a process seen until [`Self::forget`].
+    pub fn watch_signals(&mut self, tgid: u32) -> Result<(), KernelError> {
+        Ok(self.processes.insert(tgid, 1, 0)?)
+    }
+
+    /// Removes the process from those whose signals are seen, and what frames of this process have kept for returns that will not come.
     pub fn forget(&mut self, tgid: u32) {
+        // It may never have been there.
+        let _ = self.processes.remove(&tgid);
         // struct Frame { tgid: u32, probe: u32, g: u64, depth: u64 }
         let of_process = |key: &[u64; 3]| {
             let [first, ..] = *key;
@@ -259,6 +283,14 @@ impl GoProbes {
             let _ = self.kept.remove(&key);
         }
     }
+}
+
+fn attach_signals(ebpf: &mut Ebpf) -> Result<RawTracePointLink, String> {
+    let program = ebpf.program_mut(SIGNAL_PROGRAM).ok_or("the object has no such program")?;
+    let program: &mut RawTracePoint = program.try_into().map_err(super::load::one_line)?;
+    program.load().map_err(super::load::one_line)?;
+    let link = program.attach("signal_deliver").map_err(super::load::one_line)?;
+    program.take_link(link).map_err(super::load::one_line)
 }
 
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {

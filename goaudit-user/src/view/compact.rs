@@ -70,6 +70,7 @@ pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style
         Payload::Authz(authz) => go::authz_line(&mut body, authz, event.process.as_ref()),
         Payload::GoPanic(panic) => go::panic_line(&mut body, panic, event.process.as_ref()),
         Payload::GoExit(exit) => go::exit_line(&mut body, exit, event.process.as_ref()),
+        Payload::GoSignal(signal) => go::signal_line(&mut body, signal, event.process.as_ref()),
         Payload::Control(control) => control_line(&mut body, control),
     };
     if let Some(source) = &event.source {
