@@ -9,12 +9,15 @@
 //! [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
+pub mod anchor;
 pub mod batch;
 pub mod chain;
 pub mod checkpoint;
+pub mod cosignature;
 mod directory;
 pub mod epoch;
 mod error;
+pub mod extent;
 pub mod fault;
 pub mod format;
 pub mod frame;
@@ -24,6 +27,7 @@ pub mod leaves;
 pub mod merkle;
 pub mod note;
 mod place;
+pub mod policy;
 pub mod proof;
 mod prove;
 mod reader;
@@ -37,8 +41,10 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod tiles;
+pub mod timestamp;
 mod torn;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use directory::{has_log, log_id_of};
@@ -51,7 +57,7 @@ pub use repair::{Repaired, repair};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
 pub use torn::Torn;
-pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, verify, verify_since};
+pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, Witnessed, verify, verify_since};
 pub use writer::{
     NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
 };

@@ -21,6 +21,7 @@ mod notes;
 mod proofs;
 mod tiles;
 mod trees;
+mod witnesses;
 mod write_read;
 
 /// A clock that the test moves.

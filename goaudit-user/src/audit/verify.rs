@@ -41,6 +41,8 @@ pub struct VerifyOptions {
     pub log_key: Option<VerifyKey>,
     /// A checkpoint (signed note) that the log must contain: proves that the log is at least that fresh.
     pub expect: Option<String>,
+    /// The newest checkpoint that witnesses cosigned, or why there is none: proves that the log is at least that fresh.
+    pub witnessed: Option<Witnessed>,
     /// Check bytes, chain and signatures only, without opening payloads. The visitor then sees nothing.
     pub bytes_only: bool,
     /// Threads that open payloads; none: as many as there are CPUs.
@@ -59,6 +61,20 @@ pub struct Progress {
     pub total: AtomicU64,
     /// Bytes read.
     pub done: AtomicU64,
+}
+
+/// What witnesses say about a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Witnessed {
+    /// Enough of them cosigned this checkpoint: the signed note, and who and when in words.
+    Cosigned {
+        /// The note.
+        note: String,
+        /// By whom and when.
+        told: String,
+    },
+    /// They did not, or too long ago: why freshness is not proven.
+    Lacking(String),
 }
 
 /// Verifies a log's directory, or the segment files given, which must follow each other.
@@ -105,7 +121,7 @@ pub fn verify_since(
         verifier.check_key(options, key_trouble);
         let resumed = verifier.begin_since(options);
         verifier.watch_latest(&input);
-        let expected = verifier.watch_expected(options);
+        let expected = verifier.watch_expected(options) | verifier.watch_witnessed(options);
         verifier.walk(&input, options.progress.as_deref())?;
         verifier.workers.finish(&mut verifier.books);
         verifier.check_watches();
@@ -307,10 +323,13 @@ impl Verifier<'_, '_> {
                 // What was verified before is expected again.
                 return false;
             }
+            if options.witnessed.is_some() {
+                return false;
+            }
             self.books.unproven(
                 Property::Freshness,
                 "not proven: an older copy of the whole directory would look the same; give --expect a checkpoint \
-                 kept elsewhere"
+                 kept elsewhere, or a --witness-policy"
                     .to_owned(),
             );
             return false;
@@ -335,6 +354,46 @@ impl Verifier<'_, '_> {
                     Property::Freshness,
                     format!("the expected checkpoint is not one of this log: {error}"),
                 );
+                false
+            }
+            None => {
+                self.books.lack(Property::Freshness, "without a key no checkpoint can be checked".to_owned());
+                false
+            }
+        }
+    }
+
+    /// The checkpoint that witnesses cosigned; whether there is a good one.
+    fn watch_witnessed(&mut self, options: &VerifyOptions) -> bool {
+        let (note, told) = match &options.witnessed {
+            None => return false,
+            Some(Witnessed::Lacking(why)) => {
+                self.books.lack(Property::Freshness, why.clone());
+                return false;
+            }
+            Some(Witnessed::Cosigned { note, told }) => (note, told),
+        };
+        match self.key.as_ref().map(|key| Checkpoint::open(note.as_bytes(), key)) {
+            Some(Ok(cosigned)) => {
+                self.watches.push(Watch {
+                    size: cosigned.size,
+                    root: cosigned.root,
+                    note: note.clone().into_bytes(),
+                    name: "the cosigned checkpoint",
+                    property: Property::Freshness,
+                    outside: true,
+                    seen: false,
+                    differs: false,
+                });
+                self.books.note(
+                    Property::Freshness,
+                    format!("the log contains the checkpoint (size {}) that {told}", cosigned.size),
+                );
+                true
+            }
+            Some(Err(error)) => {
+                let what = format!("the cosigned checkpoint is not one of this log: {error}");
+                self.books.lack(Property::Freshness, what);
                 false
             }
             None => {
