@@ -219,9 +219,9 @@ fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>,
                 Some((Status::OutOfRange, _)) => Err("the program uses more than 64 processors (GOMAXPROCS)"),
                 _ => Err(NOT_READ),
             };
-            let sum = less.into_iter().chain([idle]).try_fold(0u64, |sum, one| Ok(sum.saturating_add(one?)));
+            let sum = less.into_iter().chain([idle]).sum::<Result<u64, &'static str>>();
             // Not taken at one moment: at least the one that panics is there.
-            all.and_then(|all| Ok(all.saturating_sub(sum?).max(1)))
+            all.and_then(|all| sum.map(|sum| all.saturating_sub(sum).max(1)))
         }
         Err(reason) => Err(*reason),
     };
