@@ -24,6 +24,7 @@ use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
 use goaudit_user::event::control::{Counters, Loss, NOT_RUN, Start, Stop};
+use goaudit_user::event::go::RequestContext;
 use goaudit_user::event::{Control, Event, GoPanic, Missing, Payload, Piece, Source};
 use goaudit_user::hook::go::Role;
 use proptest::prelude::*;
@@ -113,6 +114,10 @@ impl GoBook for Book {
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
         // A call at this depth is a part of another one.
         (ended.call.depth != 3).then(|| (Payload::GoCall(Box::new(ended.call)), Vec::new()))
+    }
+
+    fn request(&self, _: u32, site: u64, _: &[u8]) -> Option<RequestContext> {
+        site.is_multiple_of(3).then(RequestContext::default)
     }
 
     fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {

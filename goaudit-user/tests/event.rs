@@ -3,7 +3,7 @@
 
 use goaudit_ebpf::units::Ktime;
 use goaudit_user::event::control::{Counters, Loss, Start, Stop};
-use goaudit_user::event::go::{Field, Outcome, Value};
+use goaudit_user::event::go::{Field, Outcome, RequestContext, RequestSource, Value};
 use goaudit_user::event::{
     ArgsTrust, Authz, Capabilities, Control, Event, Exec, Exit, FileId, Fork, GoCall, GoExit, GoFrame,
     GoPanic, GoSignal, Missing, Namespaces, Payload, Piece, Prctl, Process, Ptrace, Repeats, Source, Target,
@@ -130,9 +130,22 @@ fn go_call() -> impl Strategy<Value = GoCall> {
                 depth,
                 fields: fields.into_iter().map(named).collect(),
                 nested_in,
+                request: parent_goid.map(request),
             }
         },
     )
+}
+
+/// A request that has, or has not, what the number's lowest bits say.
+fn request(number: u64) -> RequestContext {
+    let id = |bit: u64| (number & bit != 0).then(|| format!("{number:x}"));
+    let sources = RequestSource::NAMES.map(|row| row.0);
+    RequestContext {
+        request_id: id(1).map(Into::into),
+        trace_id: id(2),
+        span_id: id(4),
+        source: sources[usize::try_from(number % 3).unwrap()],
+    }
 }
 
 fn authz() -> impl Strategy<Value = Authz> {
@@ -177,6 +190,7 @@ fn go_panic() -> impl Strategy<Value = GoPanic> {
             parent_goid: goid,
             goroutines: goid,
             heap_alloc_bytes: goid,
+            request: goid.map(request),
             traceback_lost_bytes: calls_unwound,
         },
     )

@@ -78,6 +78,16 @@ pub fn newest_version(name: &str, test: impl Fn(&Toolchain)) {
     with_versions(name, &versions, test);
 }
 
+/// The same with these, unless others were chosen.
+///
+/// # Panics
+/// As `test` does.
+pub fn these_versions(name: &str, these: &[&str], test: impl Fn(&Toolchain)) {
+    let these: Vec<String> = these.iter().map(|version| (*version).to_owned()).collect();
+    let chosen = std::env::var_os(VERSIONS).is_some_and(|chosen| !chosen.is_empty());
+    with_versions(name, if chosen { versions() } else { these }.as_slice(), test);
+}
+
 fn with_versions(name: &str, versions: &[String], test: impl Fn(&Toolchain)) {
     for version in versions {
         match toolchain(version) {

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use goaudit_tests::capture::{Agent, replay, until};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
-use goaudit_tests::go_decisions::{SLACK_NS, assert_casbin_of, assert_nothing_of};
+use goaudit_tests::go_decisions::{SLACK_NS, assert_decisions_of, assert_nothing_of};
 use goaudit_tests::go_fixture::{self, Build, toolchain};
 use goaudit_tests::go_service::{Service, Truth};
 use goaudit_tests::logdir::LogDir;
@@ -74,8 +74,8 @@ fn a_running_process_is_told_from_the_probe_on_and_nothing_before() {
     let pids = [early.pid(), waiting.pid(), late.pid()];
     assert!(waiting.end().unwrap() && late.end().unwrap() && early.end().unwrap());
     let recording = GoRecording::after(folder, agent.interrupt());
-    let told = assert_casbin_of(&recording, &waited, Some(pids[1]), "the one that ran");
-    let also = assert_casbin_of(&recording, &later, Some(pids[2]), "the one that was started");
+    let told = assert_decisions_of(&recording, &waited, Some(pids[1]), "the one that ran");
+    let also = assert_decisions_of(&recording, &later, Some(pids[2]), "the one that was started");
     assert_nothing_of(&recording, pids[0]);
     recording.assert_sound();
     println!("{told} and {also} decisions, all told");
@@ -181,7 +181,7 @@ fn a_program_that_runs_another_is_told_as_both() {
     let truth = Truth::take(&mut lines).unwrap();
     assert!(child.wait().unwrap().success());
     let recording = GoRecording::after(folder, agent.interrupt());
-    assert_casbin_of(&recording, &truth, Some(child.id()), "after exec");
+    assert_decisions_of(&recording, &truth, Some(child.id()), "after exec");
     // The one beside it was in the middle of its work when its probes came.
     recording.assert_complete();
 }
@@ -201,7 +201,7 @@ fn a_file_that_is_replaced_is_told_by_what_runs() {
     let pid = service.pid();
     assert!(service.end().unwrap());
     let recording = GoRecording::after(folder, agent.interrupt());
-    assert_casbin_of(&recording, &truth, Some(pid), "replaced");
+    assert_decisions_of(&recording, &truth, Some(pid), "replaced");
     // Names of types and of functions come out of the file that runs.
     let errors = recording.all("authz").filter(|event| event["authz"]["authz_error"].is_string()).count();
     assert!(errors > 0);
@@ -245,7 +245,7 @@ fn a_program_in_a_mount_namespace_of_its_own_is_told() {
     let truth = Truth::take(&mut lines).unwrap();
     assert!(child.wait().unwrap().success());
     let recording = GoRecording::after(folder, agent.interrupt());
-    let told = assert_casbin_of(&recording, &truth, Some(child.id()), "own mounts");
+    let told = assert_decisions_of(&recording, &truth, Some(child.id()), "own mounts");
     recording.assert_sound();
     println!("{told} decisions of a program that this test cannot see");
 }

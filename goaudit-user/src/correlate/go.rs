@@ -17,13 +17,15 @@ use goaudit_ebpf::wire::Header;
 use super::host::HostInfo;
 use super::sequence::Fit;
 use super::{Correlator, single};
-use crate::event::go::{GoCall, GoExit, GoPanic, GoSignal, Outcome};
+use crate::event::go::{GoCall, GoExit, GoPanic, GoSignal, Outcome, RequestContext, RequestSource};
 use crate::event::{Event, Missing, Payload, Piece, Process, Source};
 use crate::hook::go::{Role, cells};
 
 mod dying;
+mod lineage;
 
 use dying::DyingThreads;
+use lineage::Lineage;
 
 /// A call that ended, for [`GoBook::payload`].
 #[derive(Debug)]
@@ -51,6 +53,9 @@ pub trait GoBook: fmt::Debug + Send + Sync {
     /// itself, because it is a part of one that it is nested in.
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)>;
 
+    /// What a request carries that begins with a call, if the probe is one of requests.
+    fn request(&self, probe: u32, site: u64, entry: &[u8]) -> Option<RequestContext>;
+
     /// Fills in type, message and stack of a panic: `cells` as the probe took them, `frames` innermost first.
     fn panic(&self, probe: u32, site: u64, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
     -> Vec<Missing>;
@@ -67,6 +72,10 @@ impl GoBook for NoBook {
 
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
         Some((Payload::GoCall(Box::new(ended.call)), Vec::new()))
+    }
+
+    fn request(&self, _: u32, _: u64, _: &[u8]) -> Option<RequestContext> {
+        None
     }
 
     fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
@@ -99,6 +108,10 @@ struct Open {
     goid: Option<u64>,
     parent: Option<u64>,
     within: Box<[u32]>,
+    /// The request that it serves.
+    serves: Option<Arc<RequestContext>>,
+    /// The request that it works for.
+    request: Option<RequestContext>,
 }
 
 #[derive(Debug)]
@@ -115,6 +128,23 @@ struct Panicking {
 struct Goroutines {
     calls: HashMap<Goroutine, Vec<Open>>,
     panics: HashMap<Goroutine, Vec<Panicking>>,
+    lineage: Lineage,
+}
+
+impl Goroutines {
+    /// The request that a goroutine works for.
+    fn request_of(&mut self, goroutine: Goroutine, parent: Option<u64>) -> Option<RequestContext> {
+        let serving = |goroutine| {
+            let calls: &Vec<Open> = self.calls.get(&goroutine)?;
+            calls.iter().rev().find_map(|open| open.serves.as_ref())
+        };
+        if let Some(request) = serving(goroutine) {
+            return Some(request.by(RequestSource::Request));
+        }
+        let Goroutine::Id(goid) = goroutine else { return None };
+        let request = self.lineage.request_of(goid, parent, |goid| serving(Goroutine::Id(goid)))?;
+        Some(request.by(RequestSource::Parent))
+    }
 }
 
 /// The open calls of all processes.
@@ -225,7 +255,13 @@ impl<H: HostInfo> Correlator<H> {
         let mut missing = Vec::new();
         let process = self.process(header, &mut missing, false);
         let known = goid_of(call);
+        let parent = known.and(Some(call.parent.0).filter(|parent| *parent != 0));
+        let serves = self.go.book.request(call.probe, call.site, cells).map(Arc::new);
         let goroutines = self.go.processes.entry(header.tgid.0).or_default();
+        if serves.is_some() {
+            goroutines.lineage.served();
+        }
+        let request = if serves.is_none() { goroutines.request_of(goroutine, parent) } else { None };
         let calls = goroutines.calls.entry(goroutine).or_default();
         let open = Open {
             probe: call.probe,
@@ -237,7 +273,9 @@ impl<H: HostInfo> Correlator<H> {
             missing,
             cells: cells.into(),
             goid: known,
-            parent: known.and(Some(call.parent.0).filter(|parent| *parent != 0)),
+            parent,
+            serves,
+            request,
             within: calls.iter().map(|open| open.probe).collect(),
         };
         calls.push(open);
@@ -350,9 +388,12 @@ impl<H: HostInfo> Correlator<H> {
             .filter_map(|word| word.try_into().ok().map(u64::from_ne_bytes))
             .collect();
         let goid = goid_of(call);
+        let parent = goid.and(Some(call.parent.0).filter(|parent| *parent != 0));
+        let goroutines = self.go.processes.entry(header.tgid.0).or_default();
         let mut panic = GoPanic {
             goid,
-            parent_goid: goid.and(Some(call.parent.0).filter(|parent| *parent != 0)),
+            parent_goid: parent,
+            request: goroutines.request_of(goroutine_of(call), parent),
             ..GoPanic::default()
         };
         missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
@@ -500,8 +541,8 @@ impl<H: HostInfo> Correlator<H> {
         exit: Option<(Piece, &[u8])>,
         out: &mut Vec<Event>,
     ) {
-        let Open { probe, depth, site, start, mut source, process, missing, cells, goid, parent, within } =
-            open;
+        let Open { probe, depth, site, start, mut source, process, missing, cells, .. } = open;
+        let Open { goid, parent, within, request, .. } = open;
         let call = GoCall {
             goid,
             parent_goid: parent,
@@ -510,6 +551,7 @@ impl<H: HostInfo> Correlator<H> {
             outcome,
             depth,
             nested_in: u32::try_from(within.len()).unwrap_or(u32::MAX),
+            request,
             ..GoCall::default()
         };
         source.more.extend(exit.map(|(piece, _)| piece));

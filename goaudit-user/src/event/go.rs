@@ -41,6 +41,66 @@ pub struct GoCall {
     /// Probed calls of the same goroutine that were under way when it began.
     #[n(10)]
     pub nested_in: u32,
+    /// The request that its goroutine worked for. Of decisions it is told in their own fields.
+    #[n(11)]
+    pub request: Option<RequestContext>,
+}
+
+/// A request that a service works on, by what it carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RequestContext {
+    /// Its id, as in `X-Request-Id`.
+    #[n(0)]
+    pub request_id: Option<Text>,
+    /// Trace id, 32 hex digits.
+    #[n(1)]
+    pub trace_id: Option<String>,
+    /// Span id, 16 hex digits.
+    #[n(2)]
+    pub span_id: Option<String>,
+    /// How it is known that the request is worked for.
+    #[n(3)]
+    pub source: RequestSource,
+}
+
+impl RequestContext {
+    /// How the request is known, if anything of it is.
+    pub fn known(&self) -> Option<RequestSource> {
+        (self.request_id.is_some() || self.trace_id.is_some()).then_some(self.source)
+    }
+
+    /// The same, known in another way.
+    pub fn by(&self, source: RequestSource) -> Self {
+        Self { source, ..self.clone() }
+    }
+}
+
+/// How it is known for which request a goroutine works.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RequestSource {
+    /// The goroutine serves it.
+    #[default]
+    #[n(0)]
+    Request,
+    /// A goroutine that started it, or one that started that, serves it.
+    #[n(1)]
+    Parent,
+    /// The call's own arguments say so.
+    #[n(2)]
+    Arguments,
+}
+
+impl RequestSource {
+    /// Every source with its name in the JSON view.
+    pub const NAMES: [(Self, &'static str); 3] =
+        [(Self::Request, "request"), (Self::Parent, "parent"), (Self::Arguments, "arguments")];
+
+    /// Its name in the JSON view.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(source, _)| *source == self).map_or("", |(_, name)| name)
+    }
 }
 
 impl GoCall {
@@ -234,6 +294,9 @@ pub struct GoPanic {
     /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept.
     #[n(11)]
     pub traceback_lost_bytes: u64,
+    /// The request that its goroutine worked for.
+    #[n(12)]
+    pub request: Option<RequestContext>,
 }
 
 /// A frame of a Go stack.

@@ -3,13 +3,16 @@
 //!
 //! Pure: a program's bytes and profiles in, a list of sites out.
 
-use goaudit_ebpf::hook::go::{Field, Op, Probe as KernelProbe, RuntimeLayout, Step, Take, VALUE_MAX, traits};
+use goaudit_ebpf::hook::go::{
+    Field, MapLayout, Op, Probe as KernelProbe, RuntimeLayout, Step, Take, VALUE_MAX, traits,
+};
 
 use super::offsets::{Confidence, RuntimeOffsets};
 use super::plan::{CodeIdentity, EntrySite, Verdict};
-use super::profile::{Compiled, Profile};
+use super::profile::{Compiled, Kind, Profile};
 use super::site::Class;
-use super::{Figures, Program, Wanted};
+use super::type_name::TypeNames;
+use super::{BuildInfo, Figures, Program, Wanted};
 use crate::hook::go::Role;
 
 /// A function and its sites.
@@ -84,10 +87,9 @@ impl Target {
 
     /// Plans a program.
     pub fn plan(program: &Program<'_>, profile: &Profile) -> Self {
-        let release =
-            program.build().and_then(super::BuildInfo::release).map(|(major, minor)| (major, minor, 0));
+        let release = program.build().and_then(BuildInfo::release).map(|(major, minor)| (major, minor, 0));
         let (offsets, confidence) = RuntimeOffsets::of(release);
-        let layout = layout(&offsets);
+        let layout = layout(&offsets, maps(program.build(), &offsets));
         let mut target = Self {
             planned: turns(program, &offsets, layout),
             not_probed: Vec::new(),
@@ -117,13 +119,18 @@ impl Target {
                 }
                 continue;
             };
-            let compiled = match declared.compile(program.image().arch(), None) {
+            let mut compiled = match declared.compile(program.image().arch(), None) {
                 Ok(compiled) => compiled,
                 Err(error) => {
                     not_probed(&row.function, format!("its values cannot be read here: {error}"));
                     continue;
                 }
             };
+            let site = entry.offset.wrapping_add(program.image().code_delta());
+            compiled.find_types(|name| {
+                let address = TypeNames::of(program)?.address(program.image(), name)?;
+                Some(address.wrapping_sub(site))
+            });
             // Of several major versions the one that the function belongs to.
             let module_version = program
                 .build()
@@ -152,11 +159,30 @@ impl Target {
                 module_version,
             });
         }
+        // Requests matter only for what is told of them.
+        let told = |planned: &Planned| {
+            planned.compiled.as_ref().is_some_and(|compiled| compiled.declared.kind != Kind::Request)
+        };
+        if !target.planned.iter().any(told) {
+            target.planned.retain(|planned| planned.role != Role::Call);
+        }
         target
     }
 }
 
-fn layout(offsets: &RuntimeOffsets) -> RuntimeLayout {
+/// How maps are laid out. What a toolchain was built with beside the usual stands behind its version.
+fn maps(build: Option<&BuildInfo>, offsets: &RuntimeOffsets) -> MapLayout {
+    let experiment = |name: &str| build.is_some_and(|build| build.go_version.contains(name));
+    if experiment("mapsplitgroup") && !experiment("nomapsplitgroup") {
+        MapLayout::Unknown
+    } else if offsets.map_used.is_none() || experiment("noswissmap") {
+        MapLayout::Buckets
+    } else {
+        MapLayout::Groups
+    }
+}
+
+fn layout(offsets: &RuntimeOffsets, maps: MapLayout) -> RuntimeLayout {
     use goaudit_ebpf::settings::ABSENT;
     let or_absent = |offset: Option<u32>| offset.unwrap_or(ABSENT);
     RuntimeLayout {
@@ -169,6 +195,8 @@ fn layout(offsets: &RuntimeOffsets) -> RuntimeLayout {
         panic_sp: or_absent(offsets.panic_start_sp.map(|_| offsets.panic_sp)),
         panic_start_sp: or_absent(offsets.panic_start_sp),
         sigcode0: offsets.g_sigcode0,
+        maps: maps as u32,
+        reserved: 0,
     }
 }
 

@@ -207,6 +207,7 @@ fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine
         read::put(&raw mut (*work).used, 0);
         read::put(&raw mut (*work).faults, 0);
         read::put(&raw mut (*work).has_kept, 0);
+        read::put(&raw mut (*work).maps, u64::from(layout.maps));
         goroutine::registers(ctx, &raw mut (*work).registers);
     }
     if found.believed & flags::STACK == 0 {

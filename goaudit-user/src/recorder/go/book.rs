@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use goaudit_ebpf::hook::go::{PROCESSORS, Status};
 
 use crate::correlate::go::{Ended, GoBook};
-use crate::event::go::{GoFrame, GoPanic};
+use crate::event::go::{GoFrame, GoPanic, RequestContext};
 use crate::event::{GoCall, Missing, Payload, Text};
 use crate::golang::profile::{Compiled, Kind};
 use crate::golang::target::Planned;
@@ -109,13 +109,21 @@ impl GoBook for Book {
                 (Payload::GoCall(Box::new(call)), missing)
             }
             Kind::Authz => {
-                let (authz, mut missing) = compiled.authz(call, reading, &[]);
-                for field in ["authz.trace_id", "authz.span_id", "authz.trace_source"] {
-                    missing.push(Missing::new(field, "the request's context is not probed"));
-                }
+                let (authz, missing) = compiled.authz(call, reading, &[]);
                 (Payload::Authz(Box::new(authz)), missing)
             }
+            Kind::Request => return None,
         })
+    }
+
+    fn request(&self, probe: u32, site: u64, entry: &[u8]) -> Option<RequestContext> {
+        let known = self.known(probe)?;
+        let compiled = known.compiled.as_ref()?;
+        if compiled.declared.kind != Kind::Request {
+            return None;
+        }
+        let reading = compiled.read(Some(entry), None, &|address| known.type_name(site, address));
+        Some(Compiled::request(&reading))
     }
 
     fn panic(
@@ -219,7 +227,8 @@ fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>,
                 Some((Status::OutOfRange, _)) => Err("the program uses more than 64 processors (GOMAXPROCS)"),
                 _ => Err(NOT_READ),
             };
-            let sum = less.into_iter().chain([idle]).sum::<Result<u64, &'static str>>();
+            let sum: Result<u64, &'static str> =
+                less.into_iter().chain([idle]).try_fold(0u64, |sum, one| Ok(sum.saturating_add(one?)));
             // Not taken at one moment: at least the one that panics is there.
             all.and_then(|all| sum.map(|sum| all.saturating_sub(sum).max(1)))
         }

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::event::go::{Field, Outcome, Value};
+use crate::event::go::{Field, Outcome, RequestContext, RequestSource, Value};
 use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic, GoSignal};
 use crate::view::text::JsonText;
 
@@ -38,6 +38,9 @@ pub struct GoCallView<'a> {
     pub depth: u64,
     /// Probed calls of the same goroutine that were under way when it began.
     pub nested_in: u32,
+    /// The request that its goroutine worked for; of decisions always null, they have the same in fields of their
+    /// own.
+    pub request: Option<RequestView<'a>>,
     /// Values by name.
     pub fields: Fields<'a>,
     /// Go type that an interface held, for the values that came out of one.
@@ -61,9 +64,37 @@ impl<'a> GoCallView<'a> {
             outcome: call.outcome.name(),
             depth: call.depth,
             nested_in: call.nested_in,
+            request: call.request.as_ref().map(RequestView::new),
             fields: Fields(&call.fields),
             field_types: FieldTypes(&call.fields),
             field_lengths: FieldLengths(&call.fields),
+        }
+    }
+}
+
+/// A request that a service works on, by what it carries.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoRequest")]
+pub struct RequestView<'a> {
+    /// Its id, as in `X-Request-Id`.
+    pub request_id: Option<JsonText<'a>>,
+    /// Trace id, 32 hexadecimal digits.
+    pub trace_id: Option<&'a str>,
+    /// Span id, 16 hexadecimal digits.
+    pub span_id: Option<&'a str>,
+    /// How it is known: request (the goroutine serves it), parent (one that started it does), arguments (the call's
+    /// own arguments say so).
+    #[schemars(extend("enum" = RequestSource::NAMES.map(|row| row.1)))]
+    pub source: &'static str,
+}
+
+impl<'a> RequestView<'a> {
+    fn new(request: &'a RequestContext) -> Self {
+        Self {
+            request_id: request.request_id.as_ref().map(JsonText::from),
+            trace_id: request.trace_id.as_deref(),
+            span_id: request.span_id.as_deref(),
+            source: request.source.name(),
         }
     }
 }
@@ -277,6 +308,8 @@ pub struct GoPanicView<'a> {
     pub parent_goid: Option<u64>,
     /// Probed calls that it took away.
     pub calls_unwound: u64,
+    /// The request that its goroutine worked for.
+    pub request: Option<RequestView<'a>>,
     /// Where it happened, innermost first; inlined calls are frames of their own.
     pub stack: Vec<GoFrameView<'a>>,
     /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
@@ -328,6 +361,7 @@ impl<'a> GoPanicView<'a> {
             goid: panic.goid,
             parent_goid: panic.parent_goid,
             calls_unwound: panic.calls_unwound,
+            request: panic.request.as_ref().map(RequestView::new),
             stack: panic.stack.iter().map(GoFrameView::new).collect(),
             goroutines: panic.goroutines,
             heap_alloc_bytes: panic.heap_alloc_bytes,
