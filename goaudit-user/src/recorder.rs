@@ -193,9 +193,9 @@ impl Recorder {
         found(&self.opened)
     }
 
-    /// The log's verification key.
-    pub fn verification_key(&self) -> &str {
-        &self.opened.vkey
+    /// What was found when the log was opened, or that it is new; its verification key.
+    pub fn opened(&self) -> &audit::Opened {
+        &self.opened
     }
 
     /// Puts a process and its future descendants into the scope of the recording.
@@ -322,7 +322,7 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
     let mut controls = Vec::new();
     if opened.new_log {
         controls.push(Control::Genesis(Genesis {
-            origin: config.origin.clone(),
+            origin: opened.origin.clone(),
             verification_key: opened.vkey.clone(),
             agent: agent.clone(),
             host: host.clone(),

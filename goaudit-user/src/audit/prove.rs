@@ -4,7 +4,7 @@
 //! headers and opens those batches. Only bodies that are needed are read. Nothing that is read is trusted: the proof
 //! is verified with the log's key before it is given out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,15 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
 use super::checkpoint::Checkpoint;
-use super::directory::{list_segments, open_regular};
+use super::directory::{list_all, open_regular};
+use super::epoch;
 use super::error::AuditError;
 use super::fault::Fault;
-use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, SEED_LEN, SEGMENT_HEADER_LEN};
+use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, Hash, SEED_LEN, SEGMENT_HEADER_LEN, flag};
 use super::frame::{FrameReader, Step};
 use super::keys;
 use super::merkle::{Paths, leaf_hash};
-use super::note::{NoteError, VerifyKey};
+use super::note::{Note, NoteError, VerifyKey};
 use super::proof::{BatchProof, EventProof, MAX_PROOF_LEN, Proof, ProofError};
 use super::salt::{SALT_LEN, event_leaf, fill_salts};
 use super::writer::Seq;
@@ -63,6 +64,16 @@ pub enum ProveError {
         /// What is not there.
         what: String,
     },
+    /// The event was given up.
+    #[error(
+        "prove event {seq}: it was pruned, as the log's retention allows; events from {first} on are there"
+    )]
+    Pruned {
+        /// Its number.
+        seq: Seq,
+        /// The first event that is there.
+        first: Seq,
+    },
     /// Part of the tree cannot be known.
     #[error("hash the log: {0}; `goaudit verify` names all that is wrong")]
     Gap(String),
@@ -85,7 +96,7 @@ pub fn prove(dir: &Path, wanted: &BTreeSet<Seq>, key: Option<&VerifyKey>) -> Res
         None => keys::load_public(dir)?,
     };
     let segments = Segments::pin(dir)?;
-    let found = find(&segments, wanted)?;
+    let found = find(&segments, wanted, &key)?;
     let checkpoint = Checkpoint::open(&found.note, &key).map_err(ProveError::Checkpoint)?;
     let proof = build(&segments, &found, &checkpoint)?;
     let len = proof.text().len() as u64;
@@ -102,7 +113,7 @@ pub(super) struct Segments(Vec<(PathBuf, File, u64)>);
 impl Segments {
     pub(super) fn pin(dir: &Path) -> Result<Self, ProveError> {
         let mut pinned = Vec::new();
-        for (expected, (number, path)) in (0..).zip(list_segments(dir)?) {
+        for (expected, (number, path)) in (0..).zip(list_all(dir)?) {
             if number != expected {
                 let what = format!("segments {expected} to {} are missing", number - 1);
                 return Err(ProveError::Gap(what));
@@ -135,6 +146,7 @@ impl Segments {
                     }
                     FrameKind::Checkpoint => true,
                     FrameKind::SegmentEnd => false,
+                    FrameKind::Gap => true,
                 });
                 match step.map_err(io())? {
                     Step::End => break,
@@ -154,6 +166,11 @@ impl Segments {
                         }
                         FrameKind::Checkpoint => see(path, Seen::Checkpoint(frame.body))?,
                         FrameKind::SegmentEnd => {}
+                        FrameKind::Gap => {
+                            let last =
+                                parse_gap(frame.header).map_err(|fault| at(path, frame.offset, fault))?;
+                            see(path, Seen::Gap { roots: frame.body.as_chunks::<32>().0, last: &last })?;
+                        }
                     },
                     // What follows damage may still be good; the checkpoint tells whether all is known.
                     Step::Bad(bad) => {
@@ -170,8 +187,16 @@ impl Segments {
 
 /// What a walk sees.
 pub(super) enum Seen<'a> {
-    Batch { header: &'a BatchHeader, opened: Option<(u64, &'a [u8])> },
+    Batch {
+        header: &'a BatchHeader,
+        opened: Option<(u64, &'a [u8])>,
+    },
     Checkpoint(&'a [u8]),
+    /// Pruned batches: the roots of their subtrees, and the last one of them.
+    Gap {
+        roots: &'a [Hash],
+        last: &'a BatchHeader,
+    },
 }
 
 /// What the first pass finds.
@@ -185,14 +210,26 @@ struct Found {
     events: u64,
     /// Batches of the wanted events: number, and these events.
     batches: BTreeMap<u64, Vec<Seq>>,
+    /// Events before this number were pruned.
+    pruned: u64,
+    /// Batch with the record that names the key of the checkpoint's epoch.
+    certificate: u64,
 }
 
-fn find(segments: &Segments, wanted: &BTreeSet<Seq>) -> Result<Found, ProveError> {
+fn find(segments: &Segments, wanted: &BTreeSet<Seq>, key: &VerifyKey) -> Result<Found, ProveError> {
     let mut found = Found::default();
+    // The last records of epochs: epoch, and batch of its record. A checkpoint is by one of the last two.
+    let mut epochs = VecDeque::from([(0, 0)]);
     segments.walk(
         |_| false,
         |_, seen| {
             match seen {
+                Seen::Batch { header, .. } if header.is_records() => {
+                    if header.flags.get() & flag::NEW_EPOCH != 0 {
+                        epochs.truncate(2);
+                        epochs.push_front((header.epoch_no.get().saturating_add(1), header.batch_no.get()));
+                    }
+                }
                 Seen::Batch { header, .. } => {
                     let first = header.first_seq.get();
                     let end = first.saturating_add(u64::from(header.n_events.get()));
@@ -201,6 +238,10 @@ fn find(segments: &Segments, wanted: &BTreeSet<Seq>) -> Result<Found, ProveError
                         found.batches.insert(header.batch_no.get(), events);
                     }
                     found.events = end;
+                }
+                Seen::Gap { last, .. } => {
+                    found.events = last.first_seq.get().saturating_add(u64::from(last.n_events.get()));
+                    found.pruned = found.events;
                 }
                 Seen::Checkpoint(note) => {
                     found.note = note.to_vec();
@@ -218,23 +259,55 @@ fn find(segments: &Segments, wanted: &BTreeSet<Seq>) -> Result<Found, ProveError
         if seq >= found.sealed {
             return Err(ProveError::NotSealed { seq, sealed: found.sealed });
         }
+        if seq < found.pruned {
+            return Err(ProveError::Pruned { seq, first: found.pruned });
+        }
         if !there.contains(&seq) {
             return Err(ProveError::Missing { seq, what: "its batch is damaged or missing".to_owned() });
         }
     }
+    let note = Note::parse(&found.note).map_err(ProveError::Checkpoint)?;
+    let epoch = note.lines().iter().find_map(|line| epoch::number_of(key.name(), line.name));
+    let epoch = epoch.ok_or_else(|| {
+        ProveError::Checkpoint(NoteError::Unsigned("the key of an epoch of this log".to_owned()))
+    })?;
+    let (_, batch) = epochs.iter().find(|(number, _)| *number == epoch).ok_or_else(|| {
+        ProveError::Gap(format!(
+            "the record of epoch {epoch}, whose key signed the last checkpoint, is missing"
+        ))
+    })?;
+    found.certificate = *batch;
     Ok(found)
 }
 
 fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<Proof, ProveError> {
-    let numbers: Vec<u64> = found.batches.keys().copied().collect();
+    let mut numbers: Vec<u64> = found.batches.keys().copied().collect();
+    // A batch of events is none of records: the number is not there yet.
+    let place = numbers.partition_point(|number| *number < found.certificate);
+    numbers.insert(place, found.certificate);
     let mut paths = Paths::new(checkpoint.size, &numbers);
     let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
     let mut batches = BTreeMap::new();
     let mut next = 0;
     segments.walk(
-        |header| found.batches.contains_key(&header.batch_no.get()),
+        |header| {
+            let number = header.batch_no.get();
+            number == found.certificate || found.batches.contains_key(&number)
+        },
         |path, seen| {
-            let Seen::Batch { header, opened } = seen else { return Ok(()) };
+            let (header, opened) = match seen {
+                Seen::Batch { header, opened } => (header, opened),
+                Seen::Checkpoint(_) => return Ok(()),
+                Seen::Gap { roots, last } => {
+                    let number = last.batch_no.get();
+                    if !paths.extend(number, roots) {
+                        return Err(ProveError::Gap("the subtrees of pruned batches do not fit".to_owned()));
+                    }
+                    paths.push(leaf_hash(last.as_bytes()));
+                    next = number + 1;
+                    return Ok(());
+                }
+            };
             let number = header.batch_no.get();
             // After a failed sync a batch may be there twice.
             if number < next || number >= checkpoint.size {
@@ -252,7 +325,12 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
             let mut leaf_data = [0; BATCH_HEADER_LEN];
             leaf_data.copy_from_slice(header.as_bytes());
             paths.push(leaf_hash(&leaf_data));
-            if let (Some((offset, body)), Some(seqs)) = (opened, found.batches.get(&number)) {
+            let first = [header.first_seq.get()];
+            let seqs = match found.batches.get(&number) {
+                None if number == found.certificate => Some(first.as_slice()),
+                seqs => seqs.map(Vec::as_slice),
+            };
+            if let (Some((offset, body)), Some(seqs)) = (opened, seqs) {
                 let events =
                     open(&mut payloads, header, body, seqs).map_err(|fault| at(path, offset, fault))?;
                 let batch = BatchProof { index: number, path: Vec::new(), header: leaf_data, events };
@@ -264,6 +342,7 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
     let (_, proofs) = paths.finish().ok_or_else(|| {
         ProveError::Gap(format!("only {next} of {} sealed batches are there", checkpoint.size))
     })?;
+    // Of the certificate the caller asked for nothing by number.
     if let Some((_, seqs)) = found.batches.iter().find(|(number, _)| !batches.contains_key(number)) {
         let seq = seqs.first().copied().unwrap_or_default();
         return Err(ProveError::Missing { seq, what: "its batch is damaged".to_owned() });
@@ -271,9 +350,12 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
     for (batch, path) in batches.values_mut().zip(proofs) {
         batch.path = path;
     }
+    let certificate = batches
+        .remove(&found.certificate)
+        .ok_or_else(|| ProveError::Gap("the record of the last epoch is missing".to_owned()))?;
     let note = std::str::from_utf8(&found.note)
         .map_err(|_| ProveError::Checkpoint(NoteError::Malformed("not UTF-8")))?;
-    Ok(Proof { batches: batches.into_values().collect(), checkpoint: note.to_owned() })
+    Ok(Proof { batches: batches.into_values().collect(), certificate, checkpoint: note.to_owned() })
 }
 
 /// Takes events out of a batch, with their paths in it.
@@ -309,6 +391,11 @@ fn open(
         event.path = path;
     }
     Ok(taken)
+}
+
+/// The last batch of a gap.
+fn parse_gap(bytes: &[u8]) -> Result<BatchHeader, Fault> {
+    BatchHeader::read_from_bytes(bytes).map_err(|_| Fault::damaged("a gap of a wrong length"))
 }
 
 fn at(path: &Path, offset: u64, fault: Fault) -> ProveError {

@@ -14,10 +14,12 @@ use super::*;
 
 mod attack;
 mod crash;
+mod epochs;
 mod foreign;
 mod layout;
 mod notes;
 mod proofs;
+mod retention;
 mod tiles;
 mod trees;
 mod write_read;

@@ -69,6 +69,7 @@ impl Exit {
                     ProveError::Audit(_)
                     | ProveError::NoSuchEvent { .. }
                     | ProveError::NotSealed { .. }
+                    | ProveError::Pruned { .. }
                     | ProveError::TooLarge(_),
                 )
                 | None => {}

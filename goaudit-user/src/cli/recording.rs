@@ -108,7 +108,7 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
         }
     };
     note(&format!("recording into {}; Ctrl-C ends", directory.display()));
-    note(&format!("verification key {}", recorder.verification_key()));
+    super::init::tell(recorder.opened());
     let first_seq = recorder.first_seq();
     let begun = Instant::now();
     let running = recorder.run().context("cannot record")?;

@@ -194,7 +194,7 @@ pub struct Loss {
 }
 
 /// The wall clock moved against boot time.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ClockStep {
     /// How far, in nanoseconds; negative is back.

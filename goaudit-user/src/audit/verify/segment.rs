@@ -21,13 +21,26 @@ use crate::audit::segment::SegmentHeader;
 const READ_AHEAD: usize = 256 << 10;
 
 /// What is known of the segment that is walked.
-struct Here {
+pub(super) struct Here {
     segment_no: u64,
     boot_id: [u8; 16],
     batches: u64,
     events: u64,
     last_note: Vec<u8>,
     ending: SegmentEnding,
+}
+
+impl Here {
+    pub(super) fn new(segment_no: u64, boot_id: [u8; 16]) -> Self {
+        Self {
+            segment_no,
+            boot_id,
+            batches: 0,
+            events: 0,
+            last_note: Vec::new(),
+            ending: SegmentEnding::Open,
+        }
+    }
 }
 
 impl Verifier<'_, '_> {
@@ -58,14 +71,7 @@ impl Verifier<'_, '_> {
                 return Ok(());
             }
         };
-        let mut here = Here {
-            segment_no: segment.number,
-            boot_id: header.boot_id,
-            batches: 0,
-            events: 0,
-            last_note: Vec::new(),
-            ending: SegmentEnding::Open,
-        };
+        let mut here = Here::new(segment.number, header.boot_id);
         let source = BufReader::with_capacity(READ_AHEAD, &segment.file);
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
@@ -130,15 +136,20 @@ impl Verifier<'_, '_> {
     }
 
     /// Gives the rest of a segment up; the next one begins from its own header.
-    fn leave(&mut self, ending: SegmentEnding) {
+    pub(super) fn leave(&mut self, ending: SegmentEnding) {
         self.end = ending;
         self.prev_hash = None;
         self.intact = false;
         self.chain = None;
+        self.epochs.forget();
     }
 
     /// Compares a segment's header with the log before it, and begins the segment.
-    fn begin(&mut self, segment: &PinnedSegment, header: SegmentHeader) -> Result<SegmentHeader, Fault> {
+    pub(super) fn begin(
+        &mut self,
+        segment: &PinnedSegment,
+        header: SegmentHeader,
+    ) -> Result<SegmentHeader, Fault> {
         if header.segment_no != segment.number {
             let (name, found) = (segment.number, header.segment_no);
             return Err(Fault::tampered(format!(
@@ -161,14 +172,9 @@ impl Verifier<'_, '_> {
         {
             return Err(Fault::tampered("the segment before is not the one that this segment continues"));
         }
-        let chain = self.chain.get_or_insert_with(|| Chain {
-            log_id: id,
-            frontier: header.frontier.clone(),
-            next_seq: header.first_seq,
-            prev_leaf: None,
-            sealed: None,
-            instance: None,
-        });
+        let chain = self
+            .chain
+            .get_or_insert_with(|| Chain::from_middle(id, header.frontier.clone(), header.first_seq));
         if chain.frontier != header.frontier || chain.next_seq != header.first_seq {
             return Err(Fault::tampered(
                 "the segment begins with another tree than the log before it ends with",
@@ -183,16 +189,17 @@ impl Verifier<'_, '_> {
         }
         match frame.kind {
             FrameKind::Batch => self.batch(here, frame).map_err(|fault| (Property::Chain, fault)),
-            FrameKind::Checkpoint => {
-                self.checkpoint(here, frame).map_err(|fault| (Property::Signatures, fault))
-            }
+            FrameKind::Checkpoint => self.checkpoint(here, frame),
             FrameKind::SegmentEnd => {
                 self.segment_end(here, frame).map_err(|fault| (Property::Structure, fault))
+            }
+            FrameKind::Gap => {
+                Err((Property::Structure, Fault::tampered("a gap in a segment that was not pruned")))
             }
         }
     }
 
-    fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+    pub(super) fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
         let header = parse_batch_header(frame.header, frame.body.len())?;
         let Some(chain) = &mut self.chain else {
             return Err(Fault::tampered("a batch without a chain"));
@@ -201,18 +208,22 @@ impl Verifier<'_, '_> {
         if header.boot_id != here.boot_id {
             return Err(Fault::tampered("the batch is of another boot than its segment"));
         }
+        self.epochs.batch(&header, frame.body, self.key.as_ref())?;
         chain.push(&header);
         here.batches += 1;
-        here.events += u64::from(header.n_events.get());
+        here.events += header.numbered_events();
         self.books.batches += 1;
-        self.books.events += u64::from(header.n_events.get());
+        self.books.events += header.numbered_events();
         self.books.lost += u64::from(header.lost_events.get());
+        if header.is_records() {
+            return Ok(());
+        }
         let info = BatchInfo::new(here.segment_no, frame.offset, &header);
         self.workers.check(info, header, frame.body, &mut self.books);
         Ok(())
     }
 
-    fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+    pub(super) fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
         here.last_note = frame.body.to_vec();
         self.books.checkpoints += 1;
         let Some(chain) = &mut self.chain else {
@@ -223,12 +234,29 @@ impl Verifier<'_, '_> {
             chain.seal();
             return Ok(());
         };
+        let bad = |fault| (Property::Signatures, fault);
         let checkpoint =
-            Checkpoint::open(frame.body, key).map_err(|error| Fault::tampered(error.to_string()))?;
-        chain.check_head(checkpoint.size, &checkpoint.root)?;
+            Checkpoint::open(frame.body, key).map_err(|error| bad(Fault::tampered(error.to_string())))?;
+        chain.check_head(checkpoint.size, &checkpoint.root).map_err(bad)?;
+        let signer = self.epochs.key.clone();
+        let broken = self
+            .epochs
+            .checkpoint(frame.body, key, chain.turn)
+            .map_err(|fault| (Property::EpochKeys, fault))?;
         chain.seal();
         self.books.head = Some((checkpoint.size, checkpoint.root));
+        self.last_head = Some((frame.body.to_vec(), checkpoint.size));
         self.books.sealed_events = self.books.events;
+        let place = Some((here.segment_no, frame.offset));
+        if let Some(why) = broken {
+            let what = format!(
+                "key chain broken at size {}: {why}; what follows is sealed by new keys that only the log's key vouches for",
+                checkpoint.size
+            );
+            self.books.fault(Property::EpochKeys, place, None, &Fault::damaged(what));
+        } else if let Some(signer) = signer {
+            self.check_watch_lines(checkpoint.size, &signer, here.segment_no, frame.offset);
+        }
         Ok(())
     }
 

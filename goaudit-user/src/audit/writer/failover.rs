@@ -47,7 +47,7 @@ impl Writer {
         match kind {
             FrameKind::Batch => self.segment.count_batch(events),
             FrameKind::SegmentEnd => self.segment.set_ended(),
-            FrameKind::Checkpoint => {}
+            FrameKind::Checkpoint | FrameKind::Gap => {}
         }
         self.pending_bytes += bytes.len();
         self.pending.push_back(Pending { kind, events, bytes, end: self.segment.len() });
@@ -90,10 +90,10 @@ impl Writer {
         }
         // Half full: ask early. Full: wait.
         if self.marks.len() <= 1 {
-            self.sign()?;
+            self.sign(now)?;
         }
         if self.pending_bytes >= self.config.max_unsynced {
-            self.sign()?;
+            self.sign(now)?;
             self.wait_durable(now)?;
         }
         Ok(())
@@ -105,9 +105,11 @@ impl Writer {
         self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &self.chain));
         self.pending.clear();
         self.pending_bytes = 0;
+        self.epochs.durable(self.next_mark - 1);
     }
 
     fn forget_durable(&mut self, done: u64) {
+        self.epochs.durable(done);
         while self.marks.get(1).is_some_and(|mark| mark.number <= done) {
             self.marks.pop_front();
         }
@@ -161,7 +163,7 @@ impl Writer {
                     with_room(room, || segment.append(bytes, &config.write))?;
                 }
                 // The end of the segment that failed.
-                FrameKind::SegmentEnd => continue,
+                FrameKind::SegmentEnd | FrameKind::Gap => continue,
             }
             if *kind == FrameKind::Batch {
                 segment.count_batch(*events);
