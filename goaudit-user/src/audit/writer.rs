@@ -36,7 +36,7 @@ use super::segment::SegmentHeader;
 use super::sync::{SyncFn, Syncer};
 use super::torn::Torn;
 use epochs::Epochs;
-use failover::{Mark, Pending};
+use failover::{ATTEMPTS, Mark, Pending};
 use file::SegmentFile;
 pub use file::WriteFn;
 use room::Room;
@@ -454,6 +454,19 @@ impl Writer {
 
     /// Seals everything and ends the segment in order. The epoch ends, too: its key is erased.
     pub fn close(mut self, now: Now) -> Result<(), AuditError> {
+        let mut attempt = 1;
+        loop {
+            match self.finish(now) {
+                // Another segment may take what this one did not.
+                Err(error) if error.is_write() && !self.closed && attempt < ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// One attempt at that.
+    fn finish(&mut self, now: Now) -> Result<(), AuditError> {
+        self.collect_syncs(now)?;
         self.seal(now)?;
         if self.epochs.is_used() && self.announce(now)? {
             self.sign_head(now)?;
@@ -535,7 +548,9 @@ impl Writer {
         if self.chain.turn.is_none() {
             return Ok(());
         }
-        self.sign_head(now).inspect_err(|error| self.stall = Some((now.boottime_ns.saturating_add(nanos(STALL)), again(error))))
+        self.sign_head(now).inspect_err(|error| {
+            self.stall = Some((now.boottime_ns.saturating_add(nanos(STALL)), again(error)))
+        })
     }
 
     /// Makes a frame of the batch and writes it. On error the batch stays, to be tried again.

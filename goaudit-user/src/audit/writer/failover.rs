@@ -14,7 +14,7 @@ use crate::audit::error::AuditError;
 use crate::audit::format::FrameKind;
 
 /// Segments that are tried, one after another, before the writer gives up.
-const ATTEMPTS: u32 = 4;
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// A frame that may not be durable.
 pub(super) struct Pending {
