@@ -171,8 +171,12 @@ fn check_with(directory: &Path, options: &VerifyOptions) -> anyhow::Result<(Repo
     let mut books = Conservation::default();
     let mut undecodable = None;
     let mut steps = ClockSteps::default();
+    let mut begun = false;
     let mut visit = |batch: &BatchInfo, index: usize, stored: &[u8]| match Event::decode(stored) {
         Ok(event) => {
+            if !std::mem::replace(&mut begun, true) && batch.first_seq > 0 {
+                books.begin_in_middle();
+            }
             books.feed(&event);
             steps.feed(&event);
         }
