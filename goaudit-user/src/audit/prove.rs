@@ -144,9 +144,8 @@ impl Segments {
                         skipped = BatchHeader::read_from_bytes(header).ok();
                         skipped.as_ref().is_none_or(&wanted)
                     }
-                    FrameKind::Checkpoint => true,
+                    FrameKind::Checkpoint | FrameKind::Gap => true,
                     FrameKind::SegmentEnd => false,
-                    FrameKind::Gap => true,
                 });
                 match step.map_err(io())? {
                     Step::End => break,

@@ -57,6 +57,13 @@ pub fn retention(dir: &Path) -> Result<Option<Duration>, AuditError> {
     Ok((genesis.retention_ns > 0).then(|| Duration::from_nanos(genesis.retention_ns)))
 }
 
+/// What can be given up.
+pub(super) struct Old {
+    pub(super) prune: Prune,
+    /// By number.
+    pub(super) segments: Vec<(u64, PathBuf)>,
+}
+
 /// The whole segments before `current` whose events are all older than `keep`, and what the log is to say of them; none
 /// if there are none.
 pub(super) fn find(
@@ -64,7 +71,7 @@ pub(super) fn find(
     current: u64,
     keep: Duration,
     realtime_ns: u64,
-) -> Result<Option<(Prune, Vec<(u64, PathBuf)>)>, AuditError> {
+) -> Result<Option<Old>, AuditError> {
     let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
     let mut whole = list_segments(dir)?;
     whole.retain(|(number, _)| *number < current);
@@ -83,7 +90,7 @@ pub(super) fn find(
         prune = Some(Prune { last_segment: number, next_seq: last.next_seq, newest_ns });
         old.push((number, path));
     }
-    Ok(prune.map(|prune| (prune, old)))
+    Ok(prune.map(|prune| Old { prune, segments: old }))
 }
 
 struct LastBatch {

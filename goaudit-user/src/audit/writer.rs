@@ -4,6 +4,7 @@
 //! its own makes that durable. Appending waits for the disk only when too much is not yet durable. The caller
 //! passes time in and calls [`Writer::tick`] no later than [`Writer::deadline`].
 
+mod config;
 mod epochs;
 mod failover;
 mod file;
@@ -31,10 +32,10 @@ use super::note::SignKey;
 use super::place;
 use super::prune::{self, Prune};
 use super::record::{Genesis, Record};
-use super::recover::{MiddleDamage, recover};
+use super::recover::recover;
 use super::segment::SegmentHeader;
-use super::sync::{SyncFn, Syncer};
-use super::torn::Torn;
+use super::sync::Syncer;
+pub use config::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, WriterConfig};
 use epochs::Epochs;
 use failover::{ATTEMPTS, Mark, Pending};
 use file::SegmentFile;
@@ -44,139 +45,6 @@ pub use room::{RoomConfig, SpaceFn};
 
 /// How long a writer that found no room waits before it tries again.
 const STALL: Duration = Duration::from_millis(250);
-
-/// Number of an event in its log, from 0, dense.
-pub type Seq = u64;
-
-/// The two clocks, read together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Wall clock, nanoseconds since 1970.
-    pub realtime_ns: u64,
-    /// Boot time (CLOCK_BOOTTIME), nanoseconds.
-    pub boottime_ns: u64,
-}
-
-impl Now {
-    /// Wall clock minus boot time. Not negative: a host whose clock says less than its uptime is in 1970.
-    pub fn offset_ns(self) -> i64 {
-        i64::try_from(self.realtime_ns.saturating_sub(self.boottime_ns)).unwrap_or(i64::MAX)
-    }
-}
-
-/// Source of the random seeds.
-pub type SeedFn = Box<dyn FnMut(&mut [u8; SEED_LEN]) -> io::Result<()> + Send>;
-/// Makes the first event of a segment that begins while the writer runs.
-pub type OpenerFn = Box<dyn FnMut(NewSegment) -> Vec<u8> + Send>;
-
-/// A segment that begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewSegment {
-    /// Its number.
-    pub segment_no: u64,
-    /// When: the boot time of its first event.
-    pub now: Now,
-}
-
-/// How a writer works.
-pub struct WriterConfig {
-    /// What a new log is called: no spaces, no `+`. Its origin is that and a commitment to its first epoch's key
-    /// ([`epoch::origin`]). An existing log keeps its name.
-    pub origin: String,
-    /// Which machine: a keyed hash, or zero.
-    pub host_id: [u8; 16],
-    /// This boot.
-    pub boot_id: [u8; 16],
-    /// How long an event may wait for its checkpoint.
-    pub batch_age: Duration,
-    /// Shortest time between two checkpoints that urgent events ask for.
-    pub urgent_gap: Duration,
-    /// A segment of that many bytes is followed by another.
-    pub segment_bytes: u64,
-    /// A segment that old is followed by another.
-    pub segment_age: Duration,
-    /// A segment ends with its day (UTC).
-    pub segment_day: bool,
-    /// Room on the disk that is held back.
-    pub room: RoomConfig,
-    /// A smaller jump of the wall clock is not told as a step.
-    pub clock_step: Duration,
-    /// Most bytes that may be written and not yet durable.
-    pub max_unsynced: usize,
-    /// Random seeds: for the log's key and for each batch.
-    pub seeds: SeedFn,
-    /// First event of every segment but the one that [`Writer::open`] makes.
-    pub opener: Option<OpenerFn>,
-    /// How data is made durable.
-    pub sync: SyncFn,
-    /// How frames are written.
-    pub write: WriteFn,
-    /// How much is free on the disk.
-    pub space: SpaceFn,
-    /// What makes the log, for its first record: name, version, build.
-    pub agent: String,
-    /// How long events of a new log must be kept; zero is for ever.
-    pub retention: Duration,
-    /// An epoch that has lasted that long is followed by another, with a key of its own.
-    pub epoch_age: Duration,
-    /// How the file with the epoch's keys is replaced.
-    pub store_key: StoreFn,
-}
-
-impl WriterConfig {
-    /// The defaults: 1 s, 256 MiB, 1 h, each day, epochs of 10 s, no ballast, seeds from the kernel, fdatasync.
-    pub fn new(origin: impl Into<String>, host_id: [u8; 16], boot_id: [u8; 16]) -> Self {
-        Self {
-            origin: origin.into(),
-            host_id,
-            boot_id,
-            batch_age: Duration::from_secs(1),
-            urgent_gap: Duration::from_millis(2),
-            segment_bytes: 256 << 20,
-            segment_age: Duration::from_hours(1),
-            segment_day: true,
-            room: RoomConfig::default(),
-            clock_step: Duration::from_millis(10),
-            max_unsynced: 64 << 20,
-            seeds: Box::new(|seed| getrandom::fill(seed).map_err(io::Error::other)),
-            opener: None,
-            sync: Arc::new(std::fs::File::sync_data),
-            write: Arc::new(|mut file, bytes| io::Write::write_all(&mut file, bytes)),
-            space: Arc::new(room::free),
-            agent: concat!("goaudit ", env!("CARGO_PKG_VERSION")).to_owned(),
-            retention: Duration::ZERO,
-            epoch_age: Duration::from_secs(10),
-            store_key: Arc::new(epoch::store),
-        }
-    }
-}
-
-/// What [`Writer::open`] found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
-    /// The log begins now.
-    pub new_log: bool,
-    /// The last writer ended in order (true for a new log).
-    pub clean: bool,
-    /// A torn tail that was set aside.
-    pub torn: Option<Torn>,
-    /// Damage in the middle of the last segment, left as it is.
-    pub damage: Option<MiddleDamage>,
-    /// Batches of the last run that no checkpoint covered.
-    pub adopted_batches: u64,
-    /// How far the wall clock stands before the latest event of the last batch: it was set back since.
-    pub clock_behind_ns: Option<u64>,
-    /// Why the chain of epoch keys is broken here, if it is: `verify` will always tell.
-    pub key_chain_broken: Option<String>,
-    /// Name of the log: that of its key.
-    pub origin: String,
-    /// Verification key.
-    pub vkey: String,
-    /// Number of the segment that begins.
-    pub segment_no: u64,
-    /// Number of the next event.
-    pub next_seq: Seq,
-}
 
 /// Writes a log.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state machine")]
@@ -230,24 +98,7 @@ impl Writer {
         let lock = DirLock::take(dir)?;
         let segments = list_segments(dir)?;
         place::check(dir, &config.host_id, segments.is_empty())?;
-        let key = match keys::load(dir)? {
-            Some(key) => key,
-            None if segments.is_empty() => {
-                let mut seeds = [(); 2].map(|()| zeroize::Zeroizing::new([0; SEED_LEN]));
-                for seed in &mut seeds {
-                    (config.seeds)(seed).map_err(AuditError::Random)?;
-                }
-                keys::create(dir, &config.origin, &seeds, &config.store_key)?
-            }
-            None => {
-                let what = "segments are there, but their key (keys/log.key) is not".to_owned();
-                return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
-            }
-        };
-        if !epoch::has_commitment(key.public().name()) {
-            let what = "it was made by an older goaudit, without epoch keys".to_owned();
-            return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
-        }
+        let key = log_key(dir, segments.is_empty(), &mut config)?;
         let mut recovered = recover(dir, &segments, key.public(), keys::log_id(key.public()))?;
         // Recovery may have removed a segment that had only been begun.
         let epochs = Epochs::open(
@@ -495,7 +346,8 @@ impl Writer {
         }
         let Some(pinned) = self.retention else { return Ok(None) };
         let keep = keep.unwrap_or_default().max(pinned);
-        let Some((prune, segments)) = prune::find(&self.dir, self.segment.number(), keep, now.realtime_ns)?
+        let Some(prune::Old { prune, segments }) =
+            prune::find(&self.dir, self.segment.number(), keep, now.realtime_ns)?
         else {
             return Ok(None);
         };
@@ -549,7 +401,7 @@ impl Writer {
             return Ok(());
         }
         self.sign_head(now).inspect_err(|error| {
-            self.stall = Some((now.boottime_ns.saturating_add(nanos(STALL)), again(error)))
+            self.stall = Some((now.boottime_ns.saturating_add(nanos(STALL)), again(error)));
         })
     }
 
@@ -733,6 +585,29 @@ impl Writer {
     }
 }
 
+/// The key of the log in `dir`; a new one if there is no log yet.
+fn log_key(dir: &Path, new_log: bool, config: &mut WriterConfig) -> Result<SignKey, AuditError> {
+    let key = match keys::load(dir)? {
+        Some(key) => key,
+        None if new_log => {
+            let mut seeds = [(); 2].map(|()| zeroize::Zeroizing::new([0; SEED_LEN]));
+            for seed in &mut seeds {
+                (config.seeds)(seed).map_err(AuditError::Random)?;
+            }
+            keys::create(dir, &config.origin, &seeds, &config.store_key)?
+        }
+        None => {
+            let what = "segments are there, but their key (keys/log.key) is not".to_owned();
+            return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
+        }
+    };
+    if !epoch::has_commitment(key.public().name()) {
+        let what = "it was made by an older goaudit, without epoch keys".to_owned();
+        return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
+    }
+    Ok(key)
+}
+
 /// Makes the file of a new segment, durably.
 fn create_segment(
     dir: &Path,
@@ -759,7 +634,7 @@ fn create_segment(
 pub fn prunable(dir: &Path, keep: Duration, now: Now) -> Result<Option<Prune>, AuditError> {
     // A writer would begin another segment.
     let current = list_segments(dir)?.last().map_or(0, |(number, _)| number.saturating_add(1));
-    Ok(prune::find(dir, current, keep, now.realtime_ns)?.map(|(prune, _)| prune))
+    Ok(prune::find(dir, current, keep, now.realtime_ns)?.map(|old| old.prune))
 }
 
 /// Does it, and once more if there was no room and giving the ballast up made some.
