@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(path) => State::load(path).context("cannot verify")?,
         None => None,
     };
-    let log_key = keys.map(|keys| pinned(directory, keys)).transpose()?;
+    let log_key = keys.map(|keys| pinned(directory, &keys)).transpose()?;
     let (progress, bar) = bar::start();
     let options = VerifyOptions { log_key, expect, since, progress, ..VerifyOptions::default() };
     let checked = check_with(directory, &options);
@@ -164,7 +164,7 @@ fn the_only(keys: &[VerifyKey]) -> anyhow::Result<VerifyKey> {
 
 /// Of the keys that are given, the one whose log this is; of several keys none of which fits, the first: the verdict
 /// then tells.
-fn pinned(directory: &Path, keys: Vec<VerifyKey>) -> anyhow::Result<VerifyKey> {
+fn pinned(directory: &Path, keys: &[VerifyKey]) -> anyhow::Result<VerifyKey> {
     let id = audit::log_id_of(directory).ok().flatten();
     let fits = keys.iter().find(|key| Some(audit::keys::log_id(key)) == id);
     let key = fits.or(keys.first()).cloned();

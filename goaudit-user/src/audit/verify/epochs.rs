@@ -61,7 +61,7 @@ impl EpochChain {
                     }
                     genesis.check(&header.log_id, log_key)?;
                     self.key = Some(genesis.epoch_key.clone());
-                    self.genesis = Some(genesis);
+                    self.genesis = Some(*genesis);
                 }
                 Record::Epoch(_) if first || announces => {
                     return Err(Fault::tampered("the record of an epoch where none belongs"));
