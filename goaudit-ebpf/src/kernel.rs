@@ -39,17 +39,10 @@ pub(crate) static SETTINGS: Settings = Settings::UNSET;
 /// Reads a field of [`SETTINGS`] in a way that the compiler does not fold.
 macro_rules! setting {
     ($($field:tt)+) => {
-        $crate::kernel::volatile(&$crate::kernel::SETTINGS.$($field)+)
+        $crate::kernel::read::volatile(&$crate::kernel::SETTINGS.$($field)+)
     };
 }
 pub(crate) use setting;
-
-/// The value at `field`, read each time: the loader rewrites the section behind the compiler's back.
-#[inline(always)]
-pub(crate) fn volatile<T: Copy>(field: &T) -> T {
-    // SAFETY: a reference is readable.
-    unsafe { read_volatile(field) }
-}
 
 /// Records on their way to user space. The loader sets the size.
 #[map]

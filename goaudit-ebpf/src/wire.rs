@@ -36,11 +36,13 @@ pub enum Kind {
     GoReturn = 8,
     /// [`crate::hook::go::Unwind`]: a recovered panic took frames with it.
     GoUnwind = 9,
+    /// [`crate::hook::go::Signal`]: a probed process got a signal that says that its code may be broken.
+    GoSignal = 10,
 }
 
 impl Kind {
     /// Every kind, in numeric order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Exec,
         Self::Text,
         Self::Fork,
@@ -50,6 +52,7 @@ impl Kind {
         Self::GoEnter,
         Self::GoReturn,
         Self::GoUnwind,
+        Self::GoSignal,
     ];
 }
 
@@ -68,6 +71,7 @@ impl TryFrom<u16> for Kind {
             7 => Self::GoEnter,
             8 => Self::GoReturn,
             9 => Self::GoUnwind,
+            10 => Self::GoSignal,
             unknown => return Err(unknown),
         })
     }

@@ -18,20 +18,26 @@ mod error;
 pub mod fault;
 pub mod format;
 pub mod frame;
+mod guard;
 pub mod keys;
+pub mod leaves;
 pub mod merkle;
 pub mod note;
+mod place;
 pub mod proof;
 mod prove;
 mod reader;
 pub mod record;
 mod recover;
+mod repair;
 mod report;
 pub mod salt;
 pub mod segment;
 mod sync;
 #[cfg(test)]
 mod tests;
+pub mod tiles;
+mod torn;
 mod verify;
 mod writer;
 
@@ -40,8 +46,12 @@ pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
 pub use prove::{ProveError, prove};
 pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
-pub use recover::{MiddleDamage, Torn, hex};
+pub use recover::{MiddleDamage, hex};
+pub use repair::{Repaired, repair};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
+pub use torn::Torn;
 pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, verify, verify_since};
-pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};
+pub use writer::{
+    NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
+};

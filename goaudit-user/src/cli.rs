@@ -12,6 +12,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod exit;
+mod export;
 mod hist;
 mod init;
 mod inspect;
@@ -26,6 +27,7 @@ mod record;
 mod recording;
 mod replay;
 mod schema;
+mod storage;
 mod trace;
 mod verify;
 
@@ -63,6 +65,8 @@ enum Command {
     Verify(verify::Args),
     /// Take single events out of a log, with a proof that others can check without the log.
     Prove(prove::Args),
+    /// Write a log in a form that other tools read.
+    Export(export::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
     Inspect(inspect::Args),
     /// Try what this host allows, for real, and say what to do about the rest.
@@ -100,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),

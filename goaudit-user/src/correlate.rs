@@ -154,6 +154,7 @@ impl<H: HostInfo> Correlator<H> {
             Record::GoEnter(call, cells) => self.go_enter(&call, cells, fit, out),
             Record::GoReturn(call, cells) => self.go_return(&call, cells, fit, out),
             Record::GoUnwind(unwind) => self.go_unwind(&unwind, fit, out),
+            Record::GoSignal(signal) => self.go_signal(&signal, fit, out),
             Record::Prctl(record, None) if self.runs.begin(bytes, record, fit) => {}
             Record::Prctl(record, change) => self.prctl(&record, change.as_ref(), fit, None, out),
         }
@@ -164,6 +165,7 @@ impl<H: HostInfo> Correlator<H> {
     pub fn flush(&mut self, now: Ktime, kernel: &[CpuState], out: &mut Vec<Event>) {
         self.end_runs(Ktime(now.0.saturating_sub(self.config.run_max_age.0)), out);
         self.expire_texts(now.0.saturating_sub(self.config.text_max_age.0));
+        self.go_silent(now, out);
         let mut losses = std::mem::take(&mut self.losses);
         self.sequences.settle(now, kernel, &mut losses);
         self.losses = losses;
@@ -202,6 +204,7 @@ impl<H: HostInfo> Correlator<H> {
             named("go_returns_without_entry", self.go.returns_without_entry),
             named("go_calls_given_up", self.go.given_up),
             named("go_goroutine_not_believed", self.go.unbelieved),
+            named("go_traceback_too_late", self.go.late_writes),
             named("go_unknown_probe", self.go.unknown_probes),
         ];
         for (name, count) in DecodeError::NAMES.iter().zip(self.oddities.decode) {

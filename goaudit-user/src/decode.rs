@@ -7,7 +7,7 @@
 use goaudit_ebpf::hook::exec::Exec;
 use goaudit_ebpf::hook::exit::Exit;
 use goaudit_ebpf::hook::fork::Fork;
-use goaudit_ebpf::hook::go::{Call, Unwind};
+use goaudit_ebpf::hook::go::{Call, Signal, Unwind};
 use goaudit_ebpf::hook::prctl::{self, Change, Prctl};
 use goaudit_ebpf::hook::ptrace::Ptrace;
 use goaudit_ebpf::wire::{Header, Kind, Section, TEXT_MAX, Text};
@@ -37,6 +37,8 @@ pub enum Record<'a> {
     GoReturn(Call, &'a [u8]),
     /// Frames of a goroutine are gone.
     GoUnwind(Unwind),
+    /// A probed process got a signal that says that its code may be broken.
+    GoSignal(Signal),
 }
 
 /// Why bytes are not a record. Reads after "failed to decode a ring record: ".
@@ -115,6 +117,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record<'_>, DecodeError> {
         Kind::Exit => whole(bytes).map(Record::Exit),
         Kind::Ptrace => whole(bytes).map(Record::Ptrace),
         Kind::GoUnwind => whole(bytes).map(Record::GoUnwind),
+        Kind::GoSignal => whole(bytes).map(Record::GoSignal),
         Kind::GoEnter => call(bytes).map(|(call, cells)| Record::GoEnter(call, cells)),
         Kind::GoReturn => call(bytes).map(|(call, cells)| Record::GoReturn(call, cells)),
         Kind::Text => {
@@ -185,6 +188,7 @@ impl Record<'_> {
             Self::Ptrace(record) => &record.header,
             Self::GoEnter(record, _) | Self::GoReturn(record, _) => &record.header,
             Self::GoUnwind(record) => &record.header,
+            Self::GoSignal(record) => &record.header,
         }
     }
 
@@ -214,6 +218,7 @@ impl Record<'_> {
                 out.extend_from_slice(cells);
             }
             Self::GoUnwind(record) => out.extend_from_slice(record.as_bytes()),
+            Self::GoSignal(record) => out.extend_from_slice(record.as_bytes()),
         }
         let len = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX);
         let mut flags = self.header().flags;
@@ -231,6 +236,7 @@ impl Record<'_> {
             Self::GoEnter(..) => Kind::GoEnter,
             Self::GoReturn(..) => Kind::GoReturn,
             Self::GoUnwind(_) => Kind::GoUnwind,
+            Self::GoSignal(_) => Kind::GoSignal,
         };
         let header = Header { len, kind: kind as u16, flags, ..*self.header() };
         if let Some(place) = out.get_mut(start..start.saturating_add(size_of::<Header>())) {

@@ -15,7 +15,7 @@ pub mod go;
 pub mod text;
 
 pub use control::Control;
-pub use go::{Authz, GoCall, GoExit, GoFrame, GoPanic};
+pub use go::{Authz, GoCall, GoExit, GoFrame, GoPanic, GoSignal};
 pub use text::Text;
 
 /// One event.
@@ -220,6 +220,9 @@ pub enum Payload {
     /// A goroutine that ended itself.
     #[n(9)]
     GoExit(#[n(0)] GoExit),
+    /// A probed Go program got a signal that it should not get.
+    #[n(10)]
+    GoSignal(#[n(0)] GoSignal),
 }
 
 /// An execve or execveat.
@@ -510,6 +513,7 @@ impl Event {
             Payload::Control(control) => matches!(control.as_ref(), Control::Genesis(_) | Control::Loss(_)),
             Payload::Authz(authz) => authz.decision == Some(false),
             Payload::GoPanic(panic) => panic.fatal,
+            Payload::GoSignal(_) => true,
             Payload::Fork(_)
             | Payload::Exit(_)
             | Payload::Prctl(_)

@@ -9,6 +9,7 @@
 pub mod abi;
 mod build_info;
 mod bytes;
+mod figures;
 mod image;
 mod inline;
 mod module_data;
@@ -22,12 +23,13 @@ pub mod target;
 pub mod type_name;
 
 pub use build_info::{BuildInfo, Module};
+pub use figures::{Figures, Goroutines};
 pub use image::{Arch, Image, ImageError};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
 pub use offsets::{Confidence, RuntimeOffsets};
 pub use pclntab::{Format, Function, Pclntab, PclntabError};
-pub use plan::{EntrySite, InlinedInto, Probe, Verdict};
+pub use plan::{CodeIdentity, EntrySite, InlinedInto, Probe, Verdict};
 pub use site::{Class, Costs, Entry, MAX_RETURNS, Refusal, Sites};
 
 use thiserror::Error;
@@ -50,6 +52,20 @@ pub enum ProgramError {
     /// No module data.
     #[error(transparent)]
     ModuleData(#[from] ModuleDataError),
+}
+
+/// Inlined calls within each other that are followed.
+const MAX_INLINED: usize = 64;
+
+/// A place in a program's source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The function's name, as the linker wrote it.
+    pub function: &'a [u8],
+    /// It was inlined into the next place's function.
+    pub inlined: bool,
+    /// File and line.
+    pub line: Option<(&'a [u8], u32)>,
 }
 
 /// A Go program, ready for questions. Borrows the file's bytes.
@@ -111,6 +127,26 @@ impl<'a> Program<'a> {
     /// Source file and line of an instruction in a function.
     pub fn line(&self, function: &Function, address: u64) -> Option<(&'a [u8], u32)> {
         self.table.line(function, address)
+    }
+
+    /// Where an instruction comes from: the function that it was written in, and those that it was inlined into with the
+    /// place of the call, innermost first. At least one, the function that covers it; none when none does.
+    pub fn places(&self, address: u64) -> Vec<Place<'a>> {
+        let Some((function, name)) = self.function_at(address) else { return Vec::new() };
+        let mut places = Vec::new();
+        let mut at = address;
+        while places.len() < MAX_INLINED {
+            let line = self.line(&function, at);
+            let inlined = inline::inlined_at(&self.image, &self.table, &self.module, &function, at);
+            let Some(call) = inlined else {
+                places.push(Place { function: name, inlined: false, line });
+                break;
+            };
+            let name = self.table.name_at(call.name).unwrap_or_default();
+            places.push(Place { function: name, inlined: true, line });
+            at = call.caller;
+        }
+        places
     }
 
     /// The machine code of a function, padding included.

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 mod calibrate;
 mod counters;
+mod empty;
 pub mod features;
 pub mod go;
 pub mod hooks;
@@ -26,8 +27,8 @@ mod ring;
 mod sys;
 pub mod tracefs;
 
-pub use calibrate::SiteCosts;
 pub use counters::{Counters, Skips};
+pub use empty::EmptyProbes;
 pub use hooks::Hook;
 pub use rehearsal::{RehearsalError, Rehearsed, rehearse};
 pub use ring::REST;

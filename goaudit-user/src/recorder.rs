@@ -24,11 +24,15 @@ use crate::{correlate, event};
 mod go;
 mod reader;
 mod sealer;
+mod shed;
 mod tap_file;
+#[cfg(test)]
+mod tests;
 
 pub use go::GoConfig;
 use go::GoWatch;
 use go::book::Book;
+pub use sealer::WhenFull;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -43,6 +47,12 @@ pub struct Config {
     pub origin: String,
     /// Oldest an event may get before its batch is closed.
     pub batch_age: Duration,
+    /// When a segment is followed by another.
+    pub roll: Roll,
+    /// Room on the disk that is held back.
+    pub room: audit::RoomConfig,
+    /// What is done when the disk is full or low.
+    pub when_full: WhenFull,
     /// Kernel side.
     pub kernel: kernel::Config,
     /// Correlation.
@@ -57,6 +67,23 @@ pub struct Config {
     pub tap: Option<PathBuf>,
     /// Command line of the agent, for the log.
     pub command: Vec<event::Text>,
+}
+
+/// When a segment of the log is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roll {
+    /// With so many bytes.
+    pub bytes: u64,
+    /// When it is so old.
+    pub age: Duration,
+    /// With the day (UTC).
+    pub day: bool,
+}
+
+impl Default for Roll {
+    fn default() -> Self {
+        Self { bytes: 256 << 20, age: Duration::from_hours(1), day: true }
+    }
 }
 
 /// Why recording could not begin or go on.
@@ -114,6 +141,8 @@ pub struct Summary {
     pub events: u64,
     /// Final counters.
     pub counters: Counters,
+    /// It ended because the disk is full, as [`WhenFull::Halt`] asks.
+    pub halted: bool,
 }
 
 /// How the threads are told to end.
@@ -134,6 +163,8 @@ impl Recorder {
         }
         let mut log = audit::WriterConfig::new(&config.origin, identity::host_id(), identity::boot_id());
         log.batch_age = config.batch_age;
+        Roll { bytes: log.segment_bytes, age: log.segment_age, day: log.segment_day } = config.roll;
+        log.room = config.room;
         log.opener = Some(segment_opener());
         let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
         let book = Arc::new(Book::default());
@@ -155,6 +186,11 @@ impl Recorder {
     /// Number of the first event of this run.
     pub fn first_seq(&self) -> u64 {
         self.opened.next_seq
+    }
+
+    /// What was found in the log that the run before left, in words.
+    pub fn found(&self) -> Vec<String> {
+        found(&self.opened)
     }
 
     /// What was found when the log was opened, or that it is new; its verification key.
@@ -200,7 +236,7 @@ impl Recorder {
             opening.push(event::Control::Probe(no_go(reason)));
         }
         let stop = Arc::new(Stop::default());
-        let sealer = sealer::Sealer::new(writer);
+        let sealer = sealer::Sealer::new(writer, config.when_full, Arc::clone(&stop));
         let sealer = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))
@@ -300,9 +336,38 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
         command: config.command.clone(),
         cpus: u32::try_from(session.counters().map_or(0, |counters| counters.per_cpu.len())).unwrap_or(0),
         object_sha256: session.object_sha256(),
+        damage: opened.damage.as_ref().map(damage),
+        adopted_batches: opened.adopted_batches,
+        clock_behind_ns: opened.clock_behind_ns,
     }));
     controls.extend(session.reports().iter().map(|report| Control::Probe(probe(report))));
     controls
+}
+
+fn damage(damage: &audit::MiddleDamage) -> String {
+    let audit::MiddleDamage { segment_no, offset, what } = damage;
+    format!("segment {segment_no} at byte {offset}: {what}")
+}
+
+/// What the run before left, for whoever starts this one.
+fn found(opened: &audit::Opened) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(audit::Torn { segment_no, offset, bytes, path, .. }) = &opened.torn {
+        found.push(format!(
+            "{bytes} torn bytes at byte {offset} of segment {segment_no} are set aside in {}",
+            path.display()
+        ));
+    }
+    if let Some(middle) = &opened.damage {
+        found.push(format!("damage in {} is left as it is; `goaudit verify` tells more", damage(middle)));
+    }
+    if let Some(behind) = opened.clock_behind_ns {
+        found.push(format!(
+            "the wall clock stands {:.3} s before the log's last event: it was set back, or is wrong now",
+            Duration::from_nanos(behind).as_secs_f64()
+        ));
+    }
+    found
 }
 
 /// Starts the thread that probes Go programs.

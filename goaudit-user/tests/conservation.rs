@@ -13,7 +13,7 @@ use std::sync::Arc;
 use goaudit_ebpf::hook::exec::flags as exec_flags;
 use goaudit_ebpf::hook::exit::Exit;
 use goaudit_ebpf::hook::fork::Fork;
-use goaudit_ebpf::hook::go::{Call, Unwind, flags as go_flags};
+use goaudit_ebpf::hook::go::{Call, Signal, Unwind, flags as go_flags};
 use goaudit_ebpf::hook::prctl::{Change, Prctl};
 use goaudit_ebpf::hook::ptrace::Ptrace;
 use goaudit_ebpf::units::{Goid, Ktime};
@@ -24,6 +24,7 @@ use goaudit_user::correlate::host::NoHost;
 use goaudit_user::correlate::{Config, Correlator};
 use goaudit_user::decode::Record;
 use goaudit_user::event::control::{Counters, Loss, NOT_RUN, Start, Stop};
+use goaudit_user::event::go::RequestContext;
 use goaudit_user::event::{Control, Event, GoPanic, Missing, Payload, Piece, Source};
 use goaudit_user::hook::go::Role;
 use proptest::prelude::*;
@@ -95,13 +96,15 @@ enum GoStep {
     Enter,
     Return,
     Unwind,
+    Signal,
 }
 
 /// Probe n has role n.
 #[derive(Debug)]
 struct Book;
 
-const ROLES: [Role; 6] = [Role::Call, Role::Panic, Role::Fatal, Role::Throw, Role::Goexit, Role::Recovery];
+const ROLES: [Role; 7] =
+    [Role::Call, Role::Panic, Role::Fatal, Role::Throw, Role::Goexit, Role::Recovery, Role::Write];
 
 impl GoBook for Book {
     fn role(&self, probe: u32) -> Option<Role> {
@@ -111,6 +114,10 @@ impl GoBook for Book {
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
         // A call at this depth is a part of another one.
         (ended.call.depth != 3).then(|| (Payload::GoCall(Box::new(ended.call)), Vec::new()))
+    }
+
+    fn request(&self, _: u32, site: u64, _: &[u8]) -> Option<RequestContext> {
+        site.is_multiple_of(3).then(RequestContext::default)
     }
 
     fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
@@ -138,13 +145,14 @@ fn step() -> impl Strategy<Value = Step> {
         (
             (cpu.clone(), 0u64..3, 1u64..5),
             // Mostly calls; probe 6 is one that nobody knows.
-            prop_oneof![4 => Just(0u32), 1 => 0u32..7],
+            prop_oneof![4 => Just(0u32), 1 => 0u32..8],
             prop::sample::select(vec![
                 GoStep::Enter,
                 GoStep::Enter,
                 GoStep::Return,
                 GoStep::Return,
-                GoStep::Unwind
+                GoStep::Unwind,
+                GoStep::Signal,
             ]),
         )
             .prop_map(|((cpu, goid, depth), probe, what)| Step::Go { cpu, goid, depth, probe, what }),
@@ -247,6 +255,7 @@ fn play(steps: &[Step], drop_every: usize) -> (Vec<Event>, Kernel, Correlator<No
                                 Unwind { header, probe, goid, g: 7, above: depth, up_to, reserved: 0 };
                             Record::GoUnwind(unwind)
                         }
+                        GoStep::Signal => Record::GoSignal(Signal { header, signal: 5, ..Signal::default() }),
                     },
                 );
             }

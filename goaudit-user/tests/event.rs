@@ -3,10 +3,11 @@
 
 use goaudit_ebpf::units::Ktime;
 use goaudit_user::event::control::{Counters, Loss, Start, Stop};
-use goaudit_user::event::go::{Field, Outcome, Value};
+use goaudit_user::event::go::{Field, Outcome, RequestContext, RequestSource, Value};
 use goaudit_user::event::{
     ArgsTrust, Authz, Capabilities, Control, Event, Exec, Exit, FileId, Fork, GoCall, GoExit, GoFrame,
-    GoPanic, Missing, Namespaces, Payload, Piece, Prctl, Process, Ptrace, Repeats, Source, Target, Text,
+    GoPanic, GoSignal, Missing, Namespaces, Payload, Piece, Prctl, Process, Ptrace, Repeats, Source, Target,
+    Text,
 };
 use goaudit_user::view::compact::{self, Style};
 use goaudit_user::view::{Origin, json};
@@ -129,9 +130,22 @@ fn go_call() -> impl Strategy<Value = GoCall> {
                 depth,
                 fields: fields.into_iter().map(named).collect(),
                 nested_in,
+                request: parent_goid.map(request),
             }
         },
     )
+}
+
+/// A request that has, or has not, what the number's lowest bits say.
+fn request(number: u64) -> RequestContext {
+    let id = |bit: u64| (number & bit != 0).then(|| format!("{number:x}"));
+    let sources = RequestSource::NAMES.map(|row| row.0);
+    RequestContext {
+        request_id: id(1).map(Into::into),
+        trace_id: id(2),
+        span_id: id(4),
+        source: sources[usize::try_from(number % 3).unwrap()],
+    }
 }
 
 fn authz() -> impl Strategy<Value = Authz> {
@@ -159,19 +173,25 @@ fn authz() -> impl Strategy<Value = Authz> {
 }
 
 fn go_panic() -> impl Strategy<Value = GoPanic> {
-    let frame = (any::<u64>(), of(any::<String>()), of(text()), of(any::<u32>()))
-        .prop_map(|(address, function, file, line)| GoFrame { address, function, file, line });
+    let frame = (any::<u64>(), of(any::<String>()), of(text()), of(any::<u32>())).prop_map(
+        |(address, function, file, line)| GoFrame { inlined: line.is_some(), address, function, file, line },
+    );
     let flags = any::<[bool; 2]>();
     (of(any::<u64>()), of(any::<String>()), of(text()), flags, vec(frame, 0..6), any::<u64>()).prop_map(
         |(goid, value_type, message, [recovered, fatal], stack, calls_unwound)| GoPanic {
             goid,
             value_type,
+            traceback: message.clone(),
             message,
             recovered,
             fatal,
             stack,
             calls_unwound,
             parent_goid: goid,
+            goroutines: goid,
+            heap_alloc_bytes: goid,
+            request: goid.map(request),
+            traceback_lost_bytes: calls_unwound,
         },
     )
 }
@@ -193,6 +213,8 @@ fn payload() -> impl Strategy<Value = Payload> {
         go_panic().prop_map(|panic| Payload::GoPanic(Box::new(panic))),
         (of(any::<u64>()), any::<u64>())
             .prop_map(|(goid, calls_unwound)| Payload::GoExit(GoExit { goid, calls_unwound })),
+        (any::<u32>(), any::<i32>(), any::<bool>())
+            .prop_map(|(signal, code, handled)| Payload::GoSignal(GoSignal { signal, code, handled })),
         exec().prop_map(|exec| Payload::Exec(Box::new(exec))),
         (any::<[u32; 2]>(), of(any::<u64>()), of(any::<u32>()), any::<bool>()).prop_map(
             |(ids, start, ns, thread)| {

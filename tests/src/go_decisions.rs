@@ -48,31 +48,84 @@ impl Decision {
             action: taken("/authz/authz_action"),
             allow: event.pointer("/authz/authz_decision").and_then(Value::as_bool),
             error: taken("/authz/authz_error"),
-            policy: taken("/authz/policy_id"),
+            // A library that has no reason to tell may tell an empty one.
+            policy: taken("/authz/policy_id").filter(|policy| !policy.is_empty()),
         }
     }
 
-    /// As the event of a casbin call must be: what cannot be seen of a shape is absent.
-    fn of_casbin(call: &Value) -> Self {
-        let shape = text(call, "/shape");
+    /// As the event of a call must be: what cannot be seen of it is absent.
+    fn of_call(call: &Value) -> Self {
         let asked = |pointer: &str| bytes(call, pointer).map(cut);
-        let error = asked("/error");
-        let policy = call.pointer("/policy").and_then(Value::as_array).map(|policy| {
-            let parts: Vec<&str> = policy.iter().filter_map(Value::as_str).collect();
-            parts.join(", ").into_bytes()
-        });
-        Self {
+        let decision = Self {
             function: text(call, "/functions/0").to_owned(),
-            subject: asked("/subject").filter(|_| shape != "struct"),
+            subject: asked("/subject"),
             object: asked("/object"),
-            action: asked("/action").filter(|_| shape != "short"),
-            // With an error there is no decision.
-            allow: call.pointer("/allow").and_then(Value::as_bool).filter(|_| error.is_none()),
-            error,
-            policy: policy.map(cut),
+            action: asked("/action"),
+            allow: call.pointer("/allow").and_then(Value::as_bool),
+            error: expected_error(call).map(cut),
+            policy: asked("/policy_id"),
+        };
+        // With an error there is no decision, unless the library says it by one, or decides all the same.
+        let undecided = decision.error.is_some();
+        match text(call, "/call").split('.').next() {
+            Some("casbin") => {
+                let shape = text(call, "/shape");
+                let policy = call.pointer("/policy").and_then(Value::as_array).map(|policy| {
+                    let parts: Vec<&str> = policy.iter().filter_map(Value::as_str).collect();
+                    parts.join(", ").into_bytes()
+                });
+                Self {
+                    subject: decision.subject.filter(|_| shape != "struct"),
+                    action: decision.action.filter(|_| shape != "short"),
+                    allow: decision.allow.filter(|_| !undecided),
+                    policy: policy.map(cut),
+                    ..decision
+                }
+            }
+            Some("opa") => {
+                let query = match text(call, "/shape") {
+                    "object" => "data.authz.decision",
+                    "undefined" => "data.authz.opinion",
+                    _ => "data.authz.allow",
+                };
+                let policy = decision.policy.or_else(|| Some(query.as_bytes().to_vec()));
+                Self { allow: decision.allow.filter(|_| !undecided), policy, ..decision }
+            }
+            Some("k8s") => {
+                let mut object = decision.object;
+                if let Some(resource) = call.pointer("/extra/resource").and_then(Value::as_str) {
+                    let path = [text(call, "/extra/namespace"), resource, text(call, "/object")];
+                    object = Some(path.join("/").into_bytes());
+                }
+                Self { object, allow: decision.allow.filter(|_| !undecided), ..decision }
+            }
+            // etcd asks for the right to write before it deletes.
+            Some("etcd") if decision.action.as_deref() == Some(b"delete") => {
+                Self { action: Some(b"write".to_vec()), ..decision }
+            }
+            _ => decision,
         }
     }
 }
+
+/// Types of errors whose text is told; of others, the type.
+const TEXTS: [&str; 3] = ["*errors.errorString", "*fmt.wrapError", "*errors.fundamental"];
+
+/// What is told of a call's error.
+fn expected_error(call: &Value) -> Option<Vec<u8>> {
+    let error = bytes(call, "/error")?;
+    let of = text(call, "/error_type");
+    // Where errors are no Go errors they have no type.
+    Some(if of.is_empty() || TEXTS.contains(&of) { error } else { of.as_bytes().to_vec() })
+}
+
+/// What a truth's `extra` says of requests, and where events have it; empty is not to be known.
+const REQUEST: [(&str, &str); 4] = [
+    ("request_id", "/authz/authz_request_id"),
+    ("trace_id", "/authz/trace_id"),
+    ("span_id", "/authz/span_id"),
+    ("trace_source", "/authz/trace_source"),
+];
 
 /// By goroutine, in order.
 fn by_goroutine<'a>(values: impl Iterator<Item = &'a Value>, goid: &str) -> BTreeMap<u64, Vec<&'a Value>> {
@@ -89,8 +142,8 @@ fn by_goroutine<'a>(values: impl Iterator<Item = &'a Value>, goid: &str) -> BTre
 /// # Panics
 /// When they are not.
 #[track_caller]
-pub fn assert_casbin(recording: &GoRecording, truth: &Truth, name: &str) -> usize {
-    let events = assert_casbin_of(recording, truth, None, name);
+pub fn assert_decisions(recording: &GoRecording, truth: &Truth, name: &str) -> usize {
+    let events = assert_decisions_of(recording, truth, None, name);
     assert_functions(recording, truth, name);
     events
 }
@@ -98,9 +151,9 @@ pub fn assert_casbin(recording: &GoRecording, truth: &Truth, name: &str) -> usiz
 /// The same for one process among others.
 ///
 /// # Panics
-/// As [`assert_casbin`].
+/// As [`assert_decisions`].
 #[track_caller]
-pub fn assert_casbin_of(recording: &GoRecording, truth: &Truth, tgid: Option<u32>, name: &str) -> usize {
+pub fn assert_decisions_of(recording: &GoRecording, truth: &Truth, tgid: Option<u32>, name: &str) -> usize {
     let of_process = |event: &&Value| {
         tgid.is_none_or(|tgid| event.pointer("/process/tgid").is_some_and(|told| *told == tgid))
     };
@@ -113,8 +166,31 @@ pub fn assert_casbin_of(recording: &GoRecording, truth: &Truth, tgid: Option<u32
     assert_eq!(goroutines(&told), goroutines(&made), "{name}: {}", recording.report());
     for (events, calls) in told.values().zip(made.values()) {
         for (event, call) in events.iter().zip(calls) {
-            assert_eq!(Decision::of_event(event), Decision::of_casbin(call), "{name}:\n{event}\n{call}");
-            assert_eq!(text(event, "/authz/call/outcome"), "returned", "{name}: {event}");
+            assert_eq!(Decision::of_event(event), Decision::of_call(call), "{name}:\n{event}\n{call}");
+            let panicked = call.get("panicked").is_some();
+            let outcome = if panicked { "panicked" } else { "returned" };
+            assert_eq!(text(event, "/authz/call/outcome"), outcome, "{name}: {event}");
+            if let Some(of) = call.get("subject_type") {
+                assert_eq!(event.pointer("/authz/authz_subject_type"), Some(of), "{name}: {event}");
+            }
+            for (key, pointer) in REQUEST {
+                if let Some(value) = call.get("extra").and_then(|extra| extra.get(key)) {
+                    let value = value.as_str().filter(|value| !value.is_empty());
+                    let told = event.pointer(pointer).and_then(Value::as_str);
+                    assert_eq!(told, value, "{name}: {key} of {event}\n{call}");
+                    let reason = event.get("missing").and_then(Value::as_array).into_iter().flatten();
+                    let field = pointer.trim_start_matches('/').replace('/', ".");
+                    let reasons = reason.filter(|missing| text(missing, "/field") == field).count();
+                    assert_eq!(reasons, usize::from(told.is_none()), "{name}: {event}");
+                }
+            }
+            for (field, value) in call.get("extra").and_then(Value::as_object).into_iter().flatten() {
+                if REQUEST.iter().any(|(key, _)| key == field) {
+                    continue;
+                }
+                let told = event.pointer("/authz/call/fields").and_then(|fields| fields.get(field));
+                assert_eq!(told, Some(value), "{name}: {field} of {event}");
+            }
             let (start, latency) =
                 (count(event, "/authz/call/start_ktime_ns"), count(event, "/authz/call/latency_ns"));
             let (from, taken) = (count(call, "/start_ns"), count(call, "/latency_ns"));
@@ -143,17 +219,21 @@ pub fn assert_nothing_of(recording: &GoRecording, tgid: u32) {
 pub const SLACK_NS: u64 = 50_000;
 
 /// Every function was entered as often as it is told, but for the calls that are a part of another decision; those
-/// are in the books, with two records each.
+/// are in the books, each with the records of its entry and return.
 fn assert_functions(recording: &GoRecording, truth: &Truth, name: &str) {
     let mut told: BTreeMap<&str, u64> = BTreeMap::new();
     for call in recording.calls() {
         *told.entry(text(call, "/function")).or_default() += 1;
     }
-    let mut within = 0;
-    let inner = truth.calls.iter().filter_map(|call| call.get("functions")?.as_array()?.get(1..));
-    for function in inner.flatten().filter_map(Value::as_str) {
-        *told.entry(function).or_default() += 1;
-        within += 1;
+    let mut records = 0;
+    for call in &truth.calls {
+        let functions = call.get("functions").and_then(Value::as_array);
+        let inner = functions.and_then(|functions| functions.get(1..)).into_iter().flatten();
+        for function in inner.filter_map(Value::as_str) {
+            *told.entry(function).or_default() += 1;
+            // Of a call that a panic took away there is no return.
+            records += if call.get("panicked").is_some() { 1 } else { 2 };
+        }
     }
     let entered: BTreeMap<&str, u64> =
         truth.functions.iter().map(|(function, entered)| (function.as_str(), *entered)).collect();
@@ -161,7 +241,7 @@ fn assert_functions(recording: &GoRecording, truth: &Truth, name: &str) {
     let stop = recording.control("stop").last().cloned().unwrap_or_default();
     let filtered = stop.pointer("/counters/filtered").and_then(Value::as_array);
     let filtered: u64 = filtered.into_iter().flatten().filter_map(Value::as_u64).sum();
-    assert_eq!(filtered, within * 2, "{name}: {stop}");
+    assert_eq!(filtered, records, "{name}: {stop}");
 }
 
 /// What a service decided, without what differs from run to run: goroutines, times, and stacks in messages.

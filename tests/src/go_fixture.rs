@@ -78,6 +78,16 @@ pub fn newest_version(name: &str, test: impl Fn(&Toolchain)) {
     with_versions(name, &versions, test);
 }
 
+/// The same with these, unless others were chosen.
+///
+/// # Panics
+/// As `test` does.
+pub fn these_versions(name: &str, these: &[&str], test: impl Fn(&Toolchain)) {
+    let these: Vec<String> = these.iter().map(|version| (*version).to_owned()).collect();
+    let chosen = std::env::var_os(VERSIONS).is_some_and(|chosen| !chosen.is_empty());
+    with_versions(name, if chosen { versions() } else { these }.as_slice(), test);
+}
+
 fn with_versions(name: &str, versions: &[String], test: impl Fn(&Toolchain)) {
     for version in versions {
         match toolchain(version) {
@@ -105,6 +115,25 @@ pub struct Build<'a> {
     /// Further flags of `go build`.
     pub flags: &'a [&'a str],
 }
+
+/// Ways of building that change the code or how it is loaded, by name.
+pub const FLAVOURS: [(&str, Build<'static>); 6] = [
+    ("-race", Build::of("").cgo().flags(&["-race"])),
+    ("-N -l", Build::of("").flags(&["-gcflags=all=-N -l"])),
+    ("cgo, external linker", Build::of("").cgo().flags(&["-ldflags=-linkmode=external"])),
+    (
+        "static PIE",
+        Build::of("")
+            .cgo()
+            .flags(&["-buildmode=pie", "-ldflags=-s -w -linkmode=external -extldflags=-static-pie"]),
+    ),
+    ("PIE, stripped", Build::of("").flags(&["-buildmode=pie", "-ldflags=-s -w"])),
+    ("stripped", Build::of("").flags(&["-ldflags=-s -w"])),
+];
+
+/// Those of them that an ordinary run builds, with the newest version: the code of one is not optimized, that of the
+/// other is watched.
+pub const FEW: [&str; 2] = ["-race", "-N -l"];
 
 impl<'a> Build<'a> {
     /// A plain build for amd64, without C.

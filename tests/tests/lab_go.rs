@@ -4,7 +4,7 @@ use std::path::Path;
 
 use goaudit_tests::ability::{Ability, tell_skip};
 use goaudit_tests::go_capture::{GoRecording, text};
-use goaudit_tests::go_decisions::assert_casbin;
+use goaudit_tests::go_decisions::assert_decisions;
 use goaudit_tests::needs;
 
 /// The service.
@@ -24,7 +24,7 @@ fn every_decision_of_a_stripped_service_is_told() {
     let arguments = ["-now", "-calls", "156", "-goroutines", "4"];
     let recording = GoRecording::of(&[], Path::new(SERVICE), &arguments);
     assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
-    let decisions = assert_casbin(&recording, &recording.truth(), "lab");
+    let decisions = assert_decisions(&recording, &recording.truth(), "lab");
     recording.assert_sound();
     assert!(decisions >= 4 * 156, "{decisions}");
 }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use goaudit_tests::capture::{Agent, replay, until};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
-use goaudit_tests::go_decisions::{SLACK_NS, assert_casbin_of, assert_nothing_of};
+use goaudit_tests::go_decisions::{SLACK_NS, assert_decisions_of, assert_nothing_of};
 use goaudit_tests::go_fixture::{self, Build, toolchain};
 use goaudit_tests::go_service::{Service, Truth};
 use goaudit_tests::logdir::LogDir;
@@ -74,8 +74,8 @@ fn a_running_process_is_told_from_the_probe_on_and_nothing_before() {
     let pids = [early.pid(), waiting.pid(), late.pid()];
     assert!(waiting.end().unwrap() && late.end().unwrap() && early.end().unwrap());
     let recording = GoRecording::after(folder, agent.interrupt());
-    let told = assert_casbin_of(&recording, &waited, Some(pids[1]), "the one that ran");
-    let also = assert_casbin_of(&recording, &later, Some(pids[2]), "the one that was started");
+    let told = assert_decisions_of(&recording, &waited, Some(pids[1]), "the one that ran");
+    let also = assert_decisions_of(&recording, &later, Some(pids[2]), "the one that was started");
     assert_nothing_of(&recording, pids[0]);
     recording.assert_sound();
     println!("{told} and {also} decisions, all told");
@@ -135,6 +135,17 @@ fn a_process_that_works_while_it_is_probed_is_told_from_then_on() {
         assert!(found <= 1, "{call}");
         matched += found;
     }
+    // Those that were under way say so, and say nothing about how long they took.
+    for event in events.iter().filter(|event| event["authz"]["call"]["start_ktime_ns"].is_null()) {
+        assert!(event["authz"]["decision_latency_ns"].is_null(), "{event}");
+        let reason = event["missing"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|missing| missing["field"] == "authz.authz_eval_start_ns")
+            .unwrap();
+        assert!(text(reason, "/reason").contains("before the probe was attached"), "{event}");
+    }
     // And no event is anything else than one of the calls.
     assert_eq!(matched, events.len());
     println!("{matched} calls of {made} told, {after} of them made after the report");
@@ -170,7 +181,7 @@ fn a_program_that_runs_another_is_told_as_both() {
     let truth = Truth::take(&mut lines).unwrap();
     assert!(child.wait().unwrap().success());
     let recording = GoRecording::after(folder, agent.interrupt());
-    assert_casbin_of(&recording, &truth, Some(child.id()), "after exec");
+    assert_decisions_of(&recording, &truth, Some(child.id()), "after exec");
     // The one beside it was in the middle of its work when its probes came.
     recording.assert_complete();
 }
@@ -190,7 +201,7 @@ fn a_file_that_is_replaced_is_told_by_what_runs() {
     let pid = service.pid();
     assert!(service.end().unwrap());
     let recording = GoRecording::after(folder, agent.interrupt());
-    assert_casbin_of(&recording, &truth, Some(pid), "replaced");
+    assert_decisions_of(&recording, &truth, Some(pid), "replaced");
     // Names of types and of functions come out of the file that runs.
     let errors = recording.all("authz").filter(|event| event["authz"]["authz_error"].is_string()).count();
     assert!(errors > 0);
@@ -234,7 +245,94 @@ fn a_program_in_a_mount_namespace_of_its_own_is_told() {
     let truth = Truth::take(&mut lines).unwrap();
     assert!(child.wait().unwrap().success());
     let recording = GoRecording::after(folder, agent.interrupt());
-    let told = assert_casbin_of(&recording, &truth, Some(child.id()), "own mounts");
+    let told = assert_decisions_of(&recording, &truth, Some(child.id()), "own mounts");
     recording.assert_sound();
     println!("{told} decisions of a program that this test cannot see");
+}
+
+/// A profile with a function of `runtime-cases`.
+fn cases_profile(folder: &LogDir) -> String {
+    let probe = |function: &str, signature: &str| {
+        format!(
+            "[[probe]]\nid = \"cases.{function}\"\nkind = \"call\"\nmodule = \"goaudit.test/runtime-cases\"\n\
+             package = \"main\"\nfunction = \"{function}\"\nsignature = \"{signature}\"\n"
+        )
+    };
+    let wide = "func(a, b, c, d, e, f, g, h, i int, s string) (sum int, same string)";
+    let text = probe("work", "func(n int, s string) (done int, err error)") + &probe("wide", wide);
+    let path = folder.join("cases.toml");
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_signal_that_a_probed_program_should_not_get_takes_all_its_probes_away() {
+    needs!(Root, Bpf, GoUprobes);
+    let folder = LogDir::new();
+    let Some(program) = program(&folder, "runtime-cases") else { return };
+    let profile = cases_profile(&folder);
+    let arguments = ["-case", "plain", "-calls", "3"];
+    let mut healthy = Service::start(&program, &arguments).unwrap();
+    let broken = Service::start(&program, &["-case", "plain", "-calls", "1", "-fatal", "trap"]);
+    let mut broken = broken.unwrap();
+    let agent = agent(&folder, &["--profile", &profile]);
+    for pid in [healthy.pid(), broken.pid()] {
+        until_probed(&folder, pid, "cases.work");
+    }
+    let pid = broken.pid();
+    let truth = broken.work().unwrap();
+    assert!(!broken.end().unwrap(), "it ended well");
+    assert!(!truth.calls.is_empty());
+    let taken = |event: &Value| text(event, "/control/reason").contains("got SIGTRAP");
+    until("the probes are taken away", || {
+        goaudit_tests::capture::lines(&replay(&log_of(&folder), &[])).iter().any(taken)
+    });
+    // The other one goes on without probes, and one that comes later gets none.
+    assert!(!healthy.work().unwrap().calls.is_empty());
+    let (other, later) = (healthy.pid(), Service::start(&program, &arguments).unwrap());
+    assert!(healthy.end().unwrap());
+    until("the later one is told as not probed", || {
+        let told = replay(&log_of(&folder), &[]);
+        goaudit_tests::capture::lines(&told)
+            .iter()
+            .any(|event| text(event, "/control/reason").contains("not probed again"))
+    });
+    assert!(later.end().unwrap());
+    let recording = GoRecording::after(folder, agent.interrupt());
+    let signals: Vec<&Value> = recording.all("go_signal").collect();
+    assert_eq!(signals.len(), 1, "{signals:?}");
+    assert_eq!(signals[0]["process"]["tgid"], pid, "{signals:?}");
+    assert_eq!(text(signals[0], "/go_signal/name"), "SIGTRAP", "{signals:?}");
+    let calls = |tgid: u32| recording.all("go_call").filter(|event| event["process"]["tgid"] == tgid).count();
+    assert!(calls(pid) > 0, "{}", recording.report());
+    assert_eq!(calls(other), 0, "{}", recording.report());
+}
+
+#[test]
+fn a_function_that_is_not_what_the_file_holds_is_not_probed() {
+    needs!(Root, Bpf, GoUprobes);
+    let folder = LogDir::new();
+    let Some(program) = program(&folder, "runtime-cases") else { return };
+    let profile = cases_profile(&folder);
+    let arguments = ["-case", "plain", "-calls", "3", "-goroutines", "1", "-patch"];
+    let mut service = Service::start(&program, &arguments).unwrap();
+    let agent = agent(&folder, &["--profile", &profile]);
+    until_probed(&folder, service.pid(), "cases.work");
+    let pid = service.pid();
+    service.work().unwrap();
+    assert!(service.end().unwrap());
+    let recording = GoRecording::after(folder, agent.interrupt());
+    let of_process = |program: &str| {
+        let text_of = move |probe: &&Value| text(probe, "/program") == program;
+        recording
+            .probes()
+            .filter(text_of)
+            .find(|probe| text(probe, "/attach_point").contains(&format!(" pid {pid}: ")))
+    };
+    let refused = of_process("cases.wide").unwrap();
+    assert_eq!(refused["attached"], false, "{refused}");
+    assert!(text(refused, "/reason").contains("other code"), "{refused}");
+    assert_eq!(of_process("cases.work").unwrap()["attached"], true, "{}", recording.report());
+    assert_eq!(recording.calls().count(), 3, "{}", recording.report());
+    recording.assert_sound();
 }

@@ -6,7 +6,7 @@
 use std::process::Command;
 
 use goaudit_tests::go_capture::GoRecording;
-use goaudit_tests::go_decisions::{assert_casbin, decided};
+use goaudit_tests::go_decisions::{assert_decisions, decided};
 use goaudit_tests::go_fixture::{self, Build, each_version};
 use goaudit_tests::go_service::Truth;
 use goaudit_tests::needs;
@@ -45,7 +45,7 @@ fn every_decision_is_told_as_the_service_tells_it() {
             assert_eq!(recording.status.code(), Some(0), "{name}: {}", recording.told);
             assert!(!recording.told.contains("the command ended with"), "{name}: {}", recording.told);
             let truth = recording.truth();
-            let decisions = assert_casbin(&recording, &truth, &name);
+            let decisions = assert_decisions(&recording, &truth, &name);
             recording.assert_sound();
             assert!(decisions >= 4 * 156, "{name}: {decisions}");
             assert_eq!(decided(&truth), decided(&alone(&program, &arguments)), "{name}");

@@ -12,84 +12,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use goaudit_tests::go_capture::{GoRecording, count, text};
+use goaudit_tests::go_cases::{self, Endings, PROFILE};
 use goaudit_tests::go_fixture::{Build, Toolchain, each_version, newest_version};
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
-
-/// The functions of `runtime-cases`.
-const PROFILE: &str = r#"
-[[probe]]
-id = "cases.work"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "work"
-signature = "func(n int, s string) (done int, err error)"
-[probe.fields]
-n = "n"
-s = "s"
-done = "done"
-err = "err"
-
-[[probe]]
-id = "cases.guard"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "guard"
-signature = "func(n int, s string) (recovered bool)"
-[probe.fields]
-recovered = "recovered"
-
-[[probe]]
-id = "cases.scale"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "point.scale"
-signature = "func(p point, by int) point"
-[probe.types]
-point = "struct { x, y, z, w int }"
-[probe.fields]
-x = "p.x"
-w = "p.w"
-by = "by"
-
-[[probe]]
-id = "cases.wide"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "wide"
-signature = "func(a, b, c, d, e, f, g, h, i int, s string) (sum int, same string)"
-[probe.fields]
-a = "a"
-h = "h"
-i = "i"
-s = "s"
-sum = "sum"
-same = "same"
-
-[[probe]]
-id = "cases.tiny"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "tiny"
-signature = "func(n int) int"
-
-[[probe]]
-id = "cases.sum"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "sum"
-signature = "func(dictionary uintptr, values []int) int"
-"#;
-
-/// Outcomes of calls, in the words of truth and of events alike.
-const OUTCOMES: [&str; 4] = ["returned", "panicked", "goexit", "crashed"];
 
 /// Records `runtime-cases` with these arguments. A generic function has its dictionary in front of its arguments.
 fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
@@ -102,27 +29,13 @@ fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
 }
 
 /// How often each function ended in each way, as the program says.
-fn truth(recording: &GoRecording) -> BTreeMap<(String, String), u64> {
-    let mut counts = BTreeMap::new();
-    for line in &recording.truth().calls {
-        for outcome in OUTCOMES {
-            let ended = count(line, &format!("/{outcome}"));
-            if ended > 0 && text(line, "/function") != "main.tiny" {
-                *counts.entry((text(line, "/function").to_owned(), outcome.to_owned())).or_default() += ended;
-            }
-        }
-    }
-    counts
+fn truth(recording: &GoRecording) -> Endings {
+    go_cases::truth(&recording.truth())
 }
 
 /// The same, as the events say.
-fn told(recording: &GoRecording) -> BTreeMap<(String, String), u64> {
-    let mut counts = BTreeMap::new();
-    for call in recording.calls() {
-        let function = text(call, "/function").split('[').next().unwrap_or_default().to_owned();
-        *counts.entry((function, text(call, "/outcome").to_owned())).or_default() += 1;
-    }
-    counts
+fn told(recording: &GoRecording) -> Endings {
+    go_cases::told(recording.calls())
 }
 
 /// The open calls of goroutines nest: whatever lies in a call began later, ended earlier, and is deeper.
@@ -297,6 +210,70 @@ fn recovered_panics_are_told_with_their_values() {
     });
 }
 
+/// Goroutines and heap at the end are those that the program counted right before.
+fn assert_figures(recording: &GoRecording, panic: &Value, toolchain: &Toolchain) {
+    let truth = recording.truth();
+    let end = truth.calls.last().unwrap();
+    assert_eq!(panic["goroutines"], end["goroutines"], "{panic}");
+    let reasons: Vec<&str> = recording
+        .all("go_panic")
+        .flat_map(|event| event["missing"].as_array().unwrap())
+        .filter(|missing| missing["field"] == "go_panic.heap_alloc_bytes")
+        .map(|missing| text(missing, "/reason"))
+        .collect();
+    // Up to Go 1.18 the function that tells where it is was inlined.
+    if toolchain.minor() < 19 && panic["heap_alloc_bytes"].is_null() {
+        assert!(
+            reasons.iter().all(|reason| reason.contains("does not tell")) && !reasons.is_empty(),
+            "{reasons:?}"
+        );
+        return;
+    }
+    // Counted by spans rather than by objects, and after a collection nothing else is in it.
+    let (told, counted) = (count(panic, "/heap_alloc_bytes"), count(end, "/heap_alloc"));
+    assert!(counted > 32 << 20 && told.abs_diff(counted) < counted / 20, "{told} {counted}");
+}
+
+/// The only fatal panic of a recording.
+fn fatal_panic(recording: &GoRecording) -> &Value {
+    let panics: Vec<&Value> = recording.all("go_panic").map(|event| &event["go_panic"]).collect();
+    let [panic] = panics.as_slice() else { panic!("{panics:?}\n{}", recording.told) };
+    assert_eq!(panic["fatal"], true, "{panic}");
+    panic
+}
+
+#[test]
+fn what_the_runtime_writes_about_a_fatal_panic_is_told_wherever_it_goes() {
+    needs!(Root, Bpf, GoUprobes);
+    each_version("what_the_runtime_writes_about_a_fatal_panic_is_told_wherever_it_goes", |toolchain| {
+        let folder = LogDir::new();
+        let file = folder.join("stderr");
+        let path = file.to_str().unwrap();
+        for fatal in ["panic", "nil", "inlined"] {
+            let recording = record(toolchain, &["-case", "none", "-fatal", fatal, "-stderr", path]);
+            recording.assert_sound();
+            let panic = fatal_panic(&recording);
+            let written = fs::read_to_string(&file).unwrap();
+            assert!(written.contains("goroutine 1 [running]"), "{written}");
+            assert_eq!(text(panic, "/traceback"), written, "go {}", toolchain.version());
+            assert_eq!(panic["traceback_lost_bytes"], 0, "{panic}");
+        }
+        // The same where nobody could ever read it.
+        let recording = record(toolchain, &["-case", "none", "-fatal", "inlined", "-stderr", "/dev/null"]);
+        let told = text(fatal_panic(&recording), "/traceback").to_owned();
+        assert_eq!(traceback(&told), traceback(&fs::read_to_string(&file).unwrap()), "{told}");
+        // More at once than is taken at once: the rest is counted, and the beginning is right.
+        let recording = record(toolchain, &["-case", "none", "-fatal", "long", "-stderr", path]);
+        let panic = fatal_panic(&recording);
+        let (written, told) = (fs::read_to_string(&file).unwrap(), text(panic, "/traceback"));
+        let lost = usize::try_from(count(panic, "/traceback_lost_bytes")).unwrap();
+        assert_eq!(told.len() + lost, written.len(), "{told}");
+        assert!(lost > 0 && written.starts_with(&told[..1024]), "{told}");
+        assert!(told.contains("main.work") && written.ends_with(&told[told.len() - 200..]), "{told}");
+        println!("go {}: what the runtime wrote is told to the byte", toolchain.version());
+    });
+}
+
 /// Names of the functions in the runtime's own report of a fatal error, innermost first.
 fn traceback(told: &str) -> Vec<String> {
     let report = told.lines().skip_while(|line| !line.starts_with("goroutine ")).skip(1);
@@ -314,6 +291,7 @@ fn a_fatal_panic_is_told_with_the_stack_that_the_runtime_prints() {
         for (fatal, message) in [
             ("panic", "wrapped: n is negative"),
             ("nil", "invalid memory address or nil pointer dereference"),
+            ("inlined", "refused: fatal-inlined"),
         ] {
             let recording = record(toolchain, &["-case", "none", "-fatal", fatal]);
             assert!(recording.told.contains("the command ended with status 2"), "{}", recording.told);
@@ -339,6 +317,14 @@ fn a_fatal_panic_is_told_with_the_stack_that_the_runtime_prints() {
                 .filter(|function| !function.starts_with("runtime."))
                 .collect();
             assert_eq!(stack, printed, "{panic}\n{}", recording.told);
+            // Two were inlined, the innermost first.
+            let inlined: Vec<&str> = (panic["stack"].as_array().unwrap().iter())
+                .filter(|frame| frame["inlined"] == true && text(frame, "/function").starts_with("main."))
+                .map(|frame| text(frame, "/function"))
+                .collect();
+            let expected: &[&str] = if fatal == "inlined" { &["main.refuse", "main.deny"] } else { &[] };
+            assert_eq!(inlined, expected, "{panic}");
+            assert_figures(&recording, panic, toolchain);
         }
     });
 }
@@ -356,6 +342,7 @@ fn a_throw_is_told() {
         for panic in panics {
             assert_eq!(panic["fatal"], true, "{panic}");
             assert!(text(panic, "/message").contains("concurrent map"), "{panic}");
+            assert!(text(panic, "/traceback").starts_with("fatal error: concurrent map"), "{panic}");
         }
     });
 }

@@ -33,6 +33,9 @@ use zerocopy::FromBytes;
 
 const ROLE: &str = "GOAUDIT_LIVE_ROLE";
 
+/// How the standard harness ends when a test failed.
+const FAILED_TESTS: i32 = 101;
+
 /// Everything a session gave.
 struct Recording {
     records: Vec<Vec<u8>>,
@@ -206,17 +209,20 @@ fn main() {
     }
     // The harness's own options (`--nocapture`, `--test-threads=1`) mean nothing here.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let mut failed = 0;
+    let (mut passed, mut failed) = (0, 0);
     for (name, test) in TESTS {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
         let begun = Instant::now();
-        let passed = std::panic::catch_unwind(test).is_ok();
-        eprintln!("test {name} ... {} ({:?})", if passed { "ok" } else { "FAILED" }, begun.elapsed());
-        failed += i32::from(!passed);
+        let ok = std::panic::catch_unwind(test).is_ok();
+        eprintln!("test {name} ... {} ({:?})", if ok { "ok" } else { "FAILED" }, begun.elapsed());
+        *if ok { &mut passed } else { &mut failed } += 1;
     }
-    std::process::exit(i32::from(failed > 0));
+    // The standard harness's words: the lab counts tests by them.
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!("test result: {verdict}. {passed} passed; {failed} failed; 0 ignored");
+    std::process::exit(if failed > 0 { FAILED_TESTS } else { 0 });
 }
 
 /// Does one known thing.

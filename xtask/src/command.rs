@@ -1,6 +1,7 @@
 //! Running other programs: shown before they run, with time limits and retries where the network is involved.
 
 use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
@@ -58,6 +59,53 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", shown(command));
     let status = command.status().with_context(|| format!("failed to start {}", shown(command)))?;
     check(command, status)
+}
+
+/// Like [`run`], but what a test harness tells of failed tests (from `failures:` to its `test result:`) is kept
+/// and becomes the error's text, so that it can be told again where a long output ends.
+pub(crate) fn run_tests(command: &mut Command) -> Result<()> {
+    eprintln!("$ {}", shown(command));
+    let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
+    command.stderr(writer.try_clone().context("failed to copy a pipe")?).stdout(writer);
+    let mut child = command.spawn().with_context(|| format!("failed to start {}", shown(command)))?;
+    // Its copies of the pipe's write end would keep the reader waiting.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut failures = Failures::default();
+    let mut lines = BufReader::new(reader);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).context("failed to read a test's output")? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        print!("{text}");
+        failures.read(text.trim_end());
+        line.clear();
+    }
+    let status = child.wait().context("failed to wait for a child process")?;
+    check(command, status).map_err(|error| error.context(failures.told()))
+}
+
+/// What test harnesses said of failed tests.
+#[derive(Default)]
+struct Failures {
+    lines: Vec<String>,
+    within: bool,
+}
+
+impl Failures {
+    /// For everything together.
+    const MOST_LINES: usize = 400;
+
+    fn read(&mut self, line: &str) {
+        self.within |= line == "failures:";
+        if self.within && self.lines.len() < Self::MOST_LINES {
+            self.lines.push(line.to_owned());
+        }
+        self.within &= !line.starts_with("test result:");
+    }
+
+    fn told(&self) -> String {
+        // The compiler's errors come before any harness.
+        if self.lines.is_empty() { "no harness told a failed test".to_owned() } else { self.lines.join("\n") }
+    }
 }
 
 fn check(command: &Command, status: ExitStatus) -> Result<()> {
@@ -157,6 +205,17 @@ mod tests {
     fn a_failed_program_is_an_error_with_its_last_words() {
         let error = capture(Command::new("sh").args(["-c", "echo cause >&2; exit 3"])).unwrap_err();
         assert!(format!("{error:#}").contains("cause"), "{error:#}");
+    }
+
+    #[test]
+    fn what_failed_is_told_again() {
+        let told = "test a ... ok\nfailures:\n---- b ----\ntest result: FAILED. 1 passed\nrunning 1 test";
+        let mut script = Command::new("printf");
+        let error = run_tests(script.arg("%s\n").arg(told)).map(|()| "printf succeeds");
+        assert_eq!(error.unwrap(), "printf succeeds");
+        let mut script = Command::new("sh");
+        let error = run_tests(script.args(["-c", "printf '%s\n' \"$0\"; exit 101", told])).unwrap_err();
+        assert_eq!(error.to_string(), "failures:\n---- b ----\ntest result: FAILED. 1 passed");
     }
 
     #[test]

@@ -28,7 +28,13 @@ pub const FIELDS_MAX: u32 = 8192;
 /// Fields that one entry, or one return, may have.
 pub const FIELDS_OF_A_SITE: usize = 12;
 /// Steps that lead to a value.
-pub const STEPS: usize = 12;
+pub const STEPS: usize = 32;
+/// Texts that the steps to one value may look for.
+pub const KEYS: usize = 2;
+/// Bytes of such a text.
+pub const KEY_MAX: usize = 32;
+/// Places of a map, elements of a slice, or contexts around one another that one search looks at.
+pub const SEARCHED_MAX: u64 = 128;
 /// Words that an entry may keep for its return.
 pub const KEPT: usize = 4;
 /// Bytes that are taken of one value.
@@ -93,6 +99,23 @@ pub struct Unwind {
 }
 const _: () = assert!(size_of::<Unwind>() == 96 + 40);
 
+/// A signal that says that code was not what it should be was delivered to a probed process.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Signal {
+    /// Common head.
+    pub header: Header,
+    /// Its number.
+    pub signal: u32,
+    /// `si_code`: where it comes from.
+    pub code: i32,
+    /// 1 if the process has a handler for it, else 0.
+    pub handled: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<Signal>() == 96 + 16);
+
 /// How a value was had, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -111,6 +134,12 @@ pub enum Status {
     NoRoom = 5,
     /// The entry kept nothing for this return (it was not seen, or its map was full).
     NotKept = 6,
+    /// What was looked for is not there: no such key, element or value of a context.
+    Absent = 7,
+    /// It is not among the first [`SEARCHED_MAX`].
+    Unsearched = 8,
+    /// How this program's runtime lays out maps is not known.
+    NoLayout = 9,
 }
 
 impl TryFrom<u8> for Status {
@@ -126,6 +155,9 @@ impl TryFrom<u8> for Status {
             4 => Self::OutOfRange,
             5 => Self::NoRoom,
             6 => Self::NotKept,
+            7 => Self::Absent,
+            8 => Self::Unsearched,
+            9 => Self::NoLayout,
             unknown => return Err(unknown),
         })
     }
@@ -133,6 +165,14 @@ impl TryFrom<u8> for Status {
 
 /// Number of the cell that holds the stack's return addresses, innermost first.
 pub const FRAMES: u16 = u16::MAX;
+/// Number of the cell that holds the sum of a word (4 bytes) of all of the runtime's processors.
+pub const PROCESSORS: u16 = u16::MAX - 1;
+/// Number of the cell that says of what a dying thread writes, in two words: how much it wrote before, and the length
+/// of this.
+pub const WRITTEN: u16 = u16::MAX - 2;
+
+/// Processors of a runtime (GOMAXPROCS) that can be summed up; of more there is no sum.
+pub const PROCESSORS_MAX: usize = 64;
 
 /// Head of a value.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -184,6 +224,25 @@ pub enum Op {
     MethodTable = 11,
     /// Keep `a` as word `n` for the return.
     Keep = 12,
+    /// `a` = address of the site that was hit: what the program has at a fixed distance from its code is counted from
+    /// there, wherever it is loaded.
+    Site = 13,
+    /// `a` += `offset`, `b` -= `offset`: the rest of a text. Out of range unless `b` is more than that.
+    Skip = 14,
+    /// `a` = address of the value behind key `n` (see [`Step::n`]) in the map at `a`, whose keys are strings and whose
+    /// values have `offset` bytes.
+    Find = 15,
+    /// For each element of `offset` bytes of the slice `a`, `b`, with its address in `a`: the steps up to
+    /// [`Op::Match`].
+    Each = 16,
+    /// `a` = address of the element, if the text `a`, `b` is key `n`; else on to the next one. An element whose text
+    /// cannot be read is none that is looked for.
+    Match = 17,
+    /// `a`, `b` = the value under a key of type [`Field::types`]`[1]` in the `context.Context` `a`, `b`, or in those
+    /// that it is derived from.
+    Context = 18,
+    /// `b` = `offset`.
+    SetB = 19,
 }
 
 /// One step.
@@ -194,7 +253,7 @@ pub struct Step {
     pub op: u8,
     /// Zero.
     pub reserved: u8,
-    /// Register, size or index, as the operation says.
+    /// Register, size or index, as the operation says; of a key its number and, above eight bits, its length.
     pub n: u16,
     /// Bytes.
     pub offset: u32,
@@ -219,6 +278,11 @@ pub enum Take {
 pub struct Field {
     /// The way; ends at the first [`Op::End`] or at the last step.
     pub steps: [Step; STEPS],
+    /// Texts that are looked for, with zeros behind.
+    pub keys: [[u8; KEY_MAX]; KEYS],
+    /// The types `*context.valueCtx` and that of a context's key: bytes from the entry site up to them, or down by
+    /// wrapping; 0 where the program has none.
+    pub types: [u64; 2],
     /// A [`Take`].
     pub take: u8,
     /// Zero.
@@ -226,7 +290,7 @@ pub struct Field {
     /// Bytes taken at most; at most [`VALUE_MAX`].
     pub max: u32,
 }
-const _: () = assert!(size_of::<Field>() == 104);
+const _: () = assert!(size_of::<Field>() == 344);
 
 /// Bits of [`Probe::traits_`].
 pub mod traits {
@@ -239,8 +303,15 @@ pub mod traits {
     pub const IGNORE_TAKEN_JUMP: u32 = 1 << 2;
     /// The goroutine is the first argument, not the one that runs (functions on the system stack).
     pub const GOROUTINE_IN_ARGUMENT: u32 = 1 << 3;
-    /// Only this process is meant: [`Probe::tgid`](super::Probe::tgid) is set.
-    pub const ONE_PROCESS: u32 = 1 << 4;
+    /// From here on the thread is dying: what it writes to standard error is the runtime's report.
+    pub const DIES: u32 = 1 << 4;
+    /// A write of the runtime to standard error, its bytes and their number the first two arguments; a dying thread's
+    /// only.
+    pub const WRITES: u32 = 1 << 5;
+    /// Also take the sum of what the runtime's processors have at [`Probe::processor_word`](super::Probe).
+    pub const PROCESSORS: u32 = 1 << 6;
+    /// Of goaudit's own code, to measure what a hit costs: all is done but the sending.
+    pub const REHEARSES: u32 = 1 << 7;
 }
 
 /// Where the runtime of one Go version keeps what is read; [`ABSENT`] where it does not. Source: DWARF of real
@@ -264,8 +335,24 @@ pub struct RuntimeLayout {
     pub panic_start_sp: u32,
     /// `g.sigcode0`: where `recovery` takes the stack pointer from, Go up to 1.21; else [`ABSENT`]
     pub sigcode0: u32,
+    /// How maps are laid out: a [`MapLayout`].
+    pub maps: u32,
+    /// Zero.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<RuntimeLayout>() == 32);
+const _: () = assert!(size_of::<RuntimeLayout>() == 40);
+
+/// How a runtime lays out maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum MapLayout {
+    /// Not known: not searched.
+    Unknown = 0,
+    /// Buckets of eight with a chain each (`runtime.hmap`): up to Go 1.23.
+    Buckets = 1,
+    /// Tables of groups of eight (`internal/runtime/maps.Map`): since Go 1.24.
+    Groups = 2,
+}
 
 impl RuntimeLayout {
     /// Nothing is known: goroutines are told apart by their address only.
@@ -278,6 +365,8 @@ impl RuntimeLayout {
         panic_sp: ABSENT,
         panic_start_sp: ABSENT,
         sigcode0: ABSENT,
+        maps: MapLayout::Unknown as u32,
+        reserved: 0,
     };
 }
 
@@ -287,8 +376,6 @@ impl RuntimeLayout {
 pub struct Probe {
     /// Bits of [`traits`].
     pub traits_: u32,
-    /// The process that is meant, with [`traits::ONE_PROCESS`].
-    pub tgid: u32,
     /// First field of the entry in `GO_FIELDS`.
     pub entry_first: u32,
     /// How many.
@@ -297,10 +384,14 @@ pub struct Probe {
     pub return_first: u32,
     /// How many.
     pub return_count: u32,
+    /// Bytes from the entry site up to the runtime's list of processors, with [`traits::PROCESSORS`].
+    pub processors: u32,
+    /// Offset of the word of each that is summed up.
+    pub processor_word: u32,
     /// The runtime that the program was built with.
     pub runtime: RuntimeLayout,
 }
-const _: () = assert!(size_of::<Probe>() == 56);
+const _: () = assert!(size_of::<Probe>() == 68);
 
 /// What one CPU counts of a probe: a value of the per-CPU map `GO_HEALTH`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -73,12 +73,10 @@ pub(crate) unsafe fn put<T>(to: *mut T, value: T) {
     unsafe { core::ptr::write_volatile(to, value) }
 }
 
-/// The value at `from`, read each time.
-///
-/// # Safety
-/// `from` is readable.
+/// The value at `from`, read each time: the loader, user space or another CPU may have changed it behind the
+/// compiler's back.
 #[inline(always)]
-pub(crate) unsafe fn volatile<T: Copy>(from: *const T) -> T {
-    // SAFETY: by contract.
+pub(crate) fn volatile<T: Copy>(from: &T) -> T {
+    // SAFETY: a reference is readable.
     unsafe { core::ptr::read_volatile(from) }
 }

@@ -13,7 +13,8 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap};
 
-use super::{atomic, count_unkept, setting, volatile};
+use super::read::volatile;
+use super::{atomic, count_unkept, setting};
 use crate::wire::Relief;
 
 /// Which program, for which thread.

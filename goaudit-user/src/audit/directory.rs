@@ -1,7 +1,7 @@
 //! The directory of a log: names of its files, its lock, and writes that survive a crash.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -80,6 +80,14 @@ pub(super) fn open_regular_with(options: &mut OpenOptions, path: &Path) -> Resul
         return Err(AuditError::NotAFile(path.to_owned()));
     }
     Ok((file, metadata.len()))
+}
+
+/// Reads a small regular file, at most `max` bytes of it.
+pub(super) fn read_small(path: &Path, max: u64) -> Result<Vec<u8>, AuditError> {
+    let (file, _) = open_regular(path)?;
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes).map_err(AuditError::io("read", path))?;
+    Ok(bytes)
 }
 
 /// No link is followed, and opening a pipe does not wait for its other end.

@@ -39,6 +39,35 @@ pub enum AuditError {
     /// Not a regular file.
     #[error("{} is not a regular file: links and special files are not followed", .0.display())]
     NotAFile(PathBuf),
+    /// Somebody else could change it.
+    #[error("use {}: {what}", path.display())]
+    NotOurs {
+        /// Which directory.
+        path: PathBuf,
+        /// Why not, and what helps.
+        what: String,
+    },
+    /// The directory is a copy.
+    #[error(
+        "continue the log in {}: {what}, and two logs that go on from one state would seal two histories with one key; \
+         record into a new directory. If this is the only one left (a restored backup, a moved disk), remove the file \
+         `place` in it: the events since the copy was made are missing then, and `goaudit verify --expect` says so",
+        dir.display()
+    )]
+    Copied {
+        /// The log's directory.
+        dir: PathBuf,
+        /// How that shows.
+        what: &'static str,
+    },
+    /// Another version or an option that this build does not know.
+    #[error("continue the log in {}: {what}; use the goaudit that wrote it, or record into a new directory", dir.display())]
+    Foreign {
+        /// The log's directory.
+        dir: PathBuf,
+        /// What is not known.
+        what: String,
+    },
     /// A segment that cannot be read at one place.
     #[error("segment {} at byte {offset}: {fault}", path.display())]
     Segment {

@@ -4,11 +4,13 @@
 //! taken for the other. Proof algorithms are those of RFC 9162 sections 2.1.3 and 2.1.4, which give the same
 //! proofs as RFC 6962. Pure: hashes in, hashes out.
 
+mod extension;
 mod paths;
 
 use sha2::{Digest as _, Sha256};
 
 use super::format::{Hash, MAX_FRONTIER};
+pub use extension::Extension;
 pub use paths::Paths;
 
 /// Root of a tree without leaves: SHA-256 of nothing.

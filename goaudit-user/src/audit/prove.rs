@@ -98,10 +98,10 @@ pub fn prove(dir: &Path, wanted: &BTreeSet<Seq>, key: Option<&VerifyKey>) -> Res
 }
 
 /// The files of a log as they were at the beginning.
-struct Segments(Vec<(PathBuf, File, u64)>);
+pub(super) struct Segments(Vec<(PathBuf, File, u64)>);
 
 impl Segments {
-    fn pin(dir: &Path) -> Result<Self, ProveError> {
+    pub(super) fn pin(dir: &Path) -> Result<Self, ProveError> {
         let mut pinned = Vec::new();
         for (expected, (number, path)) in (0..).zip(list_segments(dir)?) {
             if number != expected {
@@ -118,7 +118,7 @@ impl Segments {
     }
 
     /// Shows each batch and checkpoint to `see`, in order; bodies of batches only if `wanted` says so by their header.
-    fn walk(
+    pub(super) fn walk(
         &self,
         wanted: impl Fn(&BatchHeader) -> bool,
         mut see: impl FnMut(&Path, Seen<'_>) -> Result<(), ProveError>,
@@ -170,7 +170,7 @@ impl Segments {
 }
 
 /// What a walk sees.
-enum Seen<'a> {
+pub(super) enum Seen<'a> {
     Batch { header: &'a BatchHeader, opened: Option<(u64, &'a [u8])> },
     Checkpoint(&'a [u8]),
 }

@@ -2,7 +2,8 @@
 //!
 //! Only the end of the log is looked at. A torn tail (nothing valid follows) is set aside under `torn/` and cut
 //! off; damage in the middle (something valid follows) is evidence and is never touched. What cannot be
-//! continued truthfully is refused: a writer that went on with a guessed tree would sign a lie.
+//! continued truthfully is refused: a writer that went on with a guessed tree would sign a lie. Nothing is ever
+//! thrown away.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -14,32 +15,18 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::chain::{Chain, parse_batch_header};
 use super::checkpoint::Checkpoint;
-use super::directory::{checkpoint_path, make_dir, open_regular, open_regular_with, replace_file, sync_dir};
+use super::directory::{checkpoint_path, open_regular, open_regular_with, read_small, sync_dir};
 use super::error::AuditError;
 use super::fault::{Fault, FaultKind};
 use super::format::{
-    BATCH_HEADER_LEN, BatchHeader, EndReason, FRAME_HEAD_LEN, FRAME_MAGIC, FrameKind, Hash,
+    BATCH_HEADER_LEN, BatchHeader, EndReason, FRAME_HEAD_LEN, FRAME_MAGIC, FrameKind, Hash, MAX_NOTE_LEN,
     SEGMENT_HEADER_LEN, SegmentEnd,
 };
 use super::frame::{BadFrame, Frame, FrameReader, Step};
 use super::merkle::leaf_hash;
 use super::note::VerifyKey;
 use super::segment::SegmentHeader;
-
-/// A torn tail that was set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Torn {
-    /// Segment that it was cut from.
-    pub segment_no: u64,
-    /// Where it began.
-    pub offset: u64,
-    /// How long it was.
-    pub bytes: u64,
-    /// SHA-256 of it, hex.
-    pub sha256: String,
-    /// Where it lies now.
-    pub path: PathBuf,
-}
+use super::torn::{self, Torn};
 
 /// Damage in the middle of the last segment; the file is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +56,8 @@ pub(super) struct Recovered {
     pub damage: Option<MiddleDamage>,
     /// Batches after the last checkpoint: real to the chain, but not signed when they were written.
     pub adopted_batches: u64,
+    /// Wall clock of the latest event in the last batch.
+    pub last_realtime_ns: Option<u64>,
 }
 
 /// Reads the end of the log in `dir`, which has these segments (by number), and sets a torn tail aside.
@@ -88,6 +77,7 @@ pub(super) fn recover(
             torn: None,
             damage: None,
             adopted_batches: 0,
+            last_realtime_ns: None,
         });
     };
     let (file, size) = open_regular_with(OpenOptions::new().read(true).write(true), path)?;
@@ -100,13 +90,13 @@ pub(super) fn recover(
             if fault.kind == FaultKind::Damaged && size <= SEGMENT_HEADER_LEN as u64 =>
         {
             // The header is durable before anything follows it: this segment was being made.
-            let torn = set_aside(dir, *number, &file, 0, size).map_err(AuditError::io("set aside", path))?;
+            let torn = torn::set_aside(dir, *number, &file, 0, size)?;
             std::fs::remove_file(path).map_err(AuditError::io("remove", path))?;
             sync_dir(dir)?;
             let rest = recover(dir, before, key, id)?;
             return Ok(Recovered { torn: Some(torn), clean: false, ..rest });
         }
-        Err(Problem::Fault(fault)) => return Err(refuse(format!("segment {number}: {fault}"))),
+        Err(Problem::Fault(fault)) => return Err(turn_down(dir, *number, &fault)),
     };
     if header.log_id != id || header.segment_no != *number {
         return Err(refuse(format!(
@@ -118,19 +108,21 @@ pub(super) fn recover(
     } else {
         Chain::from_middle(id, header.frontier.clone(), header.first_seq)
     };
-    look_back(before, key, &mut chain)?;
-    let walk = Walk { key, chain, ended: None, gap: false, guess: None, open_head: None };
+    let last_realtime_ns = look_back(before, key, &mut chain)?;
+    let walk = Walk { key, chain, ended: None, gap: false, guess: None, open_head: None, last_realtime_ns };
     let (walk, end) = walk.run(&file, size).map_err(|problem| match problem {
         Problem::Io(source) => AuditError::Io { action: "read", path: path.clone(), source },
-        Problem::Fault(fault) => refuse(format!("segment {number}: {fault}")),
+        Problem::Fault(fault) => turn_down(dir, *number, &fault),
     })?;
     let (mut torn, mut damage) = (None, None);
     match end {
-        WalkEnd::Whole => {}
+        // An earlier attempt may have set something aside and ended before it could record that.
+        WalkEnd::Whole if walk.ended.is_none() => {
+            torn = torn::find(dir, number + 1, 0).or_else(|| torn::find(dir, *number, size));
+        }
+        WalkEnd::Whole => torn = torn::find(dir, number + 1, 0),
         WalkEnd::Torn(offset) => {
-            torn = Some(
-                set_aside(dir, *number, &file, offset, size).map_err(AuditError::io("set aside", path))?,
-            );
+            torn = Some(torn::set_aside(dir, *number, &file, offset, size)?);
             file.set_len(offset)
                 .and_then(|()| file.sync_all())
                 .map_err(AuditError::io("cut the torn tail of", path))?;
@@ -148,8 +140,18 @@ pub(super) fn recover(
         torn,
         damage,
         adopted_batches: walk.chain.frontier.size() - walk.chain.sealed.unwrap_or(0),
+        last_realtime_ns: walk.last_realtime_ns,
         chain: walk.chain,
     })
+}
+
+/// The log cannot be continued because of what stands in a segment.
+fn turn_down(dir: &Path, number: u64, fault: &Fault) -> AuditError {
+    let (dir, what) = (dir.to_owned(), format!("segment {number}: {fault}"));
+    match fault.kind {
+        FaultKind::Unsupported => AuditError::Foreign { dir, what },
+        FaultKind::Tampered | FaultKind::Damaged => AuditError::Unrecoverable { dir, what },
+    }
 }
 
 enum Problem {
@@ -188,6 +190,8 @@ struct Walk<'a> {
     guess: Option<BatchHeader>,
     /// A checkpoint that came while the tree before it was not known.
     open_head: Option<Checkpoint>,
+    /// Wall clock of the latest event in the last batch.
+    last_realtime_ns: Option<u64>,
 }
 
 enum WalkEnd {
@@ -258,6 +262,7 @@ impl Walk<'_> {
                 }
                 self.chain.check(&header)?;
                 self.chain.push(&header);
+                self.last_realtime_ns = Some(header.realtime_last_ns.get());
             }
             FrameKind::Checkpoint => {
                 let head = Checkpoint::open(frame.body, self.key).map_err(|error| {
@@ -305,9 +310,13 @@ impl Walk<'_> {
 }
 
 /// Takes from the segments before what the last one's header does not tell: the last batch and checkpoint. Looks
-/// from the newest, only as far as needed.
-fn look_back(segments: &[(u64, PathBuf)], key: &VerifyKey, chain: &mut Chain) -> Result<(), AuditError> {
-    let (mut batch_known, mut sealed_known) = (false, false);
+/// from the newest, only as far as needed. Returns the wall clock of the latest event in the last batch.
+fn look_back(
+    segments: &[(u64, PathBuf)],
+    key: &VerifyKey,
+    chain: &mut Chain,
+) -> Result<Option<u64>, AuditError> {
+    let (mut batch_known, mut sealed_known) = (None, false);
     for (_, path) in segments.iter().rev() {
         let (file, size) = open_regular(path)?;
         let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
@@ -333,8 +342,8 @@ fn look_back(segments: &[(u64, PathBuf)], key: &VerifyKey, chain: &mut Chain) ->
                 }
             }
         }
-        if let (false, Some(last)) = (batch_known, batch) {
-            batch_known = true;
+        if let (None, Some(last)) = (batch_known, batch) {
+            batch_known = Some(last.realtime_last_ns.get());
             chain.prev_leaf = Some(leaf_hash(last.as_bytes()));
             chain.take_run(&last);
         }
@@ -342,19 +351,23 @@ fn look_back(segments: &[(u64, PathBuf)], key: &VerifyKey, chain: &mut Chain) ->
             sealed_known = true;
             chain.sealed = Some(size);
         }
-        if batch_known && sealed_known {
+        if batch_known.is_some() && sealed_known {
             break;
         }
     }
     // The checkpoint that seals the last batch may stand in a later segment than that.
     chain.turn = chain.turn.filter(|_| chain.sealed != Some(chain.frontier.size()));
-    Ok(())
+    Ok(batch_known)
 }
 
 /// Refuses a log that ends before its own latest durable checkpoint.
 fn check_latest(dir: &Path, chain: &Chain, key: &VerifyKey) -> Result<(), String> {
-    let Ok(note) = std::fs::read(checkpoint_path(dir)) else {
-        return Ok(());
+    let note = match read_small(&checkpoint_path(dir), MAX_NOTE_LEN as u64) {
+        Ok(note) => note,
+        Err(AuditError::NotAFile(path)) => {
+            return Err(format!("{} is a link or no file: it could hide a cut", path.display()));
+        }
+        Err(_) => return Ok(()),
     };
     // A torn or foreign file says nothing about the log; `verify` tells about it.
     let Ok(latest) = Checkpoint::open(&note, key) else {
@@ -368,20 +381,6 @@ fn check_latest(dir: &Path, chain: &Chain, key: &VerifyKey) -> Result<(), String
         return Err("the batches are not those of the latest checkpoint".to_owned());
     }
     Ok(())
-}
-
-/// Copies bytes [offset, end) of a segment to `torn/`, durably.
-fn set_aside(dir: &Path, segment_no: u64, file: &File, offset: u64, end: u64) -> io::Result<Torn> {
-    let folder = dir.join("torn");
-    make_dir(&folder).map_err(io::Error::other)?;
-    let mut bytes = Vec::new();
-    (&mut &*file).seek(SeekFrom::Start(offset))?;
-    file.take(end - offset).read_to_end(&mut bytes)?;
-    let path = folder.join(format!("seg-{segment_no:020}-{offset:020}.torn"));
-    replace_file(&path, &bytes, 0o600)?;
-    sync_dir(&folder).and_then(|()| sync_dir(dir)).map_err(io::Error::other)?;
-    let sha256: [u8; 32] = Sha256::digest(&bytes).into();
-    Ok(Torn { segment_no, offset, bytes: bytes.len() as u64, sha256: hex(&sha256), path })
 }
 
 fn hash_file(file: &File) -> io::Result<Hash> {

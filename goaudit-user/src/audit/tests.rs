@@ -15,9 +15,11 @@ use super::*;
 mod attack;
 mod crash;
 mod epochs;
+mod foreign;
 mod layout;
 mod notes;
 mod proofs;
+mod tiles;
 mod trees;
 mod write_read;
 

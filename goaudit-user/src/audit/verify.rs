@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chain::Chain;
 use super::checkpoint::Checkpoint;
-use super::directory::{DirLock, checkpoint_path, list_segments, open_regular, segment_no};
+use super::directory::{DirLock, checkpoint_path, list_segments, open_regular, read_small, segment_no};
 use super::error::AuditError;
 use super::fault::Fault;
-use super::format::Hash;
+use super::format::{Hash, MAX_NOTE_LEN};
 use super::keys;
 use super::note::VerifyKey;
 use super::reader::BatchInfo;
@@ -146,7 +146,13 @@ impl Input {
         let dir = paths.first().filter(|path| path.is_dir()).cloned();
         let is_live = || dir.as_deref().is_some_and(DirLock::is_taken);
         let live_before = is_live();
-        let latest = dir.as_deref().and_then(|dir| std::fs::read(checkpoint_path(dir)).ok());
+        let latest =
+            dir.as_deref().and_then(|dir| match read_small(&checkpoint_path(dir), MAX_NOTE_LEN as u64) {
+                Ok(note) => Some(note),
+                // A link or a pipe: no note, and not nothing either.
+                Err(AuditError::NotAFile(_)) => Some(Vec::new()),
+                Err(_) => None,
+            });
         let listed = match &dir {
             Some(dir) => list_segments(dir)?,
             None => paths.iter().map(|path| (segment_no(path).unwrap_or(0), path.clone())).collect(),

@@ -7,6 +7,7 @@
 mod epochs;
 mod failover;
 mod file;
+mod room;
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,15 +25,21 @@ use super::epoch::{self, StoreFn};
 use super::error::AuditError;
 use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
 use super::frame;
+use super::guard;
 use super::keys;
 use super::note::SignKey;
+use super::place;
 use super::record::{Genesis, Record};
-use super::recover::{MiddleDamage, Torn, recover};
+use super::recover::{MiddleDamage, recover};
 use super::segment::SegmentHeader;
 use super::sync::{SyncFn, Syncer};
+use super::torn::Torn;
 use epochs::Epochs;
 use failover::{Mark, Pending};
 use file::SegmentFile;
+pub use file::WriteFn;
+use room::Room;
+pub use room::{RoomConfig, SpaceFn};
 
 /// How long a writer that found no room waits before it tries again.
 const STALL: Duration = Duration::from_millis(250);
@@ -87,6 +94,10 @@ pub struct WriterConfig {
     pub segment_bytes: u64,
     /// A segment that old is followed by another.
     pub segment_age: Duration,
+    /// A segment ends with its day (UTC).
+    pub segment_day: bool,
+    /// Room on the disk that is held back.
+    pub room: RoomConfig,
     /// A smaller jump of the wall clock is not told as a step.
     pub clock_step: Duration,
     /// Most bytes that may be written and not yet durable.
@@ -105,10 +116,14 @@ pub struct WriterConfig {
     pub epoch_age: Duration,
     /// How the file with the epoch's keys is replaced.
     pub store_key: StoreFn,
+    /// How frames are written.
+    pub write: WriteFn,
+    /// How much is free on the disk.
+    pub space: SpaceFn,
 }
 
 impl WriterConfig {
-    /// The defaults: 1 s, 256 MiB, 1 h, epochs of 10 s, seeds from the kernel, fdatasync.
+    /// The defaults: 1 s, 256 MiB, 1 h, each day, no ballast, epochs of 10 s, seeds from the kernel, fdatasync.
     pub fn new(origin: impl Into<String>, host_id: [u8; 16], boot_id: [u8; 16]) -> Self {
         Self {
             origin: origin.into(),
@@ -118,6 +133,8 @@ impl WriterConfig {
             urgent_gap: Duration::from_millis(2),
             segment_bytes: 256 << 20,
             segment_age: Duration::from_hours(1),
+            segment_day: true,
+            room: RoomConfig::default(),
             clock_step: Duration::from_millis(10),
             max_unsynced: 64 << 20,
             seeds: Box::new(|seed| getrandom::fill(seed).map_err(io::Error::other)),
@@ -127,6 +144,8 @@ impl WriterConfig {
             retention: Duration::ZERO,
             epoch_age: Duration::from_secs(10),
             store_key: Arc::new(epoch::store),
+            write: Arc::new(|mut file, bytes| io::Write::write_all(&mut file, bytes)),
+            space: Arc::new(room::free),
         }
     }
 }
@@ -144,6 +163,8 @@ pub struct Opened {
     pub damage: Option<MiddleDamage>,
     /// Batches of the last run that no checkpoint covered.
     pub adopted_batches: u64,
+    /// How far the wall clock stands before the latest event of the last batch: it was set back since.
+    pub clock_behind_ns: Option<u64>,
     /// Why the chain of epoch keys is broken here, if it is: `verify` will always tell.
     pub key_chain_broken: Option<String>,
     /// Name of the log: that of its key.
@@ -185,6 +206,7 @@ pub struct Writer {
     roll_due: bool,
     /// Not before that boot time is writing tried again, and the error that is told until then.
     stall: Option<(u64, AuditError)>,
+    room: Room,
     syncer: Syncer,
     next_mark: u64,
     /// Frames that may not be durable, oldest first.
@@ -201,8 +223,10 @@ impl Writer {
     /// Opens the log in `dir`, or begins one; always with a new segment. The caller puts the first event into it.
     pub fn open(dir: &Path, mut config: WriterConfig, now: Now) -> Result<(Self, Opened), AuditError> {
         make_dir(dir)?;
+        guard::check(dir)?;
         let lock = DirLock::take(dir)?;
         let segments = list_segments(dir)?;
+        place::check(dir, &config.host_id, segments.is_empty())?;
         let key = match keys::load(dir)? {
             Some(key) => key,
             None if segments.is_empty() => {
@@ -231,20 +255,27 @@ impl Writer {
             &config.store_key,
             &mut config.seeds,
         )?;
-        let segment = create_segment(
-            dir,
-            &config,
-            &recovered.chain,
-            recovered.next_segment_no,
-            recovered.prev_seg_hash,
-            now,
-        )?;
+        let mut room = Room::begin(dir, config.room, Arc::clone(&config.space));
+        let segment = with_room(&mut room, || {
+            create_segment(
+                dir,
+                &config,
+                &recovered.chain,
+                recovered.next_segment_no,
+                recovered.prev_seg_hash,
+                now,
+            )
+        })?;
         let opened = Opened {
             new_log: segments.is_empty(),
             clean: recovered.clean,
             torn: recovered.torn,
             damage: recovered.damage,
             adopted_batches: recovered.adopted_batches,
+            clock_behind_ns: recovered
+                .last_realtime_ns
+                .and_then(|last| last.checked_sub(now.realtime_ns))
+                .filter(|behind| *behind >= nanos(config.clock_step)),
             key_chain_broken: epochs.lost().map(str::to_owned),
             origin: key.public().name().to_owned(),
             vkey: key.public().text(),
@@ -274,6 +305,7 @@ impl Writer {
             clock_offset: now.offset_ns(),
             roll_due: false,
             stall: None,
+            room,
             syncer,
             next_mark: 1,
             pending: VecDeque::new(),
@@ -340,7 +372,10 @@ impl Writer {
             return Err(AuditError::Closed);
         }
         self.collect_syncs(now)?;
-        if self.segment.age_ns(now) >= nanos(self.config.segment_age) && self.segment.batches() > 0 {
+        self.room.look(now);
+        let old = self.segment.age_ns(now) >= nanos(self.config.segment_age)
+            || (self.config.segment_day && self.segment.is_of_another_day(now));
+        if old && self.segment.batches() > 0 {
             self.roll_due = true;
         }
         self.on_time(now)?;
@@ -370,6 +405,11 @@ impl Writer {
     /// Notes that `n` events are lost, for the header of the next batch; `cause` is bits of [`super::format::lost`].
     pub fn add_lost(&mut self, n: u32, cause: u32) {
         self.lost = (self.lost.0.saturating_add(n), self.lost.1 | cause);
+    }
+
+    /// Whether the disk is low: then only what tells about that should be appended. Looks at the disk now and then.
+    pub fn is_low(&mut self, now: Now) -> bool {
+        self.room.look(now)
     }
 
     /// Number of the next event.
@@ -417,6 +457,7 @@ impl Writer {
             self.end_segment(EndReason::Stop, now)?;
         }
         self.syncer.wait_idle();
+        self.room.give_up();
         // The log is whole; what may fail now is erasing the last epoch's key.
         self.epochs.settle().or_else(|_| {
             self.epochs.durable(self.next_mark);
@@ -588,9 +629,10 @@ impl Writer {
             self.sign(now)?;
             self.end_segment(EndReason::Roll, now)?;
         }
-        let hash = self.segment.hash();
-        self.segment =
-            create_segment(&self.dir, &self.config, &self.chain, self.segment.number() + 1, hash, now)?;
+        let (hash, number) = (self.segment.hash(), self.segment.number() + 1);
+        self.segment = with_room(&mut self.room, || {
+            create_segment(&self.dir, &self.config, &self.chain, number, hash, now)
+        })?;
         self.begin_marks();
         self.roll_due = false;
         self.open_segment(now)
@@ -655,6 +697,14 @@ fn create_segment(
         frontier: chain.frontier.clone(),
     };
     SegmentFile::create(dir, &header, now)
+}
+
+/// Does it, and once more if there was no room and giving the ballast up made some.
+fn with_room<T>(room: &mut Room, mut work: impl FnMut() -> Result<T, AuditError>) -> Result<T, AuditError> {
+    match work() {
+        Err(error) if error.is_full() && room.full() => work(),
+        result => result,
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -86,6 +86,9 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let mut recorder = Recorder::prepare(config).context("cannot record")?;
     report(recorder.reports(), shown.kernel_probes);
+    for found in recorder.found() {
+        note(&found);
+    }
     if let Some(reason) = recorder.no_go() {
         note(&format!("Go programs are not probed: {reason}"));
     }
@@ -124,6 +127,11 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     }
     if let Some(code) = status.filter(|code| *code != 0) {
         note(&format!("the command ended with status {code}"));
+    }
+    if summary.halted {
+        return Err(Exit::Error.because(
+            "the disk is full: the recording ended in order, as --when-full halt asks; free space and record again",
+        ));
     }
     Ok(Ended { summary, first_seq })
 }

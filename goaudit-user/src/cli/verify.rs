@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Exit;
+use super::output::note;
 use crate::audit::note::VerifyKey;
 use crate::audit::{self, BatchInfo, Check, Report, State, Verdict, VerifyOptions};
 use crate::conservation;
@@ -40,6 +41,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
+    /// First set a torn tail aside (in DIR/torn) and write a `checkpoint` file anew that is missing or torn. Nothing is
+    /// deleted, and damage is left as it is. Not while a recorder writes the log.
+    #[arg(long, conflicts_with = "proof")]
+    repair: bool,
+
     /// Remember in this file what was verified; next time read only what came since, and find out if the log went back
     /// behind it. Keep it where nobody can change it who can change the log.
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
@@ -59,11 +65,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         args.directory.as_deref().ok_or_else(|| Exit::Usage.because("no log and no proof is given"))?;
     let expect =
         args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
+    let log_key = keys.map(|keys| pinned(directory, &keys)).transpose()?;
+    if args.repair {
+        repair(directory, log_key.as_ref())?;
+    }
     let since = match &args.state {
         Some(path) => State::load(path).context("cannot verify")?,
         None => None,
     };
-    let log_key = keys.map(|keys| pinned(directory, &keys)).transpose()?;
     let (progress, bar) = bar::start();
     let options = VerifyOptions { log_key, expect, since, progress, ..VerifyOptions::default() };
     let checked = check_with(directory, &options);
@@ -80,6 +89,34 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         super::output::result(text(&report).as_bytes())?;
     }
     Ok(exit)
+}
+
+/// Puts right what can be put right, and says what was done.
+fn repair(directory: &Path, key: Option<&VerifyKey>) -> anyhow::Result<()> {
+    let audit::Repaired { torn, damage, checkpoint } =
+        audit::repair(directory, key).with_context(|| format!("cannot repair {}", directory.display()))?;
+    if let Some(torn) = &torn {
+        note(&format!(
+            "{} torn bytes of segment {} are in {} (sha256 {})",
+            torn.bytes,
+            torn.segment_no,
+            torn.path.display(),
+            torn.sha256
+        ));
+    }
+    if let Some(damage) = &damage {
+        note(&format!(
+            "segment {} is damaged at byte {} ({}): that is evidence and is not touched",
+            damage.segment_no, damage.offset, damage.what
+        ));
+    }
+    if let Some(size) = checkpoint {
+        note(&format!("the checkpoint file is written anew, with size {size}"));
+    }
+    if torn.is_none() && damage.is_none() && checkpoint.is_none() {
+        note("nothing to repair");
+    }
+    Ok(())
 }
 
 /// Verifies a log with nothing from outside of it.

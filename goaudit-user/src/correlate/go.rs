@@ -10,16 +10,22 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use goaudit_ebpf::hook::go::{Call, FRAMES, Unwind, flags};
+use goaudit_ebpf::hook::go::{Call, FRAMES, Signal, Unwind, flags};
 use goaudit_ebpf::units::Ktime;
 use goaudit_ebpf::wire::Header;
 
 use super::host::HostInfo;
 use super::sequence::Fit;
 use super::{Correlator, single};
-use crate::event::go::{GoCall, GoExit, GoPanic, Outcome};
+use crate::event::go::{GoCall, GoExit, GoPanic, GoSignal, Outcome, RequestContext, RequestSource};
 use crate::event::{Event, Missing, Payload, Piece, Process, Source};
 use crate::hook::go::{Role, cells};
+
+mod dying;
+mod lineage;
+
+use dying::DyingThreads;
+use lineage::Lineage;
 
 /// A call that ended, for [`GoBook::payload`].
 #[derive(Debug)]
@@ -47,6 +53,9 @@ pub trait GoBook: fmt::Debug + Send + Sync {
     /// itself, because it is a part of one that it is nested in.
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)>;
 
+    /// What a request carries that begins with a call, if the probe is one of requests.
+    fn request(&self, probe: u32, site: u64, entry: &[u8]) -> Option<RequestContext>;
+
     /// Fills in type, message and stack of a panic: `cells` as the probe took them, `frames` innermost first.
     fn panic(&self, probe: u32, site: u64, cells: &[u8], frames: &[u64], panic: &mut GoPanic)
     -> Vec<Missing>;
@@ -63,6 +72,10 @@ impl GoBook for NoBook {
 
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
         Some((Payload::GoCall(Box::new(ended.call)), Vec::new()))
+    }
+
+    fn request(&self, _: u32, _: u64, _: &[u8]) -> Option<RequestContext> {
+        None
     }
 
     fn panic(&self, _: u32, _: u64, _: &[u8], _: &[u64], _: &mut GoPanic) -> Vec<Missing> {
@@ -95,6 +108,10 @@ struct Open {
     goid: Option<u64>,
     parent: Option<u64>,
     within: Box<[u32]>,
+    /// The request that it serves.
+    serves: Option<Arc<RequestContext>>,
+    /// The request that it works for.
+    request: Option<RequestContext>,
 }
 
 #[derive(Debug)]
@@ -111,6 +128,23 @@ struct Panicking {
 struct Goroutines {
     calls: HashMap<Goroutine, Vec<Open>>,
     panics: HashMap<Goroutine, Vec<Panicking>>,
+    lineage: Lineage,
+}
+
+impl Goroutines {
+    /// The request that a goroutine works for.
+    fn request_of(&mut self, goroutine: Goroutine, parent: Option<u64>) -> Option<RequestContext> {
+        let serving = |goroutine| {
+            let calls: &Vec<Open> = self.calls.get(&goroutine)?;
+            calls.iter().rev().find_map(|open| open.serves.as_ref())
+        };
+        if let Some(request) = serving(goroutine) {
+            return Some(request.by(RequestSource::Request));
+        }
+        let Goroutine::Id(goid) = goroutine else { return None };
+        let request = self.lineage.request_of(goid, parent, |goid| serving(Goroutine::Id(goid)))?;
+        Some(request.by(RequestSource::Parent))
+    }
 }
 
 /// The open calls of all processes.
@@ -119,6 +153,9 @@ pub(super) struct GoCalls {
     book: Arc<dyn GoBook>,
     processes: HashMap<u32, Goroutines>,
     open: usize,
+    dying: DyingThreads,
+    /// What threads wrote of which it was not, or no longer, known that they die.
+    pub(super) late_writes: u64,
     /// Returns whose entry was not seen.
     pub(super) returns_without_entry: u64,
     /// Calls given up because too many were under way.
@@ -135,6 +172,8 @@ impl GoCalls {
             book,
             processes: HashMap::new(),
             open: 0,
+            dying: DyingThreads::default(),
+            late_writes: 0,
             returns_without_entry: 0,
             given_up: 0,
             unbelieved: 0,
@@ -183,15 +222,18 @@ const fn piece(header: &Header, fit: Fit) -> Piece {
 impl<H: HostInfo> Correlator<H> {
     /// A Go function was entered, or a goroutine's life turns.
     pub(super) fn go_enter(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
-        if call.header.flags & flags::GOID == 0 {
+        let role = self.go.book.role(call.probe);
+        // A dying thread writes on its own stack.
+        if call.header.flags & flags::GOID == 0 && role != Some(Role::Write) {
             self.go.unbelieved = self.go.unbelieved.saturating_add(1);
         }
-        match self.go.book.role(call.probe) {
+        match role {
             Some(Role::Call | Role::Recovery) => self.go_begin(call, cells, fit, out),
             Some(Role::Panic) => self.go_panic(call, cells, fit),
             Some(Role::Fatal) => self.go_fatal(call, cells, fit, out),
             Some(Role::Throw) => self.go_throw(call, cells, fit, out),
             Some(Role::Goexit) => self.go_exit(call, fit, out),
+            Some(Role::Write) => self.go_write(call, cells, fit),
             None => {
                 self.go.unknown_probes = self.go.unknown_probes.saturating_add(1);
                 self.go_begin(call, cells, fit, out);
@@ -213,7 +255,13 @@ impl<H: HostInfo> Correlator<H> {
         let mut missing = Vec::new();
         let process = self.process(header, &mut missing, false);
         let known = goid_of(call);
+        let parent = known.and(Some(call.parent.0).filter(|parent| *parent != 0));
+        let serves = self.go.book.request(call.probe, call.site, cells).map(Arc::new);
         let goroutines = self.go.processes.entry(header.tgid.0).or_default();
+        if serves.is_some() {
+            goroutines.lineage.served();
+        }
+        let request = if serves.is_none() { goroutines.request_of(goroutine, parent) } else { None };
         let calls = goroutines.calls.entry(goroutine).or_default();
         let open = Open {
             probe: call.probe,
@@ -225,7 +273,9 @@ impl<H: HostInfo> Correlator<H> {
             missing,
             cells: cells.into(),
             goid: known,
-            parent: known.and(Some(call.parent.0).filter(|parent| *parent != 0)),
+            parent,
+            serves,
+            request,
             within: calls.iter().map(|open| open.probe).collect(),
         };
         calls.push(open);
@@ -250,10 +300,7 @@ impl<H: HostInfo> Correlator<H> {
             return;
         }
         self.go.returns_without_entry = self.go.returns_without_entry.saturating_add(1);
-        let mut missing = vec![Missing::new(
-            "go_call.start_ktime_ns",
-            "the entry was not seen: the call began before the probe was attached, or its record was lost",
-        )];
+        let mut missing = Vec::new();
         let process = self.process(header, &mut missing, false);
         let told = GoCall {
             goid: goid_of(call),
@@ -271,6 +318,14 @@ impl<H: HostInfo> Correlator<H> {
             within: &[],
         };
         let payload = self.go.book.payload(ended);
+        let started = match &payload {
+            Some((Payload::Authz(_), _)) => "authz.authz_eval_start_ns",
+            _ => "go_call.start_ktime_ns",
+        };
+        missing.push(Missing::new(
+            started,
+            "the entry was not seen: the call began before the probe was attached, or its record was lost",
+        ));
         self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
@@ -333,9 +388,12 @@ impl<H: HostInfo> Correlator<H> {
             .filter_map(|word| word.try_into().ok().map(u64::from_ne_bytes))
             .collect();
         let goid = goid_of(call);
+        let parent = goid.and(Some(call.parent.0).filter(|parent| *parent != 0));
+        let goroutines = self.go.processes.entry(header.tgid.0).or_default();
         let mut panic = GoPanic {
             goid,
-            parent_goid: goid.and(Some(call.parent.0).filter(|parent| *parent != 0)),
+            parent_goid: parent,
+            request: goroutines.request_of(goroutine_of(call), parent),
             ..GoPanic::default()
         };
         missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
@@ -354,7 +412,7 @@ impl<H: HostInfo> Correlator<H> {
         let told = self.go_panicking(call, cells, fit);
         let mut panics = self.go.take_panics(call.header.tgid.0, goroutine_of(call), 0);
         let Some(mut last) = panics.pop() else {
-            self.go_panicked(told, |panic| panic.fatal = true, out);
+            self.go_dies(&call.header, told, out);
             return;
         };
         for earlier in panics {
@@ -365,12 +423,52 @@ impl<H: HostInfo> Correlator<H> {
             last.panic.message = Some(message);
             last.missing.retain(|missing| missing.field != "go_panic.message");
         }
-        self.go_panicked(last, |panic| panic.fatal = true, out);
+        self.go_dies(&call.header, last, out);
     }
 
     fn go_throw(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
         let told = self.go_panicking(call, cells, fit);
-        self.go_panicked(told, |panic| panic.fatal = true, out);
+        self.go_dies(&call.header, told, out);
+    }
+
+    /// A fatal panic waits for what the runtime writes about it.
+    fn go_dies(&mut self, header: &Header, panicking: Panicking, out: &mut Vec<Event>) {
+        let thread = (header.tgid.0, header.tid.0);
+        let earlier = self.go.dying.begin(thread, header.ktime, panicking);
+        self.go_died(earlier, out);
+    }
+
+    /// Fatal panics of which everything is known that will be.
+    fn go_died(&mut self, died: impl IntoIterator<Item = Panicking>, out: &mut Vec<Event>) {
+        for panicking in died {
+            self.go_panicked(panicking, |panic| panic.fatal = true, out);
+        }
+    }
+
+    /// A dying thread writes to standard error.
+    fn go_write(&mut self, call: &Call, cells: &[u8], fit: Fit) {
+        let header = &call.header;
+        let thread = (header.tgid.0, header.tid.0);
+        if !self.go.dying.write(thread, header.ktime, cells, piece(header, fit)) {
+            self.go.late_writes = self.go.late_writes.saturating_add(1);
+            self.sequences.stored(header.cpu, fit.records);
+            self.sequences.filtered(header.cpu, fit.records);
+        }
+    }
+
+    /// Fatal panics of processes that neither end nor write any more.
+    pub(super) fn go_silent(&mut self, now: Ktime, out: &mut Vec<Event>) {
+        let silent = self.go.dying.silent(now);
+        self.go_died(silent, out);
+    }
+
+    /// A probed process got a signal that says that its code may be broken.
+    pub(super) fn go_signal(&mut self, signal: &Signal, fit: Fit, out: &mut Vec<Event>) {
+        let header = &signal.header;
+        let mut missing = Vec::new();
+        let process = self.process(header, &mut missing, false);
+        let told = GoSignal { signal: signal.signal, code: signal.code, handled: signal.handled != 0 };
+        self.emit(header.ktime, single(header, fit), process, Payload::GoSignal(told), missing, out);
     }
 
     fn go_panicked(&mut self, panicking: Panicking, change: impl FnOnce(&mut GoPanic), out: &mut Vec<Event>) {
@@ -399,6 +497,8 @@ impl<H: HostInfo> Correlator<H> {
 
     /// A process ended or runs another program: nothing of it is under way any more.
     pub(super) fn go_gone(&mut self, tgid: u32, outcome: Outcome, at: Option<Ktime>, out: &mut Vec<Event>) {
+        let died = self.go.dying.of_process(tgid);
+        self.go_died(died, out);
         let Some(goroutines) = self.go.processes.remove(&tgid) else { return };
         let mut calls: Vec<Open> = goroutines.calls.into_values().flatten().collect();
         self.go.open = self.go.open.saturating_sub(calls.len());
@@ -415,6 +515,8 @@ impl<H: HostInfo> Correlator<H> {
 
     /// The end of a run: what is still under way is told as that.
     pub(super) fn go_finish(&mut self, out: &mut Vec<Event>) {
+        let died = self.go.dying.all();
+        self.go_died(died, out);
         let mut processes: Vec<u32> = self.go.processes.keys().copied().collect();
         processes.sort_unstable();
         for tgid in processes {
@@ -439,8 +541,8 @@ impl<H: HostInfo> Correlator<H> {
         exit: Option<(Piece, &[u8])>,
         out: &mut Vec<Event>,
     ) {
-        let Open { probe, depth, site, start, mut source, process, missing, cells, goid, parent, within } =
-            open;
+        let Open { probe, depth, site, start, mut source, process, missing, cells, .. } = open;
+        let Open { goid, parent, within, request, .. } = open;
         let call = GoCall {
             goid,
             parent_goid: parent,
@@ -449,6 +551,7 @@ impl<H: HostInfo> Correlator<H> {
             outcome,
             depth,
             nested_in: u32::try_from(within.len()).unwrap_or(u32::MAX),
+            request,
             ..GoCall::default()
         };
         source.more.extend(exit.map(|(piece, _)| piece));

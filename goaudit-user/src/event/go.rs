@@ -41,6 +41,66 @@ pub struct GoCall {
     /// Probed calls of the same goroutine that were under way when it began.
     #[n(10)]
     pub nested_in: u32,
+    /// The request that its goroutine worked for. Of decisions it is told in their own fields.
+    #[n(11)]
+    pub request: Option<RequestContext>,
+}
+
+/// A request that a service works on, by what it carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RequestContext {
+    /// Its id, as in `X-Request-Id`.
+    #[n(0)]
+    pub request_id: Option<Text>,
+    /// Trace id, 32 hex digits.
+    #[n(1)]
+    pub trace_id: Option<String>,
+    /// Span id, 16 hex digits.
+    #[n(2)]
+    pub span_id: Option<String>,
+    /// How it is known that the request is worked for.
+    #[n(3)]
+    pub source: RequestSource,
+}
+
+impl RequestContext {
+    /// How the request is known, if anything of it is.
+    pub fn known(&self) -> Option<RequestSource> {
+        (self.request_id.is_some() || self.trace_id.is_some()).then_some(self.source)
+    }
+
+    /// The same, known in another way.
+    pub fn by(&self, source: RequestSource) -> Self {
+        Self { source, ..self.clone() }
+    }
+}
+
+/// How it is known for which request a goroutine works.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum RequestSource {
+    /// The goroutine serves it.
+    #[default]
+    #[n(0)]
+    Request,
+    /// A goroutine that started it, or one that started that, serves it.
+    #[n(1)]
+    Parent,
+    /// The call's own arguments say so.
+    #[n(2)]
+    Arguments,
+}
+
+impl RequestSource {
+    /// Every source with its name in the JSON view.
+    pub const NAMES: [(Self, &'static str); 3] =
+        [(Self::Request, "request"), (Self::Parent, "parent"), (Self::Arguments, "arguments")];
+
+    /// Its name in the JSON view.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(source, _)| *source == self).map_or("", |(_, name)| name)
+    }
 }
 
 impl GoCall {
@@ -222,6 +282,21 @@ pub struct GoPanic {
     /// The goroutine that started it (Go 1.21+).
     #[n(7)]
     pub parent_goid: Option<u64>,
+    /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
+    #[n(8)]
+    pub goroutines: Option<u64>,
+    /// Bytes of the heap that the runtime counts as live: what the last collection left and what was allocated since.
+    #[n(9)]
+    pub heap_alloc_bytes: Option<u64>,
+    /// What the runtime wrote to standard error about it, as the dying thread wrote it.
+    #[n(10)]
+    pub traceback: Option<Text>,
+    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept.
+    #[n(11)]
+    pub traceback_lost_bytes: u64,
+    /// The request that its goroutine worked for.
+    #[n(12)]
+    pub request: Option<RequestContext>,
 }
 
 /// A frame of a Go stack.
@@ -240,6 +315,37 @@ pub struct GoFrame {
     /// Line.
     #[n(3)]
     pub line: Option<u32>,
+    /// The function was inlined into that of the next frame.
+    #[n(4)]
+    pub inlined: bool,
+}
+
+/// A signal that says that a program's code may not be what it was, while it was probed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct GoSignal {
+    /// Its number.
+    #[n(0)]
+    pub signal: u32,
+    /// Where it comes from (`si_code`).
+    #[n(1)]
+    pub code: i32,
+    /// Whether the process has a handler for it.
+    #[n(2)]
+    pub handled: bool,
+}
+
+impl GoSignal {
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        match self.signal {
+            4 => "SIGILL",
+            5 => "SIGTRAP",
+            7 => "SIGBUS",
+            11 => "SIGSEGV",
+            _ => "a signal",
+        }
+    }
 }
 
 /// A goroutine that ended itself (`runtime.Goexit`).

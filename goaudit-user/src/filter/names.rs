@@ -34,7 +34,7 @@ struct Place<'a> {
 }
 
 /// Top-level fields. The schema has the same; a test compares.
-pub(super) const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 23] = [
     "schema",
     "seq",
     "ts",
@@ -53,6 +53,7 @@ pub(super) const FIELDS: [&str; 22] = [
     "authz",
     "go_panic",
     "go_exit",
+    "go_signal",
     "control",
     "repeats",
     "missing",

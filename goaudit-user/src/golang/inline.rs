@@ -8,7 +8,7 @@ use super::image::Image;
 use super::module_data::ModuleData;
 use super::pclntab::{Format, Function, Pclntab};
 
-/// Size of a tree node and where the callee's name offset is in it.
+/// Size of a tree node and where the callee's name offset is in it. Behind that is the place of the call.
 const fn node_layout(format: Format) -> (u64, u64) {
     match format {
         // parent i16, id u8, pad, file i32, line i32, name i32, parent pc i32
@@ -16,6 +16,36 @@ const fn node_layout(format: Format) -> (u64, u64) {
         // id u8, pad 3, name i32, parent pc i32, first line i32
         Format::Go1_20 => (16, 4),
     }
+}
+
+/// A call that was inlined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inlined {
+    /// Offset of the callee's name.
+    pub(crate) name: u32,
+    /// Address of an instruction whose source position is that of the call.
+    pub(crate) caller: u64,
+}
+
+/// The innermost inlined call that the instruction at `address` in `function` belongs to.
+pub(crate) fn inlined_at(
+    image: &Image<'_>,
+    table: &Pclntab<'_>,
+    module: &ModuleData,
+    function: &Function,
+    address: u64,
+) -> Option<Inlined> {
+    let (size, name) = node_layout(table.format());
+    let node = table.inline_node(function, address)?;
+    let (bytes, nodes) = match table.format() {
+        Format::Go1_2 => None,
+        Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => tree(image, table, function, module.gofunc),
+    }?;
+    let at = node.checked_mul(size).filter(|_| node < nodes)?.checked_add(name)?;
+    let caller = function.entry.checked_add(u64::from(bytes.u32(at.checked_add(4)?)?))?;
+    // A place outside of the function, or the same again, would be damage.
+    let sound = caller < function.end && caller != address;
+    sound.then_some(Inlined { name: bytes.u32(at)?, caller })
 }
 
 /// Functions looked at to tell whether a `gofunc` candidate makes sense.

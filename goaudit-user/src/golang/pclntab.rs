@@ -393,15 +393,26 @@ impl<'a> Pclntab<'a> {
         })
     }
 
-    /// Number of nodes of the inline tree: the highest index that a pc refers to, plus one.
-    pub(crate) fn inline_nodes(&self, function: &Function) -> Option<u64> {
+    /// The node of the inline tree that an instruction belongs to; none when nothing was inlined there.
+    pub(crate) fn inline_node(&self, function: &Function, address: u64) -> Option<u64> {
+        let code = address.checked_sub(function.entry)?;
+        let node = self.steps(self.inline_table(function)?).find(|(_, end)| code < *end)?.0;
+        u64::try_from(node).ok()
+    }
+
+    /// The table from pc to node of the inline tree.
+    fn inline_table(&self, function: &Function) -> Option<u32> {
         let layout = self.format.record();
         let count = self.records.u32(function.record + layout.pcdata_count)?;
         if u64::from(count) <= PCDATA_INLINE_INDEX {
             return None;
         }
-        let table = self.records.u32(function.record + layout.size + 4 * PCDATA_INLINE_INDEX)?;
-        let highest = self.values(table).max()?;
+        self.records.u32(function.record + layout.size + 4 * PCDATA_INLINE_INDEX)
+    }
+
+    /// Number of nodes of the inline tree: the highest index that a pc refers to, plus one.
+    pub(crate) fn inline_nodes(&self, function: &Function) -> Option<u64> {
+        let highest = self.values(self.inline_table(function)?).max()?;
         u64::try_from(highest.checked_add(1)?).ok().filter(|&nodes| nodes > 0)
     }
 

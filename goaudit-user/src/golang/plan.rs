@@ -68,12 +68,26 @@ pub struct Probe {
     pub file: Option<String>,
     /// SHA-256 of the function's code: its identity when attaching.
     pub code_sha256: Option<String>,
+    /// The same with its place.
+    #[serde(skip)]
+    pub code: Option<CodeIdentity>,
     /// Inlined copies in the whole program.
     pub inlined_places: u64,
     /// The callers with most copies.
     pub inlined_into: Vec<InlinedInto>,
     /// Names like it, when it is absent.
     pub nearest: Vec<String>,
+}
+
+/// A function's code in the file: what must still be there when it is probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodeIdentity {
+    /// Where it is in the file.
+    pub offset: u64,
+    /// Bytes, padding included.
+    pub len: u64,
+    /// SHA-256 of them.
+    pub sha256: [u8; 32],
 }
 
 /// An entry site as the JSON view has it.
@@ -275,7 +289,8 @@ impl Program<'_> {
                 "every call is seen".clone_into(&mut row.reason);
             }
         }
-        row.code_sha256 = self.code(function).map(|code| hex(&Sha256::digest(code)));
+        row.code = self.code_identity(function);
+        row.code_sha256 = row.code.as_ref().map(|code| hex(&code.sha256));
         row.file = file;
         row
     }
@@ -306,11 +321,11 @@ impl Program<'_> {
 
     /// Where functions of the runtime are entered, in the order asked for: those that goaudit needs itself, most of
     /// which never return. The reason where one cannot be probed.
-    pub fn plan_turns(&self, names: &[&str]) -> Vec<Result<EntrySite, String>> {
+    pub fn plan_turns(&self, names: &[&str]) -> Vec<Result<(EntrySite, CodeIdentity), String>> {
         let wanted: Vec<Wanted> = names.iter().map(|name| Wanted::new(name)).collect();
         let (matches, morestack) = self.matching_names(&wanted);
         let found = self.find(&matches, &morestack);
-        let of = |index: usize| -> Result<EntrySite, String> {
+        let of = |index: usize| -> Result<(EntrySite, CodeIdentity), String> {
             if let Some(old) = self.old_convention() {
                 return Err(old);
             }
@@ -331,9 +346,18 @@ impl Program<'_> {
             let entry = site::find_entry(self.image.arch(), &code).map_err(|refusal| refusal.to_string())?;
             let offset =
                 self.image.code_offset(entry.address).ok_or_else(|| site::Refusal::NoCode.to_string())?;
-            Ok(EntrySite { offset, class: entry.class, ignore_when_taken: entry.ignore_when_taken })
+            let identity = self.code_identity(&function).ok_or_else(|| site::Refusal::NoCode.to_string())?;
+            let class = entry.class;
+            Ok((EntrySite { offset, class, ignore_when_taken: entry.ignore_when_taken }, identity))
         };
         (0..names.len()).map(of).collect()
+    }
+
+    fn code_identity(&self, function: &Function) -> Option<CodeIdentity> {
+        let code = self.code(function)?;
+        let len = u64::try_from(code.len()).ok()?;
+        let offset = self.image.code_offset(function.entry)?;
+        Some(CodeIdentity { offset, len, sha256: Sha256::digest(code).into() })
     }
 
     /// Go passes arguments and the goroutine in registers since 1.17 (amd64) and 1.18 (arm64).
@@ -424,6 +448,7 @@ impl Probe {
             predicted_ns_per_call: None,
             file: None,
             code_sha256: None,
+            code: None,
             inlined_places: 0,
             inlined_into: Vec::new(),
             nearest: Vec::new(),

@@ -15,6 +15,7 @@ mod nearest;
 mod path;
 mod problem;
 mod reading;
+mod traceparent;
 mod version;
 mod walk;
 
@@ -47,11 +48,15 @@ pub enum Kind {
     Authz,
     /// Calls with their values: `go_call` events.
     Call,
+    /// Requests that a service serves: what is told while one is under way, of its goroutine and those that it starts,
+    /// has the request's ids.
+    Request,
 }
 
 impl Kind {
     /// Every kind by its name in profiles.
-    pub const NAMES: [(Self, &'static str); 2] = [(Self::Authz, "authz"), (Self::Call, "call")];
+    pub const NAMES: [(Self, &'static str); 3] =
+        [(Self::Authz, "authz"), (Self::Call, "call"), (Self::Request, "request")];
 }
 
 /// The values that make a call a decision.
@@ -75,11 +80,13 @@ pub enum Golden {
     PolicyVersion,
     /// Request id of the service.
     RequestId,
+    /// Trace and span, as a W3C `traceparent`.
+    Traceparent,
 }
 
 impl Golden {
     /// Each with its key in profiles and its path in the JSON view.
-    pub const ALL: [(Self, &'static str, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str, &'static str); 10] = [
         (Self::Subject, "subject", "authz.authz_subject_id"),
         (Self::SubjectType, "subject_type", "authz.authz_subject_type"),
         (Self::Object, "object", "authz.authz_object"),
@@ -89,7 +96,17 @@ impl Golden {
         (Self::PolicyId, "policy_id", "authz.policy_id"),
         (Self::PolicyVersion, "policy_version", "authz.authz_policy_version"),
         (Self::RequestId, "request_id", "authz.authz_request_id"),
+        (Self::Traceparent, "traceparent", "authz.trace_id"),
     ];
+
+    /// Whether probes of a kind may have it.
+    pub const fn belongs_to(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Authz => true,
+            Kind::Call => false,
+            Kind::Request => matches!(self, Self::RequestId | Self::Traceparent),
+        }
+    }
 }
 
 /// Where a value comes from.

@@ -4,8 +4,11 @@
 //! Go 1.21 `runtime._type` in runtime/type.go, with the same layout). Types that a program makes while it runs
 //! (`reflect.StructOf`) are not in the file and have no name here.
 
+use std::collections::BTreeSet;
+
 use super::image::Image;
 use super::module_data::ModuleData;
+use super::{BuildInfo, Program};
 
 /// Go's number of the sort of type, without flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,6 +110,43 @@ impl TypeNames {
     pub fn new(module: &ModuleData, release: Option<(u32, u32)>) -> Option<Self> {
         let (start, end) = module.types?;
         Some(Self { start, end, fixed_lengths: release.is_some_and(|release| release < (1, 17)) })
+    }
+
+    /// For a program.
+    pub fn of(program: &Program<'_>) -> Option<Self> {
+        Self::new(program.module(), program.build().and_then(BuildInfo::release))
+    }
+
+    /// The address of the type of this name, `*T` of a pointer to `T`. Looked for from end to end: for the few types
+    /// that are told by name only. None: the program has no such type, or several.
+    pub fn address(&self, memory: &impl Memory, name: &str) -> Option<u64> {
+        let len = usize::try_from(self.end.checked_sub(self.start)?).ok()?;
+        let all = memory.read_at(self.start, len)?;
+        // A type's name may be kept as that of the pointer to it.
+        let names = [name.to_owned(), format!("*{name}")];
+        let mut places = BTreeSet::new();
+        for name in names.iter().filter(|name| name.len() < 0x80) {
+            let mut wanted = vec![u8::try_from(name.len()).ok()?];
+            wanted.extend(name.as_bytes());
+            // In front of the length stand the flags, where the name begins.
+            let found = memchr::memmem::find_iter(all, &wanted);
+            places.extend(found.filter_map(|at| u32::try_from(at.checked_sub(1)?).ok()));
+        }
+        let mut found = None;
+        for (index, descriptor) in all.as_chunks::<8>().0.iter().enumerate() {
+            let [a, b, c, d, ..] = *descriptor;
+            if !places.contains(&u32::from_le_bytes([a, b, c, d])) {
+                continue;
+            }
+            let at = self.start + index as u64 * 8;
+            let Some(address) = at.checked_sub(NAME as u64) else { continue };
+            if self.find(memory, address).is_some_and(|found| found.name == name && found.kind.is_some())
+                && found.replace(address).is_some()
+            {
+                return None;
+            }
+        }
+        found
     }
 
     /// The type at an address.

@@ -122,6 +122,7 @@ impl<'a> Call<'a> {
             | Payload::Ptrace(_)
             | Payload::GoPanic(_)
             | Payload::GoExit(_)
+            | Payload::GoSignal(_)
             | Payload::Control(_) => return None,
         };
         Some(Self { call, authz, process: event.process.as_ref() })

@@ -11,7 +11,7 @@ use super::Hook;
 /// This hook.
 pub const HOOK: Hook = Hook {
     name: "go",
-    kinds: &[Kind::GoEnter, Kind::GoReturn, Kind::GoUnwind],
+    kinds: &[Kind::GoEnter, Kind::GoReturn, Kind::GoUnwind, Kind::GoSignal],
     sees: "calls of Go functions that a profile names: values, decision, exact latency; panics",
     needs: "uprobes with cookies (5.15); a Go program of 1.17 or later",
 };
@@ -31,6 +31,8 @@ pub enum Role {
     Goexit,
     /// `runtime.recovery`: a panic was recovered.
     Recovery,
+    /// `runtime.writeErrData`, `runtime.gwrite`: a dying thread writes to standard error.
+    Write,
 }
 
 /// A value as it came from the kernel.

@@ -10,11 +10,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fs, io};
 
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use aya::programs::UProbe;
+use aya::programs::raw_trace_point::RawTracePointLink;
+use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, Pod};
-use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout};
+use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout, traits};
 
 use super::{KernelError, sys};
+use crate::golang::Costs;
 
 mod multi;
 
@@ -70,17 +72,21 @@ impl Site {
 /// A probe that takes nothing.
 pub(super) const BLANK: Probe = Probe {
     traits_: 0,
-    tgid: 0,
     entry_first: 0,
     entry_count: 0,
     return_first: 0,
     return_count: 0,
+    processors: 0,
+    processor_word: 0,
     runtime: RuntimeLayout::NONE,
 };
 
 /// Names of the programs.
 pub(super) const PROGRAMS: [&str; Site::ALL.len()] =
     [Site::Enter.program(), Site::Return.program(), Site::Unwind.program()];
+
+/// The program that sees signals, beside those of sites.
+pub(super) const SIGNAL_PROGRAM: &str = "go_signal";
 
 /// Attached sites of one probe: dropping it detaches.
 #[derive(Debug)]
@@ -99,10 +105,15 @@ pub struct GoProbes {
     whole: OnceCell<bool>,
     /// Index of a probe that takes nothing, for trying things on ourselves.
     blank: u32,
+    /// Indexes of probes that do all but send, without values and with some, for measuring.
+    rehearsed: [u32; 2],
     probes: Array<MapData, Plain<Probe>>,
     fields: Array<MapData, Plain<Field>>,
     health: PerCpuArray<MapData, Plain<Health>>,
     kept: HashMap<MapData, [u64; 3], [u64; 5]>,
+    processes: HashMap<MapData, u32, u8>,
+    /// Holds the program that sees signals in place; else why it is not.
+    signals: Result<RawTracePointLink, String>,
     uprobe: u32,
     next_probe: u32,
     next_field: u32,
@@ -114,13 +125,11 @@ pub type Unavailable = String;
 impl GoProbes {
     /// Loads the programs and takes the tables. The error says what is missing.
     pub(super) fn load(object: &[u8], ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
-        let uprobe = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted")?;
+        let uprobe = uprobe_events()?;
         let [enter, leave, unwind] = Site::ALL.map(|site| load_one(ebpf, site));
         let programs = [enter?, leave?, unwind?];
         let multi = Multi::load(object, ebpf);
+        let signals = attach_signals(ebpf);
         let mut take =
             |name: &str| ebpf.take_map(name).ok_or_else(|| format!("the object has no map {name}"));
         let one_line = |error: MapError| super::load::one_line(error);
@@ -129,15 +138,24 @@ impl GoProbes {
             multi,
             whole: OnceCell::new(),
             blank: 0,
+            rehearsed: [0; 2],
             probes: Array::try_from(take("GO_PROBES")?).map_err(one_line)?,
             fields: Array::try_from(take("GO_FIELDS")?).map_err(one_line)?,
             health: PerCpuArray::try_from(take("GO_HEALTH")?).map_err(one_line)?,
             kept: HashMap::try_from(take("GO_KEPT")?).map_err(one_line)?,
+            processes: HashMap::try_from(take("GO_PROCESSES")?).map_err(one_line)?,
+            signals,
             uprobe,
             next_probe: 0,
             next_field: 0,
         };
-        probes.blank = probes.add(BLANK, &[], &[]).map_err(super::load::one_line)?.unwrap_or_default();
+        let mut add = |probe: Probe, fields: &[Field]| {
+            probes.add(probe, fields, &[]).map(Option::unwrap_or_default).map_err(super::load::one_line)
+        };
+        let rehearses = Probe { traits_: traits::REHEARSES, ..BLANK };
+        let values = [super::calibrate::value(); super::calibrate::VALUES];
+        let (blank, rehearsed) = (add(BLANK, &[])?, [add(rehearses, &[])?, add(rehearses, &values)?]);
+        (probes.blank, probes.rehearsed) = (blank, rehearsed);
         Ok(probes)
     }
 
@@ -227,8 +245,8 @@ impl GoProbes {
     }
 
     /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
-    pub fn site_costs(&self) -> Option<super::SiteCosts> {
-        super::calibrate::site_costs(self, self.blank)
+    pub fn site_costs(&self) -> Option<Costs> {
+        super::calibrate::site_costs(self, self.blank, self.rehearsed)
     }
 
     /// What the kernel side counted of a probe, over all CPUs.
@@ -245,8 +263,20 @@ impl GoProbes {
         Ok(sum)
     }
 
-    /// Removes what frames of this process have kept for returns that will not come.
+    /// Why it is not seen when a probed program gets a signal, if so.
+    pub fn no_signals(&self) -> Option<&str> {
+        self.signals.as_ref().err().map(String::as_str)
+    }
+
+    /// Has the signals of a process seen until [`Self::forget`].
+    pub fn watch_signals(&mut self, tgid: u32) -> Result<(), KernelError> {
+        Ok(self.processes.insert(tgid, 1, 0)?)
+    }
+
+    /// Removes the process from those whose signals are seen, and what frames of this process have kept for returns that will not come.
     pub fn forget(&mut self, tgid: u32) {
+        // It may never have been there.
+        let _ = self.processes.remove(&tgid);
         // struct Frame { tgid: u32, probe: u32, g: u64, depth: u64 }
         let of_process = |key: &[u64; 3]| {
             let [first, ..] = *key;
@@ -259,6 +289,22 @@ impl GoProbes {
             let _ = self.kept.remove(&key);
         }
     }
+}
+
+/// The number that the kernel gave to its uprobe events.
+pub(super) fn uprobe_events() -> Result<u32, &'static str> {
+    fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted")
+}
+
+fn attach_signals(ebpf: &mut Ebpf) -> Result<RawTracePointLink, String> {
+    let program = ebpf.program_mut(SIGNAL_PROGRAM).ok_or("the object has no such program")?;
+    let program: &mut RawTracePoint = program.try_into().map_err(super::load::one_line)?;
+    program.load().map_err(super::load::one_line)?;
+    let link = program.attach("signal_deliver").map_err(super::load::one_line)?;
+    program.take_link(link).map_err(super::load::one_line)
 }
 
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {

@@ -102,7 +102,9 @@ impl Loaded {
             loader.map_max_entries("TURNS", 1);
         }
         if !config.go {
-            for map in ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK"] {
+            for map in
+                ["GO_PROBES", "GO_FIELDS", "GO_HEALTH", "GO_KEPT", "GO_WORK", "GO_DYING", "GO_PROCESSES"]
+            {
                 loader.map_max_entries(map, 1);
             }
         }
@@ -163,6 +165,7 @@ impl Loaded {
     pub(super) fn verify(mut self) -> Vec<super::Verdict> {
         let mut names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
         names.extend(super::go::PROGRAMS);
+        names.insert(super::go::SIGNAL_PROGRAM);
         names.into_iter().map(|name| (name, verifier_log(&mut self.ebpf, name))).collect()
     }
 

@@ -9,10 +9,11 @@ use std::os::fd::AsFd;
 
 use thiserror::Error;
 
-use super::calibrate::{SiteCosts, file_offset};
+use super::calibrate::file_offset;
 use super::go::{BLANK, GoProbes, Site, Unavailable};
 use super::load::Loaded;
 use super::{Config, KernelError};
+use crate::golang::Costs;
 
 /// Why Go programs cannot be probed here. Reads after "failed to ".
 #[derive(Debug, Error)]
@@ -70,7 +71,7 @@ extern "C" fn tried(number: u64) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rehearsed {
     /// What a hit costs; `None` where it cannot be measured (not on x86-64).
-    pub costs: Option<SiteCosts>,
+    pub costs: Option<Costs>,
     /// How sites are attached, and why not better.
     pub mechanism: String,
 }

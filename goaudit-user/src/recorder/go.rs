@@ -5,13 +5,13 @@
 //! run the same file get probes of their own. Everything that is attached, is not, or is taken away again is told as
 //! an event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use crate::event::{Control, control};
@@ -24,6 +24,7 @@ use crate::kernel::go::{GoProbes, Link, Site};
 
 pub(super) mod book;
 mod budget;
+mod code;
 mod sniff;
 
 use book::{Book, Names};
@@ -47,6 +48,8 @@ pub(super) enum Message {
     Executed(u32),
     /// A process ended.
     Ended(u32),
+    /// Something happened to a process that says that its code may be broken, and what.
+    Struck(u32, &'static str),
     /// The recording ends.
     Stop,
 }
@@ -119,6 +122,10 @@ pub(super) struct GoWatch {
     /// Programs by content; none for one that is no Go program, or has nothing to probe.
     programs: HashMap<Identity, Option<Arc<Known>>>,
     processes: HashMap<u32, Probed>,
+    /// Processes that have ended lately, for what is told of them afterwards.
+    ended: VecDeque<(u32, Identity)>,
+    /// Programs that are not probed any more, and why.
+    struck: HashMap<Identity, String>,
     budget: Budget,
     /// What is to be told before the threads run.
     told: Vec<Control>,
@@ -126,6 +133,8 @@ pub(super) struct GoWatch {
 
 /// Programs that are remembered; beyond it all are forgotten, which costs a second look at each.
 const PROGRAMS_MAX: usize = 8192;
+/// Processes that have ended that are remembered.
+const ENDED_MAX: usize = 64;
 /// How often costs are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Descriptors that are closed side by side: each waits for the kernel's grace period.
@@ -134,16 +143,45 @@ const CLOSERS: usize = 32;
 impl GoWatch {
     pub(super) fn new(probes: GoProbes, config: GoConfig, book: Arc<Book>) -> Self {
         let budget = Budget::new(config.budget);
-        let (programs, processes) = (HashMap::new(), HashMap::new());
-        Self { probes, book, config, programs, processes, budget, told: Vec::new() }
+        let mut told = Vec::new();
+        if let Some(reason) = probes.no_signals() {
+            told.push(Control::Probe(control::Probe {
+                hook: "go".to_owned(),
+                program: "go_signal".to_owned(),
+                attach_point: "raw_tracepoint/signal_deliver".to_owned(),
+                attached: false,
+                reason: Some(reason.to_owned()),
+                not_seen: Some(
+                    "signals that say that a probed program is broken: its probes stay until it ends"
+                        .to_owned(),
+                ),
+                entry_stepped: None,
+            }));
+        }
+        Self {
+            probes,
+            book,
+            config,
+            programs: HashMap::new(),
+            processes: HashMap::new(),
+            ended: VecDeque::new(),
+            struck: HashMap::new(),
+            budget,
+            told,
+        }
     }
 
     /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
     fn calibrate(&mut self) {
         let Some(costs) = self.probes.site_costs() else { return };
-        let (emulated_ns, stepped_ns) = (costs.emulated_ns, costs.stepped_ns);
-        self.budget.calibrated(Some(Costs { emulated_ns, stepped_ns }));
-        self.told.push(Control::Calibration(control::Calibration { emulated_ns, stepped_ns }));
+        let Costs { emulated_ns, stepped_ns, record_ns, value_ns } = costs;
+        self.budget.calibrated(Some(costs));
+        self.told.push(Control::Calibration(control::Calibration {
+            emulated_ns,
+            stepped_ns,
+            record_ns: Some(record_ns),
+            value_ns: Some(value_ns),
+        }));
     }
 
     /// Probes a process that has not begun to run the program at `path`.
@@ -174,6 +212,7 @@ impl GoWatch {
             match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
                 Ok(Message::Executed(tgid)) => self.executed(tgid),
                 Ok(Message::Ended(tgid)) => self.ended(tgid),
+                Ok(Message::Struck(tgid, what)) => self.struck(tgid, what),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -216,7 +255,32 @@ impl GoWatch {
         if let Some(probed) = self.processes.remove(&tgid) {
             detach(probed.attached);
             self.probes.forget(tgid);
+            if self.ended.len() >= ENDED_MAX {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((tgid, probed.identity));
         }
+    }
+
+    /// Takes all probes away from every process of a program that is broken, and never probes it again.
+    fn struck(&mut self, tgid: u32, what: &str) {
+        let running = self.processes.get(&tgid).map(|probed| probed.identity);
+        let ended = || self.ended.iter().rev().find(|(of, _)| *of == tgid).map(|(_, identity)| *identity);
+        let Some(identity) = running.or_else(ended) else { return };
+        if self.struck.contains_key(&identity) {
+            return;
+        }
+        let same = self.processes.iter().filter(|(_, probed)| probed.identity == identity);
+        let all: Vec<u32> = same.map(|(tgid, _)| *tgid).collect();
+        for tgid in &all {
+            self.ended(*tgid);
+        }
+        let known = self.programs.get(&identity).and_then(Option::as_ref);
+        let path = known.map(|known| known.path.clone()).unwrap_or_default();
+        let reason = format!("process {tgid} of this program {what} while it was probed");
+        let told = format!("{reason}: its probes were taken away from {} of its processes", all.len());
+        self.told.push(not_attached("all", &path, told, "its calls from now on"));
+        self.struck.insert(identity, reason);
     }
 
     /// Ends what has ended, or runs another program, without our being told: messages do not wait for ever, and of
@@ -252,6 +316,11 @@ impl GoWatch {
                 "a static position-independent program moves itself when it starts: it is probed once it runs".to_owned(),
                 "calls at its start",
             ));
+            return;
+        }
+        if let Some(reason) = self.struck.get(&identity) {
+            let reason = format!("{reason}: it is not probed again in this recording");
+            self.told.push(not_attached("all", &known.path, reason, "its calls"));
             return;
         }
         let attached = self.attach(tgid, &known, before_main);
@@ -296,7 +365,10 @@ impl GoWatch {
                 return None;
             };
             self.book.add(index, planned, target.code_delta, Arc::clone(&names));
-            self.budget.know(index, planned.entry.class, planned.return_class);
+            let fields = |fields: &[_]| u64::try_from(fields.len()).unwrap_or(u64::MAX);
+            let entry = (planned.entry.class, fields(&planned.entry_fields));
+            let exit = planned.return_class.map(|class| (class, fields(&planned.return_fields)));
+            self.budget.know(index, entry, exit);
             indexes.push(index);
         }
         Some(Known { path: path.to_owned(), names, target, indexes })
@@ -307,7 +379,16 @@ impl GoWatch {
     fn attach(&mut self, tgid: u32, known: &Known, before_main: bool) -> Vec<Attached> {
         let mut attached = Vec::new();
         let planned = || known.target.planned.iter().zip(known.indexes.iter().copied());
-        let mut failed: HashMap<u32, String> = HashMap::new();
+        let memory = code::Memory::of(tgid, known.names.file());
+        let check = |(planned, index): (&Planned, u32)| {
+            let changed = code::check(&planned.code, known.names.file(), memory.as_ref()).err()?;
+            Some((index, changed))
+        };
+        let mut failed: HashMap<u32, String> = planned().filter_map(check).collect();
+        if let Err(error) = self.probes.watch_signals(tgid) {
+            let what = "whether a signal says that it is broken";
+            self.told.push(not_attached("go_signal", &known.path, error.to_string(), what));
+        }
         let turns = planned().filter(|(planned, _)| planned.role != Role::Call);
         let calls = || planned().filter(|(planned, _)| planned.role == Role::Call);
         let turns = turns.map(|(planned, index)| (planned.turn_site(), index, vec![planned.entry.offset]));
@@ -387,7 +468,7 @@ impl Planned {
     const fn turn_site(&self) -> Site {
         match self.role {
             Role::Recovery => Site::Unwind,
-            Role::Call | Role::Panic | Role::Fatal | Role::Throw | Role::Goexit => Site::Enter,
+            Role::Call | Role::Panic | Role::Fatal | Role::Throw | Role::Goexit | Role::Write => Site::Enter,
         }
     }
 }
@@ -418,6 +499,7 @@ fn told(
     let attached = failed.is_none();
     let not_seen = match (attached, planned.role) {
         (false, Role::Call) => Some("its calls".to_owned()),
+        (false, Role::Write) => Some("what the runtime writes when the program dies".to_owned()),
         (false, _) => Some("calls that end by it are told as lost".to_owned()),
         (true, Role::Call) if planned.partly => Some(planned.reason.clone()),
         (true, Role::Call) if !before_main => Some("calls before it was attached".to_owned()),
@@ -463,11 +545,10 @@ fn detach(attached: Vec<Attached>) {
     }
 }
 
-/// Sends without waiting longer than it must: the watcher is never far behind.
-pub(super) fn send(messages: &SyncSender<Message>, message: Message) {
-    // A watcher that has ended needs no messages; one whose queue is full misses an exec, and sees the process at
-    // its next one.
-    let _ = messages.try_send(message);
+/// Sends without waiting: false when the watcher is so far behind that there is no room. One that has ended needs no
+/// messages.
+pub(super) fn send(messages: &SyncSender<Message>, message: Message) -> bool {
+    !matches!(messages.try_send(message), Err(TrySendError::Full(_)))
 }
 
 /// A quick look whether a process runs what may be a Go program; none when it is gone already.

@@ -42,6 +42,39 @@ const CLOCK_STEP_NS: i64 = 100_000_000;
 const NOT_GO: usize = 4096;
 const NOT_GO_FOR: Duration = Duration::from_secs(10);
 
+/// The thread that probes Go programs, where programs are named.
+const WATCHER: &str = "go_watcher";
+
+/// What happened, if it says that a probed program's code may be broken.
+fn broken(payload: &Payload) -> Option<&'static str> {
+    match payload {
+        Payload::GoSignal(signal) => Some(match signal.signal {
+            4 => "got SIGILL",
+            5 => "got SIGTRAP",
+            7 => "got SIGBUS",
+            _ => "got SIGSEGV",
+        }),
+        // What Go makes of a fault where its own code expects none.
+        Payload::GoPanic(panic) if panic.fatal => {
+            let message = panic.message.as_ref()?.as_bytes();
+            let thrown = panic.value_type.as_deref() == Some("runtime.throw");
+            let faults =
+                message.starts_with(b"unexpected signal") || message.starts_with(b"unexpected return pc");
+            (thrown && faults).then_some("died of a fault")
+        }
+        Payload::GoPanic(_)
+        | Payload::Exec(_)
+        | Payload::Fork(_)
+        | Payload::Exit(_)
+        | Payload::Prctl(_)
+        | Payload::Ptrace(_)
+        | Payload::Control(_)
+        | Payload::GoCall(_)
+        | Payload::Authz(_)
+        | Payload::GoExit(_) => None,
+    }
+}
+
 /// Owns the kernel side.
 pub(super) struct Reader {
     session: Session,
@@ -201,9 +234,31 @@ impl Reader {
     /// is no Go program nothing is told: waking a thread for each exec would cost more than recording it. Processes
     /// that ran before are swept by that thread itself.
     fn tell_go(&mut self, from: usize) {
-        let Some(go) = &self.go else { return };
+        let missed = self.tell_watcher(from);
+        if missed > 0 {
+            // Each may be a program of which nothing will be seen.
+            let (_, told) = self.skips.entry(WATCHER).or_default();
+            *told = told.saturating_add(missed);
+            self.control(Control::Loss(Loss {
+                cpu: None,
+                cause: NOT_RUN.to_owned(),
+                count: missed,
+                range: None,
+                program: Some(WATCHER.to_owned()),
+            }));
+        }
+    }
+
+    /// See [`Self::tell_go`]; gives the number of messages that there was no room for.
+    fn tell_watcher(&mut self, from: usize) -> u64 {
+        let mut missed = 0;
+        let Some(go) = &self.go else { return missed };
         for event in self.events.get(from..).unwrap_or_default() {
             let Some(process) = &event.process else { continue };
+            if let Some(what) = broken(&event.payload) {
+                missed += u64::from(!go::send(&go.messages, Message::Struck(process.tgid, what)));
+                continue;
+            }
             if let Payload::Exec(exec) = &event.payload
                 && exec.ret == 0
             {
@@ -217,7 +272,7 @@ impl Reader {
                 }
                 if found == Some(true) {
                     self.go_processes.insert(process.tgid);
-                    go::send(&go.messages, Message::Executed(process.tgid));
+                    missed += u64::from(!go::send(&go.messages, Message::Executed(process.tgid)));
                     continue;
                 }
             } else if !matches!(event.payload, Payload::Exit(_)) {
@@ -225,9 +280,10 @@ impl Reader {
             }
             // It ended, or what it runs now is no Go program.
             if self.go_processes.remove(&process.tgid) {
-                go::send(&go.messages, Message::Ended(process.tgid));
+                missed += u64::from(!go::send(&go.messages, Message::Ended(process.tgid)));
             }
         }
+        missed
     }
 
     /// Takes what the thread that probes Go programs has to tell.

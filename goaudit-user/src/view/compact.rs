@@ -70,6 +70,7 @@ pub fn write(out: &mut Vec<u8>, event: &Event, origin: &Origin<'_>, style: Style
         Payload::Authz(authz) => go::authz_line(&mut body, authz, event.process.as_ref()),
         Payload::GoPanic(panic) => go::panic_line(&mut body, panic, event.process.as_ref()),
         Payload::GoExit(exit) => go::exit_line(&mut body, exit, event.process.as_ref()),
+        Payload::GoSignal(signal) => go::signal_line(&mut body, signal, event.process.as_ref()),
         Payload::Control(control) => control_line(&mut body, control),
     };
     if let Some(source) = &event.source {
@@ -332,7 +333,15 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
             if let Some((bytes, _)) = &start.torn {
                 let _ = write!(text, ", {bytes} bytes of a torn tail set aside");
             }
-            (if start.clean { Tone::Good } else { Tone::Attention }, "start")
+            if let Some(damage) = &start.damage {
+                let _ = write!(text, "; damage in {damage} is left as it is");
+            }
+            if let Some(behind) = start.clock_behind_ns {
+                let seconds = std::time::Duration::from_nanos(behind).as_secs_f64();
+                let _ = write!(text, "; the wall clock stands {seconds:.3} s before the last event");
+            }
+            let good = start.clean && start.clock_behind_ns.is_none();
+            (if good { Tone::Good } else { Tone::Attention }, "start")
         }
         Control::Stop(stop) => {
             let _ = write!(text, "{}; ", stop.reason);
@@ -366,6 +375,9 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
                 "a hit of a probe costs {} ns here, {} ns where the kernel must single-step",
                 costs.emulated_ns, costs.stepped_ns
             );
+            if let (Some(record), Some(value)) = (costs.record_ns, costs.value_ns) {
+                let _ = write!(text, "; on top {record} ns for the record and {value} ns for each value");
+            }
             (Tone::Quiet, "cost")
         }
         Control::ClockStep(step) => {

@@ -17,7 +17,7 @@ pub mod process;
 
 use calls::{ExecView, ExitView, ForkView, PrctlView, PtraceView};
 use control::ControlView;
-use go::{AuthzView, GoCallView, GoExitView, GoPanicView};
+use go::{AuthzView, GoCallView, GoExitView, GoPanicView, GoSignalView};
 use process::ProcessView;
 
 /// Name and version of the form.
@@ -83,6 +83,9 @@ pub struct EventView<'a> {
     /// For kind `go_exit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub go_exit: Option<GoExitView>,
+    /// For kind `go_signal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub go_signal: Option<GoSignalView>,
     /// For kind `control`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control: Option<ControlView<'a>>,
@@ -117,13 +120,15 @@ pub enum Kind {
     GoPanic,
     /// A goroutine that ended itself (`runtime.Goexit`).
     GoExit,
+    /// A probed Go program got a signal that it should not get.
+    GoSignal,
     /// About the recorder itself.
     Control,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Exec,
         Self::Fork,
         Self::Exit,
@@ -133,6 +138,7 @@ impl Kind {
         Self::Authz,
         Self::GoPanic,
         Self::GoExit,
+        Self::GoSignal,
         Self::Control,
     ];
 
@@ -148,6 +154,7 @@ impl Kind {
             Payload::Authz(_) => Self::Authz,
             Payload::GoPanic(_) => Self::GoPanic,
             Payload::GoExit(_) => Self::GoExit,
+            Payload::GoSignal(_) => Self::GoSignal,
             Payload::Control(_) => Self::Control,
         }
     }
@@ -164,6 +171,7 @@ impl Kind {
             Self::Authz => "authz",
             Self::GoPanic => "go_panic",
             Self::GoExit => "go_exit",
+            Self::GoSignal => "go_signal",
             Self::Control => "control",
         }
     }
@@ -176,7 +184,9 @@ impl Kind {
             Self::Exit => Some(hook::exit::HOOK.name),
             Self::Prctl => Some(hook::prctl::HOOK.name),
             Self::Ptrace => Some(hook::ptrace::HOOK.name),
-            Self::GoCall | Self::Authz | Self::GoPanic | Self::GoExit => Some(hook::go::HOOK.name),
+            Self::GoCall | Self::Authz | Self::GoPanic | Self::GoExit | Self::GoSignal => {
+                Some(hook::go::HOOK.name)
+            }
             Self::Control => None,
         }
     }
@@ -230,6 +240,7 @@ impl<'a> EventView<'a> {
             authz: None,
             go_panic: None,
             go_exit: None,
+            go_signal: None,
             control: None,
             repeats: source
                 .as_ref()
@@ -251,6 +262,7 @@ impl<'a> EventView<'a> {
             Payload::Authz(authz) => view.authz = Some(AuthzView::new(authz)),
             Payload::GoPanic(panic) => view.go_panic = Some(GoPanicView::new(panic)),
             Payload::GoExit(exit) => view.go_exit = Some(GoExitView::new(exit)),
+            Payload::GoSignal(signal) => view.go_signal = Some(GoSignalView::new(signal)),
             Payload::Control(control) => view.control = Some(ControlView::new(control, origin.boot_id)),
         }
         view

@@ -34,6 +34,9 @@ pub(crate) fn all() -> Vec<Event> {
             command: vec!["goaudit".into(), "record".into()],
             cpus: 2,
             object_sha256: "cd".repeat(32),
+            damage: Some("segment 2 at byte 8192: checksum does not match".into()),
+            adopted_batches: 3,
+            clock_behind_ns: Some(1_500_000_000),
         }),
         Control::Probe(Probe {
             hook: "exec".into(),
@@ -63,7 +66,12 @@ pub(crate) fn all() -> Vec<Event> {
             not_seen: None,
             entry_stepped: Some(false),
         }),
-        Control::Calibration(Calibration { emulated_ns: 1_400, stepped_ns: 2_900 }),
+        Control::Calibration(Calibration {
+            emulated_ns: 1_400,
+            stepped_ns: 2_900,
+            record_ns: Some(600),
+            value_ns: Some(40),
+        }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),
         Control::Loss(Loss {

@@ -3,7 +3,7 @@
 use goaudit_ebpf::units::Ktime;
 use goaudit_user::event::go::{Field, Outcome, Value};
 use goaudit_user::event::{
-    Authz, Event, GoCall, GoExit, GoFrame, GoPanic, Missing, Payload, Piece, Process, Source,
+    Authz, Event, GoCall, GoExit, GoFrame, GoPanic, GoSignal, Missing, Payload, Piece, Process, Source,
 };
 
 fn field(name: &str, value: Value, dynamic_type: Option<&str>, total: Option<u64>) -> Field {
@@ -110,6 +110,7 @@ fn ends() -> Vec<(Payload, Vec<Missing>)> {
         function: Some(function.into()),
         file: Some("/src/shop/main.go".into()),
         line: Some(line),
+        inlined: line == 31,
     };
     let fatal = GoPanic {
         goid: Some(18),
@@ -124,6 +125,12 @@ fn ends() -> Vec<(Payload, Vec<Missing>)> {
         ],
         calls_unwound: 1,
         parent_goid: Some(1),
+        goroutines: Some(412),
+        heap_alloc_bytes: Some(73_400_320),
+        traceback: Some(
+            "panic: runtime error: index out of range [3] with length 3\n\ngoroutine 18 [running]:\n".into(),
+        ),
+        traceback_lost_bytes: 96,
         ..GoPanic::default()
     };
     let recovered = GoPanic {
@@ -143,6 +150,7 @@ fn ends() -> Vec<(Payload, Vec<Missing>)> {
         (Payload::GoPanic(Box::new(recovered)), Vec::new()),
         (Payload::GoPanic(Box::new(typed)), gone),
         (Payload::GoExit(GoExit { goid: Some(20), calls_unwound: 2 }), Vec::new()),
+        (Payload::GoSignal(GoSignal { signal: 5, code: 0x80, handled: true }), Vec::new()),
         (Payload::GoExit(GoExit::default()), vec![Missing::new("go_exit.goid", "not believable")]),
     ]
 }

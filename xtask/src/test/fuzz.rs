@@ -3,7 +3,7 @@
 //! libFuzzer needs coverage instrumentation, which stable rustc can insert; only the address sanitizer needs
 //! nightly, and safe Rust has little use for it. So no cargo-fuzz: a plain cargo build with the flags below.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::report::Row;
-use crate::command::{capture, cargo, command, run, run_within};
+use crate::command::{capture, cargo, command, last_lines, run, run_within};
 use crate::workspace::{STATIC_TARGET, find_program, root, target};
 
 /// What cargo-fuzz passes, without sanitizers.
@@ -25,6 +25,10 @@ const FULLY: Duration = Duration::from_mins(5);
 
 /// Start-up and the end of a run take time of their own.
 const GRACE: Duration = Duration::from_mins(1);
+
+/// What is shown of libFuzzer's output: its counts, or the input it failed on and the panic's stack.
+const STATISTICS_LINES: usize = 6;
+const FAILURE_LINES: usize = 60;
 
 pub(super) fn run_targets(full: bool) -> Vec<Row> {
     if !dir().join("Cargo.toml").is_file() {
@@ -101,6 +105,21 @@ fn fuzz(name: &str, time: Duration) -> Result<()> {
         .arg(format!("-max_total_time={}", time.as_secs()))
         .arg(format!("-artifact_prefix={}/", crashes.display()))
         .args(["-print_final_stats=1", "-timeout=10", "-rss_limit_mb=2048", "-verbosity=1"]);
-    run_within(&mut fuzzer, time + GRACE)
-        .with_context(|| format!("{name} found a failing input; it is in {}", crashes.display()))
+    // A line per new input would bury everything else that a run tells.
+    let log = target().join("fuzz").join(format!("{name}.log"));
+    let file = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+    fuzzer.stdout(file.try_clone().context("failed to copy a file")?).stderr(file);
+    let ended = run_within(&mut fuzzer, time + GRACE);
+    let told = fs::read_to_string(&log).unwrap_or_default();
+    match ended {
+        Ok(()) => {
+            println!("{}", last_lines(&told, STATISTICS_LINES));
+            Ok(())
+        }
+        Err(error) => Err(error.context(format!(
+            "{name} found a failing input; it is in {}\n{}\n",
+            crashes.display(),
+            last_lines(&told, FAILURE_LINES)
+        ))),
+    }
 }

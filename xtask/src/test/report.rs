@@ -36,7 +36,7 @@ impl Row {
             Ok(()) => Verdict::Passed,
             Err(error) => {
                 let told = format!("{error:#}");
-                println!("FAILED: {told}");
+                println!("FAILED: {}", first_line(&told));
                 Verdict::Failed(told)
             }
         };
@@ -93,7 +93,13 @@ impl Report {
         self.rows.iter().any(|row| matches!(row.verdict, Verdict::Failed(_)))
     }
 
+    /// What failed, whole, and the table: the last thing printed, since readers often have only an output's end.
     pub(super) fn print(&self) {
+        for row in &self.rows {
+            if let Verdict::Failed(why) = &row.verdict {
+                println!("\n=== what failed: {} ===\n{why}", row.name);
+            }
+        }
         println!("\n=== summary ===");
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         for row in &self.rows {
@@ -105,7 +111,7 @@ impl Report {
                 }
                 Verdict::Failed(why) => {
                     failed += 1;
-                    ("FAILED", why.lines().next().unwrap_or_default().to_owned())
+                    ("FAILED", first_line(why).to_owned())
                 }
                 Verdict::Skipped { ability, why } => {
                     skipped += 1;
@@ -122,4 +128,8 @@ impl Report {
         }
         println!("\n{passed} passed, {failed} failed, {skipped} skipped");
     }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }

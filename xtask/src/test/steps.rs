@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::GO_VERSIONS;
 use super::report::{Report, Row, SKIPS_FILE};
-use crate::command::{cargo, run};
+use crate::command::{cargo, run, run_tests};
 use crate::setup::{self, Group};
 use crate::vm;
 use crate::workspace::{is_root, root};
@@ -58,11 +58,11 @@ pub(super) fn unit() -> Row {
             Err(error) => return Row::new("unit", Err(error)),
         }
     }
-    Row::new("unit", run(&mut unit))
+    Row::new("unit", run_tests(&mut unit))
 }
 
 pub(super) fn doc() -> Row {
-    Row::new("doc", run(cargo().args(["test", "--workspace", "--doc"])))
+    Row::new("doc", run_tests(cargo().args(["test", "--workspace", "--doc"])))
 }
 
 pub(super) fn program(full: bool, report: &mut Report) -> Row {
@@ -74,7 +74,7 @@ pub(super) fn program(full: bool, report: &mut Report) -> Row {
         Err(error) => return Row::new("program", Err(error)),
     };
     let skips = Report::skips_file("program");
-    let result = programs().and_then(|()| run(integration(&tests, full).env(SKIPS_FILE, &skips)));
+    let result = programs().and_then(|()| run_tests(integration(&tests, full).env(SKIPS_FILE, &skips)));
     report.read_skips("program", &skips);
     Row::new("program", result)
 }
@@ -94,7 +94,7 @@ pub(super) fn live(full: bool, report: &mut Report) -> Row {
     let skips = Report::skips_file("live");
     let result = programs().and_then(|()| {
         // One at a time: each looks at everything that happens on the host.
-        run(integration(&tests, full).args(["--", "--test-threads=1"]).env(SKIPS_FILE, &skips))
+        run_tests(integration(&tests, full).args(["--", "--test-threads=1"]).env(SKIPS_FILE, &skips))
     });
     report.read_skips("live", &skips);
     Row::new("live", result)
@@ -122,8 +122,7 @@ pub(super) fn lab(report: &mut Report) -> Vec<Row> {
                 outcome.print();
                 let name = format!("lab {}", outcome.version);
                 report.add_skips(&name, outcome.skips.iter().cloned());
-                let result =
-                    if outcome.passed() { Ok(()) } else { Err(anyhow::anyhow!("{}", outcome.summary())) };
+                let result = if outcome.passed() { Ok(()) } else { Err(anyhow::anyhow!(outcome.failure())) };
                 rows.push(Row::new(&name, result).took(outcome.took));
             }
         }

@@ -149,18 +149,28 @@ impl Outcome {
         for skip in &self.skips {
             println!("SKIPPED {skip}");
         }
+        if !self.passed() {
+            println!("{}", self.trace());
+        }
+    }
+
+    /// The one line, and what a reader needs to find the cause.
+    pub(crate) fn failure(&self) -> String {
+        format!("{}\n{}", self.summary(), self.trace())
+    }
+
+    /// The tests' last words and the console's; where the guest's kernel failed, its own report is in there.
+    fn trace(&self) -> String {
+        let mut parts =
+            vec!["--- last lines of the tests ---".to_owned(), last_lines(&self.output, SHOWN_LINES)];
         if !self.troubles.is_empty() {
-            println!(
-                "--- last lines of the console of {} ---\n{}",
-                self.version,
-                last_lines(&self.console, SHOWN_LINES)
-            );
+            parts.push("--- last lines of the console ---".to_owned());
+            parts.push(last_lines(&self.console, SHOWN_LINES));
         }
-        if !self.passed()
-            && let Some(file) = &self.console_file
-        {
-            println!("--- the whole console: {} ---", file.display());
+        if let Some(file) = &self.console_file {
+            parts.push(format!("--- the whole console: {} ---", file.display()));
         }
+        parts.join("\n")
     }
 }
 

@@ -8,10 +8,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 
 use super::{
-    Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, REGISTERS, STEPS, Status,
-    Step, Take, VALUE_MAX,
+    Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, PROCESSORS,
+    PROCESSORS_MAX, REGISTERS, STEPS, Status, Step, Take, VALUE_MAX, WRITTEN,
 };
-use crate::kernel::{read, rounds, volatile};
+use crate::kernel::{read, rounds, setting};
 
 /// Ways to values, by index.
 #[map]
@@ -19,9 +19,14 @@ static GO_FIELDS: Array<Field> = Array::with_max_entries(FIELDS_MAX, 0);
 
 /// Bytes that one cell may need.
 const CELL: usize = size_of::<Cell>() + VALUE_MAX;
-/// Bytes of all cells: each field, and the stack.
-pub(super) const CELLS: usize = (FIELDS_OF_A_SITE + 1) * CELL;
+/// Bytes of all cells: each field, the stack, and two of a few words.
+pub(super) const CELLS: usize = (FIELDS_OF_A_SITE + 2) * CELL;
 const _: () = assert!(FRAMES_MAX * 8 <= VALUE_MAX);
+
+/// Steps of all values together.
+const ROUNDS: u32 = 4096;
+/// The same where the verifier follows every one of them.
+const ROUNDS_FOLLOWED: u32 = 384;
 
 /// A buffer of the Go programs: the record, then the machine.
 #[repr(C)]
@@ -43,9 +48,15 @@ pub(super) struct Work {
     /// Bytes of cells so far.
     pub(super) used: u64,
     pub(super) faults: u64,
-    /// How far the loops have come: over fields, over steps or frames.
-    field_round: u32,
-    step_round: u32,
+    /// A `MapLayout`.
+    pub(super) maps: u64,
+    /// How far the loop has come.
+    round: u32,
+    reserved: u32,
+    /// The value and the step that come next.
+    field: u64,
+    step: u64,
+    search: Search,
     a: u64,
     b: u64,
     dynamic_type: u64,
@@ -62,70 +73,81 @@ pub(super) struct Kept {
     pub(super) on_stack: u64,
 }
 
-/// Takes `count` values, from entry `first` of the map on.
+macro_rules! get {
+    ($work:ident $(. $field:ident)+ $([$index:expr])?) => {
+        // SAFETY: the buffer is claimed.
+        unsafe { core::ptr::read_volatile(&raw const (*$work)$(.$field)+$([$index])?) }
+    };
+}
+macro_rules! set {
+    ($work:ident $(. $field:ident)+ $([$index:expr])? = $value:expr) => {
+        // SAFETY: the buffer is claimed.
+        unsafe { core::ptr::write_volatile(&raw mut (*$work)$(.$field)+$([$index])?, $value) }
+    };
+}
+
+mod search;
+
+use search::Search;
+
+/// Takes `count` values, from entry `first` of the map on. One loop for all steps to all values, so that a search may
+/// take as many of them as it needs.
 ///
 /// # Safety
 /// `work` is claimed, its registers and stack are filled.
 #[inline(always)]
 pub(super) unsafe fn take_all(work: *mut Work, first: u32, count: u32) {
-    let mut taken = 0;
+    set!(work.field = 0);
+    begin(work);
+    let most = if setting!(may_goto) == 0 { ROUNDS_FOLLOWED } else { ROUNDS };
+    let mut done = 0;
     // SAFETY: by contract.
-    while let Some(next) =
-        unsafe { rounds::next(&raw mut (*work).field_round, taken, FIELDS_OF_A_SITE as u32) }
-    {
-        taken = next;
-        let number = taken - 1;
-        if number >= count {
+    while let Some(next) = unsafe { rounds::next(&raw mut (*work).round, done, most) } {
+        done = next;
+        let number = get!(work.field);
+        if number >= u64::from(count) {
             return;
         }
-        let Some(field) = GO_FIELDS.get_ptr(first + number) else { return };
-        // SAFETY: by contract.
-        unsafe { take_one(work, field, number as u16) };
+        let Some(field) = GO_FIELDS.get_ptr(first + number as u32) else { return };
+        let at = get!(work.step);
+        set!(work.step = at + 1);
+        if at < STEPS as u64 && one_step(work, field, at) {
+            continue;
+        }
+        // SAFETY: a map value.
+        let (take, max) = unsafe { (read::volatile(&(*field).take), read::volatile(&(*field).max)) };
+        if take != Take::Nothing as u8 {
+            // SAFETY: `put_cell` bounds the position.
+            unsafe { put_cell(work, number as u16, take, max) };
+        }
+        set!(work.field = number + 1);
+        begin(work);
     }
 }
 
-macro_rules! get {
-    ($work:ident . $field:ident) => {
-        // SAFETY: the buffer is claimed.
-        unsafe { core::ptr::read_volatile(&raw const (*$work).$field) }
-    };
-}
-macro_rules! set {
-    ($work:ident . $field:ident = $value:expr) => {
-        // SAFETY: the buffer is claimed.
-        unsafe { core::ptr::write_volatile(&raw mut (*$work).$field, $value) }
-    };
-}
-
+/// Begins the way to a value.
 #[inline(always)]
-unsafe fn take_one(work: *mut Work, field: *const Field, number: u16) {
+fn begin(work: *mut Work) {
+    set!(work.step = 0);
     set!(work.a = 0);
     set!(work.b = 0);
     set!(work.dynamic_type = 0);
     set!(work.status = Status::Whole as u64);
-    let mut done = 0;
-    // SAFETY: the buffer is claimed.
-    while let Some(next) = unsafe { rounds::next(&raw mut (*work).step_round, done, STEPS as u32) } {
-        done = next;
-        let at = read::bound::<{ STEPS as i32 - 1 }>(u64::from(done - 1));
-        // SAFETY: bounded, a map value.
-        let step = unsafe { read::volatile((&raw const (*field).steps).cast::<Step>().add(at as usize)) };
-        if !step_once(work, step.op, step.n, step.offset) {
-            break;
-        }
-    }
-    // SAFETY: a map value.
-    let (take, max) = unsafe { (volatile(&(*field).take), volatile(&(*field).max)) };
-    if take == Take::Nothing as u8 {
-        return;
-    }
-    // SAFETY: `put_cell` bounds the position.
-    unsafe { put_cell(work, number, take, max) };
+    search::none(work);
+}
+
+/// The step at `at`; whether to go on.
+#[inline(always)]
+fn one_step(work: *mut Work, field: *const Field, at: u64) -> bool {
+    let at = read::bound::<{ STEPS as i32 - 1 }>(at);
+    // SAFETY: bounded, a map value.
+    let step = unsafe { read::volatile(&*(&raw const (*field).steps).cast::<Step>().add(at as usize)) };
+    step_once(work, field, step) || search::next_element(work)
 }
 
 /// One step; whether to go on.
 #[inline(always)]
-fn step_once(work: *mut Work, op: u8, n: u16, offset: u32) -> bool {
+fn step_once(work: *mut Work, field: *const Field, step: Step) -> bool {
     const REGISTER_A: u8 = Op::RegisterA as u8;
     const REGISTER_B: u8 = Op::RegisterB as u8;
     const STACK: u8 = Op::Stack as u8;
@@ -138,8 +160,16 @@ fn step_once(work: *mut Work, op: u8, n: u16, offset: u32) -> bool {
     const TYPE: u8 = Op::Type as u8;
     const METHOD_TABLE: u8 = Op::MethodTable as u8;
     const KEEP: u8 = Op::Keep as u8;
-    let offset64 = u64::from(offset);
-    match op {
+    const SITE: u8 = Op::Site as u8;
+    const SKIP: u8 = Op::Skip as u8;
+    const FIND: u8 = Op::Find as u8;
+    const EACH: u8 = Op::Each as u8;
+    const MATCH: u8 = Op::Match as u8;
+    const CONTEXT: u8 = Op::Context as u8;
+    const SET_B: u8 = Op::SetB as u8;
+    let n = step.n;
+    let offset64 = u64::from(step.offset);
+    match step.op {
         REGISTER_A => set!(work.a = integer(work, n)),
         REGISTER_B => set!(work.b = integer(work, n)),
         STACK => set!(work.a = get!(work.stack_pointer) + offset64),
@@ -178,8 +208,22 @@ fn step_once(work: *mut Work, op: u8, n: u16, offset: u32) -> bool {
             let Some(of) = read::user::<u64>(table + 8) else { return fault(work) };
             set!(work.dynamic_type = of);
         }
+        SITE => set!(work.a = get!(work.call.site)),
+        SKIP => {
+            let rest = get!(work.b);
+            if rest <= offset64 {
+                return stop(work, Status::OutOfRange);
+            }
+            set!(work.a = get!(work.a) + offset64);
+            set!(work.b = rest - offset64);
+        }
         KEEP => keep(work, n),
         KEPT_WORD => return kept(work, n),
+        FIND => return search::map(work, field, n, offset64),
+        EACH => return search::slice(work, offset64),
+        MATCH => return search::element(work, field, n),
+        CONTEXT => return search::context(work, field),
+        SET_B => set!(work.b = offset64),
         _ => return false,
     }
     true
@@ -326,7 +370,7 @@ pub(super) unsafe fn put_frames(work: *mut Work, innermost: u64, frame: u64) {
         set!(work.a = frame);
         set!(work.b = 1);
         let mut done = 0;
-        while let Some(next) = rounds::next(&raw mut (*work).step_round, done, FRAMES_MAX as u32 - 1) {
+        while let Some(next) = rounds::next(&raw mut (*work).round, done, FRAMES_MAX as u32 - 1) {
             done = next;
             let frame = get!(work.a);
             if frame < get!(work.low) || frame >= get!(work.high) {
@@ -346,12 +390,80 @@ pub(super) unsafe fn put_frames(work: *mut Work, innermost: u64, frame: u64) {
             set!(work.a = caller);
         }
         let len = get!(work.b) * 8;
-        read::put(&raw mut (*cell).field, FRAMES);
-        read::put(&raw mut (*cell).status, Status::Whole as u8);
+        put_head(work, cell, FRAMES, Status::Whole, len);
+    }
+}
+
+/// Writes the head of a cell whose `len` bytes are there.
+///
+/// # Safety
+/// `cell` is the next one of `work`, which is claimed.
+#[inline(always)]
+unsafe fn put_head(work: *mut Work, cell: *mut Cell, number: u16, status: Status, len: u64) {
+    // SAFETY: by contract.
+    unsafe {
+        read::put(&raw mut (*cell).field, number);
+        read::put(&raw mut (*cell).status, status as u8);
         read::put(&raw mut (*cell).reserved, 0);
         read::put(&raw mut (*cell).len, len as u32);
         read::put(&raw mut (*cell).total, len);
         read::put(&raw mut (*cell).dynamic_type, 0);
-        used(work, len);
+    }
+    used(work, len);
+}
+
+/// Adds how much a dying thread wrote before, and what it writes now.
+///
+/// # Safety
+/// `work` is claimed.
+#[inline(always)]
+pub(super) unsafe fn put_written(work: *mut Work, before: u64, len: u64) {
+    let (cell, value) = next_cell(work);
+    // SAFETY: `next_cell`.
+    unsafe {
+        core::ptr::write_volatile(value.cast::<u64>(), before);
+        core::ptr::write_volatile(value.cast::<u64>().add(1), len);
+        put_head(work, cell, WRITTEN, Status::Whole, 16);
+    }
+}
+
+/// Adds the sum of the words (4 bytes) at `offset` of all processors in the list (`[]*p`) at `list`.
+///
+/// # Safety
+/// `work` is claimed.
+#[inline(always)]
+pub(super) unsafe fn put_processors(work: *mut Work, list: u64, offset: u32) {
+    let (cell, value) = next_cell(work);
+    let mut status = Status::Whole;
+    set!(work.b = 0);
+    match read::user::<[u64; 2]>(list) {
+        Some([first, count]) if count <= PROCESSORS_MAX as u64 => {
+            set!(work.a = first);
+            let mut done = 0;
+            // SAFETY: the buffer is claimed.
+            while let Some(next) =
+                unsafe { rounds::next(&raw mut (*work).round, done, PROCESSORS_MAX as u32) }
+            {
+                done = next;
+                let at = u64::from(done - 1);
+                if at >= count {
+                    break;
+                }
+                let word = read::user::<u64>(get!(work.a) + at * 8)
+                    .and_then(|processor| read::user::<u32>(processor + u64::from(offset)));
+                let Some(word) = word else {
+                    status = Status::Fault;
+                    break;
+                };
+                set!(work.b = get!(work.b) + u64::from(word));
+            }
+        }
+        Some(_) => status = Status::OutOfRange,
+        None => status = Status::Fault,
+    }
+    // SAFETY: `next_cell`.
+    unsafe {
+        core::ptr::write_volatile(value.cast::<u64>(), get!(work.b));
+        put_head(work, cell, PROCESSORS, status, 8);
     }
 }

@@ -5,18 +5,20 @@
 //! - `go_return`: every return instruction of a probed function.
 //! - `go_unwind`: `runtime.recovery`, on the system stack: frames of a goroutine are about to go.
 //!
+//! And one on the raw tracepoint `signal_deliver`: `go_signal`, a probed process got a signal that it should not get.
+//!
 //! None of them writes user memory, sends a signal or changes what the probed program does.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_boot_ns};
-use aya_ebpf::macros::{map, uprobe};
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray};
-use aya_ebpf::programs::ProbeContext;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_boot_ns};
+use aya_ebpf::macros::{map, raw_tracepoint, uprobe};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 
 use super::field::{self, CELLS, Kept, Work};
 use super::goroutine::{self, Goroutine};
-use super::{Call, Health, PROBES_MAX, Probe, RuntimeLayout, Unwind, flags, traits};
-use crate::kernel::{Class, atomic, count_unkept, emit_anywhere, lose_unbuilt, read, scope, task};
+use super::{Call, Health, PROBES_MAX, Probe, RuntimeLayout, Signal, Unwind, flags, traits};
+use crate::kernel::{Class, atomic, count_unkept, emit, emit_anywhere, lose_unbuilt, read, scope, task};
 use crate::settings::ABSENT;
 use crate::units::{Goid, Ktime};
 use crate::wire::{Header, Kind, Lost};
@@ -33,6 +35,14 @@ static GO_HEALTH: PerCpuArray<Health> = PerCpuArray::with_max_entries(PROBES_MAX
 /// those of processes that ended, and what a panic or `Goexit` took away makes room when it is the oldest.
 #[map]
 static GO_KEPT: LruHashMap<Frame, Kept> = LruHashMap::with_max_entries(32_768, 0);
+
+/// Threads (process and thread id in one word) that are dying, and how much they wrote to standard error meanwhile.
+#[map]
+static GO_DYING: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
+
+/// Probed processes: user space keeps it.
+#[map]
+static GO_PROCESSES: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);
 
 /// Buffers of a CPU: one in use, others for tasks that preempt it inside a program.
 const BUFFERS: u32 = 8;
@@ -93,10 +103,7 @@ fn hit(ctx: &ProbeContext) -> Option<Hit> {
     let health = GO_HEALTH.get_ptr_mut(index)?;
     let (tgid, _) = task::current_ids();
     let hit = Hit { index, tgid, probe, health };
-    // SAFETY: a map value.
-    let (bits, only) =
-        unsafe { (read::volatile(&raw const (*probe).traits_), read::volatile(&raw const (*probe).tgid)) };
-    if (bits & traits::ONE_PROCESS != 0 && only != tgid) || !scope::contains(tgid) {
+    if !hit.has(traits::REHEARSES) && !scope::contains(tgid) {
         count!(hit.out_of_scope);
         return None;
     }
@@ -107,7 +114,7 @@ impl Hit {
     #[inline(always)]
     fn has(self, bits: u32) -> bool {
         // SAFETY: a map value.
-        unsafe { read::volatile(&raw const (*self.probe).traits_) & bits != 0 }
+        unsafe { read::volatile(&(*self.probe).traits_) & bits != 0 }
     }
 
     #[inline(always)]
@@ -122,6 +129,10 @@ fn go_enter(ctx: ProbeContext) -> u32 {
     if let Some(hit) = hit(&ctx) {
         if hit.has(traits::IGNORE_TAKEN_JUMP) && goroutine::jumps(&ctx) {
             count!(hit.restarts);
+            return 0;
+        }
+        if hit.has(traits::WRITES) && written().is_none() {
+            count!(hit.out_of_scope);
             return 0;
         }
         count!(hit.entries);
@@ -146,6 +157,13 @@ fn go_unwind(ctx: ProbeContext) -> u32 {
         unwind(&ctx, hit);
     }
     0
+}
+
+/// How much the current thread wrote since it began to die; none while it lives.
+#[inline(always)]
+fn written() -> Option<*mut u64> {
+    // SAFETY: helper without preconditions.
+    GO_DYING.get_ptr_mut(unsafe { bpf_get_current_pid_tgid() })
 }
 
 /// Lends a buffer. A program on a uprobe may be preempted; so that it would not matter if it went on on another CPU,
@@ -189,6 +207,7 @@ fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine
         read::put(&raw mut (*work).used, 0);
         read::put(&raw mut (*work).faults, 0);
         read::put(&raw mut (*work).has_kept, 0);
+        read::put(&raw mut (*work).maps, u64::from(layout.maps));
         goroutine::registers(ctx, &raw mut (*work).registers);
     }
     if found.believed & flags::STACK == 0 {
@@ -205,7 +224,9 @@ fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
     unsafe {
         let call = &raw mut (*work).call;
         let mut believed = found.believed;
-        if believed & flags::GOID != 0 && !goroutine::is_current(found.g, layout) {
+        let writes = hit.has(traits::WRITES);
+        // A dying thread writes on its own stack.
+        if !writes && believed & flags::GOID != 0 && !goroutine::is_current(found.g, layout) {
             // The offset may be wrong for this version: the number is told, but not relied on.
             believed &= !flags::GOID;
             count!(hit.implausible);
@@ -213,9 +234,20 @@ fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
         read::put(&raw mut (*call).header.flags, believed);
         read::put(&raw mut (*call).parent, Goid(goroutine::word(found.g, layout.parent_goid)));
         read::put(&raw mut (*work).kept.on_stack, 0);
-        let first = read::volatile(&raw const (*hit.probe).entry_first);
-        let count = read::volatile(&raw const (*hit.probe).entry_count);
+        if writes {
+            put_written(work);
+        }
+        let first = read::volatile(&(*hit.probe).entry_first);
+        let count = read::volatile(&(*hit.probe).entry_count);
         field::take_all(work, first, count);
+        if hit.has(traits::PROCESSORS) {
+            let list =
+                read::volatile(&(*work).call.site) + u64::from(read::volatile(&(*hit.probe).processors));
+            field::put_processors(work, list, read::volatile(&(*hit.probe).processor_word));
+        }
+        if hit.has(traits::DIES) && GO_DYING.insert(bpf_get_current_pid_tgid(), 0u64, 0).is_err() {
+            count_unkept();
+        }
         if hit.has(traits::FRAMES) {
             field::put_frames(work, goroutine::return_address(ctx), goroutine::frame_pointer(ctx));
         }
@@ -247,10 +279,28 @@ fn leave(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
                 let _ = GO_KEPT.remove(frame);
             }
         }
-        let first = read::volatile(&raw const (*hit.probe).return_first);
-        let count = read::volatile(&raw const (*hit.probe).return_count);
+        let first = read::volatile(&(*hit.probe).return_first);
+        let count = read::volatile(&(*hit.probe).return_count);
         field::take_all(work, first, count);
         send(hit, work);
+    }
+}
+
+/// Notes what a dying thread writes. Its number of bytes is 32 bits wide in some versions; above them a register may
+/// hold anything.
+///
+/// # Safety
+/// `work` is claimed and begun.
+#[inline(always)]
+unsafe fn put_written(work: *mut Work) {
+    let Some(written) = written() else { return };
+    // SAFETY: by contract; only this thread writes to its value.
+    unsafe {
+        let len = read::volatile(&(*work).registers[1]) & 0xffff_ffff;
+        read::put(&raw mut (*work).registers[1], len);
+        let before = read::volatile(&*written);
+        read::put(written, before + len);
+        field::put_written(work, before, len);
     }
 }
 
@@ -269,12 +319,15 @@ unsafe fn frame(hit: Hit, work: *mut Work) -> Frame {
 /// `work` is claimed and begun.
 #[inline(always)]
 unsafe fn send(hit: Hit, work: *mut Work) {
+    if hit.has(traits::REHEARSES) {
+        return;
+    }
     // SAFETY: the bound keeps the record within the buffer.
     unsafe {
-        if read::volatile(&raw const (*work).faults) != 0 {
+        if read::volatile(&(*work).faults) != 0 {
             count!(hit.faults);
         }
-        let used = read::bound::<{ CELLS as i32 }>(read::volatile(&raw const (*work).used));
+        let used = read::bound::<{ CELLS as i32 }>(read::volatile(&(*work).used));
         read::put(&raw mut (*work).call.bytes, used as u32);
         let record = (&raw mut (*work).call).cast::<Header>();
         let used = read::bound::<{ CELLS as i32 }>(used);
@@ -313,4 +366,48 @@ fn unwind(ctx: &ProbeContext, hit: Hit) {
         read::put(&raw mut (*record).up_to, up_to);
         emit_anywhere(record.cast::<Header>(), size_of::<Unwind>() as u64, Class::Normal);
     }
+}
+
+/// Signals that say that code may not be what it was: numbers that amd64 and arm64 share.
+mod signal {
+    pub(super) const ILL: u64 = 4;
+    pub(super) const TRAP: u64 = 5;
+    pub(super) const BUS: u64 = 7;
+    pub(super) const SEGV: u64 = 11;
+    /// `SI_KERNEL`: not for an address, as for one that cannot be.
+    pub(super) const FROM_KERNEL: i32 = 0x80;
+}
+
+/// `signal_deliver(sig, info, ka)`
+#[raw_tracepoint(tracepoint = "signal_deliver")]
+fn go_signal(ctx: RawTracePointContext) -> i32 {
+    let number: u64 = ctx.arg(0);
+    let addressed = match number {
+        signal::ILL | signal::TRAP => false,
+        signal::BUS | signal::SEGV => true,
+        _ => return 0,
+    };
+    let (tgid, _) = task::current_ids();
+    if GO_PROCESSES.get_ptr(tgid).is_none() || !scope::contains(tgid) {
+        return 0;
+    }
+    // `siginfo.si_code` is its third word and `k_sigaction.sa.sa_handler` its first on both architectures.
+    let code = read::kernel::<i32>(ctx.arg(1), 8).unwrap_or(0);
+    let handled = read::kernel::<u64>(ctx.arg(2), 0).is_some_and(|handler| handler > 1);
+    // With a handler, and about an address: Go makes a panic of it.
+    if addressed && handled && code > 0 && code < signal::FROM_KERNEL {
+        return 0;
+    }
+    let mut record = core::mem::MaybeUninit::<Signal>::uninit();
+    let record = record.as_mut_ptr();
+    // SAFETY: our own record; every field is written.
+    unsafe {
+        task::fill(&raw mut (*record).header, Kind::GoSignal, 0);
+        read::put(&raw mut (*record).signal, number as u32);
+        read::put(&raw mut (*record).code, code);
+        read::put(&raw mut (*record).handled, u32::from(handled));
+        read::put(&raw mut (*record).reserved, 0);
+        emit(record.cast::<Header>(), size_of::<Signal>() as u64, Class::Urgent);
+    }
+    0
 }

@@ -28,9 +28,16 @@ pub enum GoType {
         /// Bytes: 8 or 16.
         size: u64,
     },
-    /// Pointers, maps, channels, functions, `unsafe.Pointer`: one pointer. Of real pointers the text of the type
-    /// that they lead to: understood only when a path goes there, for types may lead to themselves.
+    /// Pointers, channels, functions, `unsafe.Pointer`: one pointer. Of real pointers the text of the type that they
+    /// lead to: understood only when a path goes there, for types may lead to themselves.
     Pointer(Option<Arc<str>>),
+    /// Maps: one pointer. Their types as text, as those of pointers.
+    Map {
+        /// Of keys.
+        key: Arc<str>,
+        /// Of values.
+        element: Arc<str>,
+    },
     /// Pointer and length.
     String,
     /// Pointer, length, capacity.
@@ -97,7 +104,7 @@ impl GoType {
     pub fn size(&self) -> u64 {
         match self {
             Self::Integer { size, .. } | Self::Float { size } | Self::Complex { size } => *size,
-            Self::Pointer(_) => WORD,
+            Self::Pointer(_) | Self::Map { .. } => WORD,
             Self::String | Self::Interface { .. } => 2 * WORD,
             Self::Slice(_) => 3 * WORD,
             Self::Array(count, element) => count.saturating_mul(element.size()),
@@ -117,7 +124,9 @@ impl GoType {
             Self::Integer { size, .. } | Self::Float { size } => *size,
             // Two floats of half the size.
             Self::Complex { size } => *size / 2,
-            Self::Pointer(_) | Self::String | Self::Interface { .. } | Self::Slice(_) => WORD,
+            Self::Pointer(_) | Self::Map { .. } | Self::String | Self::Interface { .. } | Self::Slice(_) => {
+                WORD
+            }
             Self::Array(_, element) => element.align(),
             Self::Struct(fields) => fields.iter().map(|field| field.of.align()).max().unwrap_or(1),
         }
@@ -140,7 +149,7 @@ impl GoType {
                 let half = size / 2;
                 parts.extend([0, half].map(|at| Part { offset: offset + at, size: half, float: true }));
             }
-            Self::Pointer(_) => word(0),
+            Self::Pointer(_) | Self::Map { .. } => word(0),
             Self::String | Self::Interface { .. } => (0..2).for_each(word),
             Self::Slice(_) => (0..3).for_each(word),
             Self::Array(0, _) => {}

@@ -349,10 +349,9 @@ impl Parser<'_> {
         }
         if self.word("map") {
             self.need("[")?;
-            self.skip_type()?;
+            let key = self.type_text()?;
             self.need("]")?;
-            self.skip_type()?;
-            return Ok(GoType::Pointer(None));
+            return Ok(GoType::Map { key, element: self.type_text()? });
         }
         if self.word("func") {
             self.skip_signature()?;
@@ -375,10 +374,14 @@ impl Parser<'_> {
 
     /// What a pointer leads to is kept as text: no place depends on it, and types lead to themselves.
     fn pointer(&mut self) -> Result<GoType, SignatureError> {
+        Ok(GoType::Pointer(Some(self.type_text()?)))
+    }
+
+    /// A type that need not be understood.
+    fn type_text(&mut self) -> Result<Arc<str>, SignatureError> {
         let before = self.at;
         self.skip_type()?;
-        let text = self.text.get(before..self.at).unwrap_or_default().trim();
-        Ok(GoType::Pointer(Some(text.into())))
+        Ok(self.text.get(before..self.at).unwrap_or_default().trim().into())
     }
 
     /// The element of a slice, known if it can be: paths may index it. An undeclared one is as good as a pointer's.

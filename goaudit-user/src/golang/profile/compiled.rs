@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Field, Op, STEPS, Step, Take};
+use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Field, KEY_MAX, KEYS, Op, STEPS, Step, Take};
 use thiserror::Error;
 
 use super::super::abi::{Dictionary, Layout};
@@ -44,6 +44,8 @@ pub struct Compiled {
     pub returned: Vec<Field>,
     /// Whether the entry keeps words for the return.
     pub keeps: bool,
+    /// Types of keys of contexts. Until [`Self::find_types`] their numbers, from 1, stand in the fields.
+    contexts: Vec<String>,
     /// What it was compiled from.
     pub declared: Arc<Declared>,
     /// What the numbers of `entry` and `returned` stand for.
@@ -100,6 +102,7 @@ impl Declared {
             entry: Vec::new(),
             returned: Vec::new(),
             cells: Vec::new(),
+            contexts: Vec::new(),
         };
         let mut golden = Vec::with_capacity(self.golden.len());
         for (key, source) in &self.golden {
@@ -109,7 +112,7 @@ impl Declared {
         for (name, source) in &self.fields {
             fields.push((name.clone(), compiler.reader(source)?));
         }
-        let Compiler { keeps, mut entry, returned, cells, .. } = compiler;
+        let Compiler { keeps, mut entry, returned, cells, contexts, .. } = compiler;
         // Behind what is read, so that the numbers of values stay.
         for (number, steps) in keeps.iter().enumerate() {
             let n = u16::try_from(number).unwrap_or(u16::MAX);
@@ -121,7 +124,26 @@ impl Declared {
             return Err(CompileError::Full { site: "entry", text: String::new() });
         }
         let keeps = !keeps.is_empty();
-        Ok(Compiled { entry, returned, keeps, declared: Arc::clone(self), cells, golden, fields })
+        let declared = Arc::clone(self);
+        Ok(Compiled { entry, returned, keeps, contexts, declared, cells, golden, fields })
+    }
+}
+
+impl Compiled {
+    /// Fills in the types by which contexts are searched: `find` gives a type's distance from the entry site by its
+    /// name. One that the program does not have is never found.
+    pub fn find_types(&mut self, mut find: impl FnMut(&str) -> Option<u64>) {
+        if self.contexts.is_empty() {
+            return;
+        }
+        let context = find("*context.valueCtx").unwrap_or_default();
+        let keys: Vec<u64> = self.contexts.iter().map(|name| find(name).unwrap_or_default()).collect();
+        for field in &mut self.entry {
+            let number = field.types.last().and_then(|number| usize::try_from(*number).ok());
+            if let Some(key) = number.and_then(|number| keys.get(number.checked_sub(1)?)) {
+                field.types = [context, *key];
+            }
+        }
     }
 }
 
@@ -132,6 +154,7 @@ struct Compiler<'a> {
     entry: Vec<Field>,
     returned: Vec<Field>,
     cells: Vec<Cell>,
+    contexts: Vec<String>,
 }
 
 impl Compiler<'_> {
@@ -162,7 +185,18 @@ impl Compiler<'_> {
             Site::Entry => (&mut self.entry, "entry"),
             Site::Return => (&mut self.returned, "return"),
         };
-        let wanted = field(&way.steps, way.take, self.declared.max_bytes);
+        let mut wanted = field(&way.steps, way.take, self.declared.max_bytes);
+        for (place, key) in wanted.keys.iter_mut().zip(&way.keys) {
+            place.iter_mut().zip(key.bytes()).for_each(|(to, byte)| *to = byte);
+        }
+        if let Some(of) = way.context {
+            let known = self.contexts.iter().position(|known| *known == of);
+            let number = known.unwrap_or(self.contexts.len());
+            if known.is_none() {
+                self.contexts.push(of);
+            }
+            wanted.types = [0, number as u64 + 1];
+        }
         // One value may be asked for twice, as in `error = "err"` and `allow = "err == nil"`.
         let known = list.iter().position(|field| *field == wanted);
         let position = known.unwrap_or_else(|| {
@@ -190,5 +224,6 @@ fn field(steps: &[Step], take: Take, max: u32) -> Field {
         *place = *step;
     }
     let max = if take == Take::Bytes { max } else { 0 };
-    Field { steps: all, take: take as u8, reserved: [0; 3], max }
+    let (keys, types) = ([[0; KEY_MAX]; KEYS], [0; 2]);
+    Field { steps: all, keys, types, take: take as u8, reserved: [0; 3], max }
 }

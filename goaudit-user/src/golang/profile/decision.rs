@@ -4,8 +4,8 @@ use super::compiled::Compiled;
 use super::digest::{Subject, context_hash};
 use super::path::Test;
 use super::reading::{Got, Lack, Reading, bytes};
-use super::{Golden, Meaning, Source};
-use crate::event::go::Value;
+use super::{Golden, Meaning, Source, traceparent};
+use crate::event::go::{RequestContext, RequestSource, Value};
 use crate::event::{Authz, GoCall, Missing, Text};
 
 impl Compiled {
@@ -16,22 +16,38 @@ impl Compiled {
         (call, missing)
     }
 
-    /// The decision that a call made, and everything that could not be had of it. Trace and span id are not known
-    /// here: they are none. `labels` go into the context's hash.
+    /// What a request carries, as its entry tells it.
+    pub fn request(reading: &Reading) -> RequestContext {
+        let mut values = Values { golden: reading.golden.clone(), missing: Vec::new() };
+        let (trace_id, span_id) = values.trace().unzip();
+        RequestContext {
+            request_id: values.text(Golden::RequestId),
+            trace_id,
+            span_id,
+            ..RequestContext::default()
+        }
+    }
+
+    /// The decision that a call made, and everything that could not be had of it. The request that it was made for is
+    /// the call's, unless the call's own arguments tell it. `labels` go into the context's hash.
     pub fn authz(
         &self,
-        call: GoCall,
+        mut call: GoCall,
         reading: Reading,
         labels: &[(String, String)],
     ) -> (Authz, Vec<Missing>) {
         let mut values = Values { golden: reading.golden.clone(), missing: Vec::new() };
+        let request = values.request(call.request.take());
         let (call, missing) = Self::call(call, reading);
-        values.missing = missing;
+        values.missing.extend(missing);
         let decision = self.decision(&values);
         let mut authz = Authz {
             call,
             library: self.declared.library().to_owned(),
-            request_id: values.text(Golden::RequestId),
+            trace_source: request.known().map(|source| source.name().to_owned()),
+            request_id: request.request_id,
+            trace_id: request.trace_id,
+            span_id: request.span_id,
             subject_id: values.text(Golden::Subject),
             subject_type: values.text(Golden::SubjectType),
             object: values.text(Golden::Object),
@@ -136,10 +152,44 @@ impl Values {
         }
     }
 
+    /// Trace and span id.
+    fn trace(&self) -> Option<(String, String)> {
+        let text = bytes(&self.find(Golden::Traceparent).ok()?.value)?;
+        let (trace, span) = traceparent::parse(std::str::from_utf8(&text).ok()?)?;
+        Some((trace.to_owned(), span.to_owned()))
+    }
+
+    /// The request of a decision: what the arguments say, and what is not in them from the request that the goroutine
+    /// works for.
+    fn request(&mut self, of_goroutine: Option<RequestContext>) -> RequestContext {
+        const UNKNOWN: &str = "no request was seen that this goroutine works for";
+        let reason = if of_goroutine.is_some() { "the request did not carry it" } else { UNKNOWN };
+        let mut request = of_goroutine.unwrap_or_default();
+        let own = |key| self.golden.iter().any(|(golden, got)| *golden == key && got.is_ok());
+        if own(Golden::RequestId) || own(Golden::Traceparent) {
+            request.source = RequestSource::Arguments;
+        }
+        if own(Golden::RequestId) {
+            request.request_id = self.text(Golden::RequestId);
+        }
+        if let Some((trace, span)) = self.trace() {
+            (request.trace_id, request.span_id) = (Some(trace), Some(span));
+        }
+        let absent = [
+            ("authz.authz_request_id", request.request_id.is_none()),
+            ("authz.trace_id", request.trace_id.is_none()),
+            ("authz.span_id", request.span_id.is_none()),
+            ("authz.trace_source", request.known().is_none()),
+        ];
+        let absent = absent.into_iter().filter(|(_, absent)| *absent);
+        self.missing.extend(absent.map(|(field, _)| Missing::new(field, reason)));
+        request
+    }
+
     /// No error is not a missing error. Of errors that are not read, the type's name.
     fn error(&mut self) -> Option<Text> {
         let text = match self.find(Golden::Error) {
-            Ok(Got { value: Value::Nil, .. }) | Err(Lack::Nil | Lack::Beyond) => return None,
+            Ok(Got { value: Value::Nil, .. }) | Err(Lack::Nil | Lack::Beyond | Lack::Absent) => return None,
             Ok(got) => {
                 bytes(&got.value).map(Text::from).or_else(|| got.dynamic_type.as_deref().map(Text::from))
             }

@@ -139,11 +139,14 @@ impl<'a> Reader<'a> {
         let mut golden = BTreeMap::new();
         for (key, name, _) in Golden::ALL {
             if let Some((_, item)) = self.table.get_key_value(name) {
-                if kind == Kind::Call {
-                    let sort = Problem::Sort {
-                        key: name.to_owned(),
-                        must: "in a probe of kind authz, or below fields",
+                if !key.belongs_to(kind) {
+                    let must = match kind {
+                        Kind::Authz | Kind::Call => "in a probe of kind authz, or below fields",
+                        Kind::Request => {
+                            "in a probe of kind authz: a request has request_id and traceparent only"
+                        }
                     };
+                    let sort = Problem::Sort { key: name.to_owned(), must };
                     return Err((sort, span_of(self.table, name)));
                 }
                 golden.insert(key, self.source(name, item)?);
@@ -151,6 +154,9 @@ impl<'a> Reader<'a> {
         }
         if kind == Kind::Authz && !golden.contains_key(&Golden::Allow) {
             return Err((Problem::Absent("allow: where the decision is"), self.at.clone()));
+        }
+        if kind == Kind::Request && golden.is_empty() {
+            return Err((Problem::Absent("request_id or traceparent"), self.at.clone()));
         }
         let probe = Declared {
             id: id.value.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use goaudit_ebpf::hook::go::{Cell, Field, Op, REGISTERS, Status, Take};
+use goaudit_ebpf::hook::go::{Cell, Field, Op, REGISTERS, Status, Step, Take};
 use zerocopy::IntoBytes;
 
 /// Registers and memory of a call.
@@ -13,6 +13,10 @@ pub(super) struct Machine {
     memory: BTreeMap<u64, Vec<u8>>,
     next: u64,
     kept: BTreeMap<u16, u64>,
+    /// Maps by their address: keys, and where their values are.
+    pub(super) maps: BTreeMap<u64, BTreeMap<&'static str, u64>>,
+    /// Contexts by their data: types of keys, and values.
+    pub(super) contexts: BTreeMap<u64, BTreeMap<u64, [u64; 2]>>,
 }
 
 impl Machine {
@@ -78,46 +82,43 @@ impl Machine {
 
     fn take(&mut self, field: &Field, dynamic_type: &mut u64) -> Result<(Vec<u8>, u64), Status> {
         let (mut a, mut b) = (0_u64, 0_u64);
-        let not_nil = |a: u64| if a == 0 { Err(Status::Nil) } else { Ok(a) };
-        for step in &field.steps {
-            let (n, offset) = (usize::from(step.n), u64::from(step.offset));
-            let op = |op: Op| step.op == op as u8;
-            let register = || self.registers.get(n).copied().ok_or(Status::Fault);
-            if op(Op::End) {
+        // Of a slice that is looked through: the element, bytes of one, how many are left, the step behind `Each`.
+        let mut search: Option<(u64, u64, u64, usize)> = None;
+        let mut next = 0;
+        while let Some(step) = field.steps.get(next) {
+            next += 1;
+            if step.op == Op::End as u8 {
                 break;
-            } else if op(Op::RegisterA) {
-                a = register()?;
-            } else if op(Op::RegisterB) {
-                b = register()?;
-            } else if op(Op::Stack) {
-                a = self.stack_pointer + offset;
-            } else if op(Op::Kept) {
-                a = *self.kept.get(&step.n).ok_or(Status::NotKept)?;
-            } else if op(Op::Add) {
-                a += offset;
-            } else if op(Op::Load) {
-                a = self.word(not_nil(a)? + offset, u64::from(step.n))?;
-            } else if op(Op::LoadPair) {
-                let at = not_nil(a)? + offset;
-                (a, b) = (self.word(at, 8)?, self.word(at + 8, 8)?);
-            } else if op(Op::Index) {
-                if u64::from(step.n) >= b {
-                    return Err(Status::OutOfRange);
-                }
-                a += u64::from(step.n) * offset;
-            } else if op(Op::TakeB) {
-                a = b;
-            } else if op(Op::Type) {
-                *dynamic_type = a;
-                not_nil(a)?;
-            } else if op(Op::MethodTable) {
-                *dynamic_type = if a == 0 { 0 } else { self.word(a + 8, 8)? };
-                not_nil(a)?;
-            } else if op(Op::Keep) {
-                self.kept.insert(step.n, a);
-            } else {
-                return Err(Status::Fault);
             }
+            if step.op == Op::Each as u8 {
+                search = Some((a, u64::from(step.offset), b, next));
+                if b == 0 {
+                    return Err(Status::Absent);
+                }
+                continue;
+            }
+            if step.op == Op::Match as u8 {
+                let wanted = wanted(field, step.n);
+                let same = b == wanted.len() as u64 && self.read(a, b).as_ref() == Ok(&wanted);
+                if let (true, Some((element, ..))) = (same, search.take_if(|_| same)) {
+                    a = element;
+                    continue;
+                }
+            } else {
+                match self.step(field, *step, &mut a, &mut b, dynamic_type) {
+                    Ok(()) => continue,
+                    Err(status) if search.is_none() => return Err(status),
+                    Err(_) => {}
+                }
+            }
+            // Not this element.
+            let (element, size, left, start) = search.ok_or(Status::Absent)?;
+            if left <= 1 {
+                return Err(Status::Absent);
+            }
+            a = element + size;
+            search = Some((a, size, left - 1, start));
+            next = start;
         }
         if field.take == Take::Word as u8 {
             Ok((a.to_ne_bytes().to_vec(), 8))
@@ -128,4 +129,71 @@ impl Machine {
             Ok((Vec::new(), 0))
         }
     }
+
+    fn step(
+        &mut self,
+        field: &Field,
+        step: Step,
+        to_a: &mut u64,
+        to_b: &mut u64,
+        dynamic_type: &mut u64,
+    ) -> Result<(), Status> {
+        let (mut a, mut b) = (*to_a, *to_b);
+        let not_nil = |a: u64| if a == 0 { Err(Status::Nil) } else { Ok(a) };
+        let (n, offset) = (usize::from(step.n), u64::from(step.offset));
+        let op = |op: Op| step.op == op as u8;
+        let register = || self.registers.get(n).copied().ok_or(Status::Fault);
+        if op(Op::RegisterA) {
+            a = register()?;
+        } else if op(Op::RegisterB) {
+            b = register()?;
+        } else if op(Op::Stack) {
+            a = self.stack_pointer + offset;
+        } else if op(Op::Kept) {
+            a = *self.kept.get(&step.n).ok_or(Status::NotKept)?;
+        } else if op(Op::Add) {
+            a += offset;
+        } else if op(Op::SetB) {
+            b = offset;
+        } else if op(Op::Load) {
+            a = self.word(not_nil(a)? + offset, u64::from(step.n))?;
+        } else if op(Op::LoadPair) {
+            let at = not_nil(a)? + offset;
+            (a, b) = (self.word(at, 8)?, self.word(at + 8, 8)?);
+        } else if op(Op::Index) {
+            if u64::from(step.n) >= b {
+                return Err(Status::OutOfRange);
+            }
+            a += u64::from(step.n) * offset;
+        } else if op(Op::TakeB) {
+            a = b;
+        } else if op(Op::Type) {
+            *dynamic_type = a;
+            not_nil(a)?;
+        } else if op(Op::MethodTable) {
+            *dynamic_type = if a == 0 { 0 } else { self.word(a + 8, 8)? };
+            not_nil(a)?;
+        } else if op(Op::Keep) {
+            self.kept.insert(step.n, a);
+        } else if op(Op::Find) {
+            let map = self.maps.get(&not_nil(a)?).ok_or(Status::Fault)?;
+            let key = String::from_utf8(wanted(field, step.n)).map_err(|_| Status::Fault)?;
+            a = *map.get(&*key).ok_or(Status::Absent)?;
+        } else if op(Op::Context) {
+            let values = self.contexts.get(&b).ok_or(Status::Absent)?;
+            let [context, key] = field.types;
+            let value = values.get(&key).filter(|_| context != 0 && key != 0).ok_or(Status::Absent)?;
+            [a, b] = *value;
+        } else {
+            return Err(Status::Fault);
+        }
+        (*to_a, *to_b) = (a, b);
+        Ok(())
+    }
+}
+
+/// The text that a step looks for.
+fn wanted(field: &Field, n: u16) -> Vec<u8> {
+    let [number, len] = n.to_le_bytes().map(usize::from);
+    field.keys.get(number).and_then(|key| key.get(..len)).unwrap_or_default().to_vec()
 }

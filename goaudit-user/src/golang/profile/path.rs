@@ -29,6 +29,12 @@ pub enum Part {
     Index(u16),
     /// `x.(T)`: the text of `T`.
     Assert(String),
+    /// `x["key"]`
+    Key(String),
+    /// `x[PATH == "text"]`: the first element of which this is true. The path begins at the element.
+    Where(Vec<(Self, usize)>, String),
+    /// `x.Value(T)`: what a context has under a key of type `T`.
+    Value(String),
 }
 
 /// A place that is read.
@@ -201,12 +207,12 @@ impl Parser<'_> {
             self.blanks();
             let at = self.at;
             if self.eat(".") {
-                let part = if self.eat("(") { self.assertion()? } else { self.selector()? };
+                let part = if self.eat("(") { Part::Assert(self.type_text()?) } else { self.selector()? };
                 path.parts.push((part, at));
             } else if self.eat("[") {
-                let index = self.index()?;
+                let part = self.bracket(depth)?;
                 self.need("]")?;
-                path.parts.push((Part::Index(index), at));
+                path.parts.push((part, at));
             } else {
                 return Ok(path);
             }
@@ -215,10 +221,49 @@ impl Parser<'_> {
     }
 
     fn selector(&mut self) -> Result<Part, SyntaxError> {
-        self.name().map(Part::Select).ok_or_else(|| self.expected("the name of a field, or (TYPE)"))
+        let name = self.name().ok_or_else(|| self.expected("the name of a field, or (TYPE)"))?;
+        if name == "Value" && self.eat("(") {
+            return self.type_text().map(Part::Value);
+        }
+        Ok(Part::Select(name))
     }
 
-    fn assertion(&mut self) -> Result<Part, SyntaxError> {
+    /// What stands in brackets.
+    fn bracket(&mut self, depth: usize) -> Result<Part, SyntaxError> {
+        self.blanks();
+        if self.rest().starts_with(|c: char| c.is_ascii_digit()) {
+            return self.index().map(Part::Index);
+        }
+        if self.rest().starts_with('"') {
+            return self.text().map(Part::Key);
+        }
+        const WHAT: &str = "a number up to 65535, a text in quotes, or a field of the elements";
+        let at = self.at;
+        if !self.rest().starts_with(|c: char| is_letter(c) || c == '*' || c == '(') {
+            return Err(self.expected(WHAT));
+        }
+        let Path { root, root_at, mut parts, .. } = self.operand(depth + 1)?;
+        if parts.iter().any(|(part, _)| matches!(part, Part::Where(..) | Part::Key(_) | Part::Value(_))) {
+            return Err(SyntaxError { expected: "a path without a search of its own", at });
+        }
+        parts.insert(0, (Part::Select(root), root_at));
+        self.need("==")?;
+        self.blanks();
+        Ok(Part::Where(parts, self.text()?))
+    }
+
+    /// A text in double quotes. Go's escapes are not known: no key that matters has one.
+    fn text(&mut self) -> Result<String, SyntaxError> {
+        const WHAT: &str = "a text in double quotes, not empty and without a backslash";
+        let inner = self.rest().strip_prefix('"').and_then(|rest| rest.split_once('"'));
+        let inner = inner.map(|(inner, _)| inner).filter(|inner| !inner.is_empty() && !inner.contains('\\'));
+        let inner = inner.ok_or_else(|| self.expected(WHAT))?.to_owned();
+        self.at += inner.len() + 2;
+        Ok(inner)
+    }
+
+    /// A type and the closing parenthesis.
+    fn type_text(&mut self) -> Result<String, SyntaxError> {
         self.blanks();
         let rest = self.rest();
         let mut depth = 0_usize;
@@ -231,7 +276,7 @@ impl Parser<'_> {
                         break;
                     }
                     self.at += end + 1;
-                    return Ok(Part::Assert(text));
+                    return Ok(text);
                 }
                 ')' => depth -= 1,
                 _ => {}
@@ -271,6 +316,9 @@ mod tests {
                 Part::Select(name) => out = format!("{out}.{name}"),
                 Part::Index(index) => out = format!("{out}[{index}]"),
                 Part::Assert(of) => out = format!("{out}.({of})"),
+                Part::Key(key) => out = format!("{out}[{key:?}]"),
+                Part::Where(parts, text) => out = format!("{out}[{} parts == {text:?}]", parts.len()),
+                Part::Value(of) => out = format!("{out}.Value({of})"),
             }
         }
         let len = if path.len { " len" } else { "" };
@@ -291,6 +339,10 @@ mod tests {
         assert_eq!(shown("err == nil"), "err IsNil");
         assert_eq!(shown("resp.p!=nil"), "resp.p IsNotNil");
         assert_eq!(shown("!ok"), "ok Not");
+        assert_eq!(shown(r#"m["a b"].(string)"#), r#"m["a b"].(string) Value"#);
+        assert_eq!(shown(r#"s[ key.Value.(T) == "x" ].v"#), r#"s[3 parts == "x"].v Value"#);
+        assert_eq!(shown(r#"s[(*key).name=="x"]"#), r#"s[3 parts == "x"] Value"#);
+        assert_eq!(shown("ctx.Value(pkg.key).(T).Value"), "ctx.Value(pkg.key).(T).Value Value");
         // Names may begin with the words.
         assert_eq!(shown("returned.length"), "returned.length Value");
         assert_eq!(shown("len"), "len Value");
@@ -301,7 +353,11 @@ mod tests {
         let error =
             |text: &str| Expression::parse(text).map_err(|error| (error.at, error.expected)).unwrap_err();
         assert_eq!(error(""), (0, "the name of a parameter or result"));
-        assert_eq!(error("a["), (2, "a number up to 65535"));
+        assert_eq!(error("a["), (2, "a number up to 65535, a text in quotes, or a field of the elements"));
+        for text in [r#"a[""]"#, r#"a["x]"#, r#"a["\n"]"#] {
+            assert_eq!(error(text), (2, "a text in double quotes, not empty and without a backslash"));
+        }
+        assert_eq!(error(r#"a[b["c"] == "d"]"#), (2, "a path without a search of its own"));
         assert_eq!(error("a[70000]"), (2, "a number up to 65535"));
         assert_eq!(error("a[1"), (3, "]"));
         assert_eq!(error("a.(string"), (3, "a type and )"));

@@ -45,6 +45,8 @@ pub(super) enum Lack {
     Beyond,
     /// A pointer on the way is nil.
     Nil,
+    /// A map, slice or context does not have it.
+    Absent,
     /// Anything else, in words.
     Told(String),
 }
@@ -54,6 +56,7 @@ impl Lack {
         match self {
             Self::Beyond => "the slice has no such element".to_owned(),
             Self::Nil => "a pointer on the way is nil".to_owned(),
+            Self::Absent => "there is no such key".to_owned(),
             Self::Told(text) => text.clone(),
         }
     }
@@ -70,7 +73,7 @@ impl Compiled {
         let mut reading = Reading::default();
         let prefix = match self.declared.kind {
             Kind::Authz => "authz.call.fields",
-            Kind::Call => "go_call.fields",
+            Kind::Call | Kind::Request => "go_call.fields",
         };
         for (name, reader) in &self.fields {
             let field = match self.value(reader, &sites) {
@@ -127,7 +130,7 @@ impl Compiled {
                 Ok(text) if !text.is_empty() => joined.push(text),
                 Ok(_) => {}
                 // Left out; when nothing at all is there, the first reason is told.
-                Err(lack @ (Lack::Beyond | Lack::Nil)) => first = first.or(Some(lack)),
+                Err(lack @ (Lack::Beyond | Lack::Nil | Lack::Absent)) => first = first.or(Some(lack)),
                 Err(lack) => return Err(lack),
             }
         }
@@ -251,6 +254,9 @@ fn lack(status: Status) -> Lack {
             Status::Whole | Status::Cut => "its record is damaged",
             Status::Nil => return Lack::Nil,
             Status::OutOfRange => return Lack::Beyond,
+            Status::Absent => return Lack::Absent,
+            Status::Unsearched => "it is not among the first that are looked at",
+            Status::NoLayout => "how this Go version lays out maps is not known",
             Status::Fault => "memory on the way was not there (paged out, or no longer what it was)",
             Status::NoRoom => "the record was full",
             Status::NotKept => {
@@ -304,7 +310,11 @@ fn interface(brought: &Brought<'_>, name: Option<(u64, Option<TypeName>)>) -> Re
         Status::Cut if readable => (Value::Text(brought.bytes.into()), Some(brought.total)),
         // What was read is not what the type has there: only that it is there counts.
         Status::Whole | Status::Cut | Status::Nil | Status::Fault | Status::NoRoom => (Value::Opaque, None),
-        status @ (Status::OutOfRange | Status::NotKept) => return Err(lack(status)),
+        status @ (Status::OutOfRange
+        | Status::NotKept
+        | Status::Absent
+        | Status::Unsearched
+        | Status::NoLayout) => return Err(lack(status)),
     };
     Ok(Got { value, dynamic_type, total })
 }

@@ -78,7 +78,7 @@ fn every_builtin_profile_compiles_for_both_architectures() {
         for arch in [Arch::Amd64, Arch::Arm64] {
             let compiled = probe.compile(arch, None).unwrap();
             assert!(compiled.entry.len() <= FIELDS_OF_A_SITE && compiled.returned.len() <= FIELDS_OF_A_SITE);
-            assert!(!compiled.returned.is_empty(), "{}: no decision", probe.id);
+            assert_eq!(compiled.returned.is_empty(), probe.kind == Kind::Request, "{}: decision", probe.id);
         }
         for outer in &probe.nested_under {
             assert!(ids.contains(&&**outer), "{}: there is no probe {outer}", probe.id);
@@ -181,10 +181,16 @@ fn casbin_allows() {
         assert_eq!(authz.library, "casbin");
         assert_eq!(authz.subject_fingerprint, Some(Subject::Plain(b"alice").fingerprint()));
         assert_eq!(authz.context_hash, Some(context_hash(None, Some(b"/data/1"), Some(b"read"), &[])));
-        let absent = ["subject_type", "policy_version", "request_id"].map(|name| {
-            let path = Golden::ALL.iter().find(|(_, key, _)| *key == name).unwrap().2;
-            (path, "the profile does not say where it is")
-        });
+        let unsaid = "the profile does not say where it is";
+        let unserved = "no request was seen that this goroutine works for";
+        let absent = [
+            ("authz.authz_subject_type", unsaid),
+            ("authz.authz_policy_version", unsaid),
+            ("authz.authz_request_id", unserved),
+            ("authz.trace_id", unserved),
+            ("authz.span_id", unserved),
+            ("authz.trace_source", unserved),
+        ];
         let mut reasons = reasons(&missing);
         reasons.sort_unstable();
         let mut expected = absent.to_vec();
@@ -468,13 +474,13 @@ fn refusals_name_line_column_and_what_may_have_been_meant() {
 
 #[test]
 fn limits_are_refused_not_exceeded() {
-    let deep = "x.next".to_owned() + &".next".repeat(20);
+    let deep = "x.next".to_owned() + &".next".repeat(31);
     let probe = |fields: &str| {
         format!(
             "{CALL}signature = \"func(x *T, f float64, a, b, c, d, e *int)\"\ntypes = {{ T = \"struct {{ next *T }}\" }}\n[probe.fields]\n{fields}"
         )
     };
-    assert!(refused(&probe(&format!("d = \"{deep}\""))).contains("12 steps at most"));
+    assert!(refused(&probe(&format!("d = \"{deep}\""))).contains("32 steps at most"));
     assert!(refused(&probe("f = \"f\"")).contains("floating-point"));
     let kept: Vec<_> = "abcde".chars().map(|name| format!("{name} = \"return *{name}\"")).collect();
     assert!(refused(&probe(&kept.join("\n"))).contains(&format!("more than {KEPT} pointer parameters")));
@@ -553,4 +559,139 @@ proptest! {
             }
         }
     }
+}
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// A map of headers.
+fn headers(machine: &mut Machine, headers: &[(&'static str, &str)]) -> u64 {
+    let values = headers.iter().map(|(name, value)| {
+        let text = machine.text(value);
+        let list = machine.words(&text);
+        (*name, machine.words(&[list, 1, 1]))
+    });
+    let values = values.collect();
+    let map = machine.words(&[headers.len() as u64]);
+    machine.maps.insert(map, values);
+    map
+}
+
+#[test]
+fn requests_by_their_headers() {
+    let compiled = builtin_of("http.request").compile(Arch::Arm64, None).unwrap();
+    let mut machine = Machine::default();
+    let map = headers(&mut machine, &[("X-Request-Id", "r-1"), ("Traceparent", TRACE)]);
+    let request = machine.words(&[0, 0, 0, 0, 0, 0, 0, map]);
+    machine.registers[..4].copy_from_slice(&[0, 0, 0, request]);
+    let entry = machine.cells(&compiled.entry);
+    let request = Compiled::request(&compiled.read(Some(&entry), None, &types));
+    assert_eq!(told(request.request_id.as_ref()), Some("r-1"));
+    assert_eq!(request.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_eq!(request.span_id.as_deref(), Some("00f067aa0ba902b7"));
+    let none = Compiled::request(&compiled.read(None, None, &types));
+    assert_eq!((none.request_id, none.trace_id, none.span_id), (None, None, None));
+}
+
+#[test]
+fn requests_by_their_context() {
+    const MD: u64 = 0x80;
+    const KEY: u64 = 0x90;
+    let mut compiled = builtin_of("grpc.request").compile(Arch::Amd64, None).unwrap();
+    let mut asked = Vec::new();
+    compiled.find_types(|name| {
+        asked.push(name.to_owned());
+        Some(KEY)
+    });
+    assert_eq!(asked, ["*context.valueCtx", "metadata.mdIncomingKey"]);
+    let mut machine = Machine::default();
+    let map = headers(&mut machine, &[("x-request-id", "r-2")]);
+    let context = machine.words(&[0]);
+    machine.contexts.insert(context, [(KEY, [MD, map])].into());
+    machine.registers[..3].copy_from_slice(&[0, 1, context]);
+    let types = |address| {
+        let name = TypeName { name: "metadata.MD".to_owned(), kind: None, direct: true };
+        (address == MD).then_some(name)
+    };
+    let entry = machine.cells(&compiled.entry);
+    let request = Compiled::request(&compiled.read(Some(&entry), None, &types));
+    assert_eq!((told(request.request_id.as_ref()), request.trace_id), (Some("r-2"), None));
+    // A program that has no such type has no such value.
+    let mut compiled = builtin_of("grpc.request").compile(Arch::Amd64, None).unwrap();
+    compiled.find_types(|_| None);
+    let entry = machine.cells(&compiled.entry);
+    assert_eq!(Compiled::request(&compiled.read(Some(&entry), None, &types)).request_id, None);
+}
+
+fn builtin_of(id: &str) -> Arc<Declared> {
+    Profile::builtin().unwrap().probes.iter().find(|probe| probe.id == id).unwrap().clone()
+}
+
+#[test]
+fn elements_are_found_by_a_text() {
+    let probe = one(&format!(
+        r#"{CALL}
+signature = "func(pairs []*Pair, id [4]byte, sums *Sums)"
+types = {{ Pair = "struct {{ key *Name; value int }}", Name = "struct {{ of any }}", Sums = "struct {{ n int; id [3]byte }}" }}
+[probe.fields]
+second = 'pairs[key.of.(string) == "second"].value'
+third = 'pairs[key.of.(string) == "third"].value'
+id = "id"
+sum = "sums.id"
+"#
+    ));
+    let compiled = probe.compile(Arch::Amd64, None).unwrap();
+    let mut machine = Machine::default();
+    // A nil key on the way is no reason to stop.
+    let mut pairs = vec![machine.words(&[0, 7])];
+    for (name, value) in [("first", 1), ("second", 2)] {
+        let text = machine.text(name);
+        let text = machine.words(&text);
+        let key = machine.words(&[STRING, text]);
+        pairs.push(machine.words(&[key, value]));
+    }
+    let list = machine.words(&pairs);
+    let sums = machine.words(&[1, 0x63_6261]);
+    machine.put_at(0x10_0008, &[1, 2, 3, 4]);
+    machine.stack_pointer = 0x10_0000;
+    machine.registers[..4].copy_from_slice(&[list, 3, 3, sums]);
+    let entry = machine.cells(&compiled.entry);
+    let reading = compiled.read(Some(&entry), None, &types);
+    let (call, missing) = Compiled::call(GoCall::default(), reading);
+    let values: Vec<_> = call.fields.into_iter().map(|field| field.value).collect();
+    assert_eq!(
+        values,
+        [Value::Int(2), Value::Missing, Value::Bytes(vec![1, 2, 3, 4]), Value::Bytes(b"abc".to_vec())]
+    );
+    assert_eq!(reasons(&missing), [("go_call.fields.third", "there is no such key")]);
+}
+
+#[test]
+fn searches_that_cannot_be_are_refused() {
+    let why = |signature: &str, path: &str| {
+        refused(&format!("{CALL}signature = \"{signature}\"\n[probe.fields]\nx = '{path}'\n"))
+    };
+    assert!(why("func(m map[int]string)", r#"m["a"]"#).contains("only keys that are strings"));
+    assert!(why("func(m []string)", r#"m["a"]"#).contains("this is not a map"));
+    assert!(why("func(m map[string]int)", "m[1]").contains("write a key"));
+    let long = "k".repeat(33);
+    assert!(why("func(m map[string]int)", &format!("m[\"{long}\"]")).contains("32 bytes"));
+    assert!(
+        why("func(m map[string]any)", r#"m["a"].(map[string]any)["b"].(map[string]any)["c"]"#)
+            .contains("look for 2 texts")
+    );
+    assert!(why("func(s string)", r#"s[x == "a"]"#).contains("not a slice"));
+    assert!(why("func() (ctx context.Context)", "ctx.Value(a.b)").contains("at the entry only"));
+    assert!(why("func(a any)", "a.Value(b.c)").contains("not a context.Context"));
+}
+
+#[test]
+fn a_request_has_ids_and_nothing_else() {
+    let request = |rest: &str| {
+        format!(
+            "[[probe]]\nid = \"a.b\"\nkind = \"request\"\nmodule = \"m\"\nfunction = \"F\"\nsignature = \"func(a string)\"\n{rest}"
+        )
+    };
+    assert_eq!(one(&request("request_id = \"a\"")).kind, Kind::Request);
+    assert!(refused(&request("")).contains("request_id or traceparent"));
+    assert!(refused(&request("subject = \"a\"")).contains("a request has request_id and traceparent only"));
 }

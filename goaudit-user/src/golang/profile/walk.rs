@@ -4,7 +4,7 @@
 //! the part of the path at fault. Where an interface is on the way, the steps note its type and go on as if the
 //! asserted type were there; what was read is believed only when the noted type turns out to be that one.
 
-use goaudit_ebpf::hook::go::{KEPT, Op, STEPS, Step, Take};
+use goaudit_ebpf::hook::go::{KEPT, KEY_MAX, KEYS, Op, STEPS, Step, Take};
 use thiserror::Error;
 
 use super::super::abi::{
@@ -47,6 +47,12 @@ pub enum WalkError {
     /// Too many pointers to keep.
     #[error("more than {KEPT} pointer parameters are read at the return")]
     Kept,
+    /// A text that is too long to be looked for.
+    #[error("a text that is looked for may have {KEY_MAX} bytes")]
+    KeyLength,
+    /// Too many texts.
+    #[error("a path may look for {KEYS} texts")]
+    Keys,
     /// Floating-point registers.
     #[error("this is in a floating-point register, which kernel programs cannot read")]
     Float,
@@ -85,6 +91,10 @@ pub(super) struct Way {
     pub(super) asserted: Option<String>,
     /// The type that the interface before it must hold.
     pub(super) outer: Option<String>,
+    /// Texts that the steps look for, by number.
+    pub(super) keys: Vec<String>,
+    /// The type of the key under which a context has it.
+    pub(super) context: Option<String>,
 }
 
 /// Words that entries keep for returns: the steps that lead to each.
@@ -121,6 +131,10 @@ pub(super) fn walk(
         outer: None,
         declared,
         keep: (is_parameter && *at_return).then_some(keeps),
+        keys: Vec::new(),
+        context: None,
+        at_entry: site == Site::Entry,
+        of_element: false,
     };
     let mut last = *root_at;
     for (part, at) in parts {
@@ -129,7 +143,8 @@ pub(super) fn walk(
     }
     let ended = walk.end(*len, expression.test).and_then(|ended| walk.bounded().map(|()| ended));
     let (take, shape) = ended.map_err(|error| (error, last))?;
-    Ok(Way { site, steps: walk.steps, take, shape, asserted: walk.asserted, outer: walk.outer })
+    let Walk { steps, asserted, outer, keys, context, .. } = walk;
+    Ok(Way { site, steps, take, shape, asserted, outer, keys, context })
 }
 
 /// Where the current value is.
@@ -143,6 +158,8 @@ enum At {
     Memory(u64),
     /// In `a`: it is a pointer, or shaped like one.
     Word,
+    /// In `a` and `b`: an interface.
+    Pair,
 }
 
 struct Walk<'a> {
@@ -154,6 +171,11 @@ struct Walk<'a> {
     declared: &'a Declarations,
     /// Set until a pointer was kept: the value is to be read at the return, and is a parameter.
     keep: Option<&'a mut Keeps>,
+    keys: Vec<String>,
+    context: Option<String>,
+    at_entry: bool,
+    /// Within the path of a [`Part::Where`], where interfaces are not checked.
+    of_element: bool,
 }
 
 impl Walk<'_> {
@@ -173,7 +195,91 @@ impl Walk<'_> {
             Part::Select(name) => self.select(name),
             Part::Index(index) => self.index(*index),
             Part::Assert(text) => self.assert(text),
+            Part::Key(text) => self.key(text),
+            Part::Where(parts, text) => self.search(parts, text),
+            Part::Value(of) => self.value(of),
         }
+    }
+
+    /// The number and length of a text that is looked for, for a step.
+    fn text(&mut self, text: &str) -> Result<u64, WalkError> {
+        if text.len() > KEY_MAX {
+            return Err(WalkError::KeyLength);
+        }
+        if self.keys.len() >= KEYS {
+            return Err(WalkError::Keys);
+        }
+        self.keys.push(text.to_owned());
+        Ok((self.keys.len() - 1 | text.len() << 8) as u64)
+    }
+
+    /// The value behind a key of a map.
+    fn key(&mut self, text: &str) -> Result<(), WalkError> {
+        /// Larger values are not in the map, but a pointer to them (internal/abi: `MapMaxElemBytes`).
+        const IN_PLACE: u64 = 128;
+        let GoType::Map { key, element } = self.of.clone() else {
+            return Err(WalkError::Unfit("this is not a map"));
+        };
+        if GoType::parse(&key, self.declared)? != GoType::String {
+            return Err(WalkError::Unfit("only keys that are strings can be looked for"));
+        }
+        let element = GoType::parse(&element, self.declared)?;
+        if !(1..=IN_PLACE).contains(&element.size()) {
+            return Err(WalkError::Unfit("values of more than 128 bytes, or of none, are not read"));
+        }
+        self.word(8)?;
+        let n = self.text(text)?;
+        self.push(Op::Find, n, element.size());
+        self.at = At::Memory(0);
+        self.of = element;
+        Ok(())
+    }
+
+    /// The element of a slice that has a text.
+    fn search(&mut self, parts: &[(Part, usize)], text: &str) -> Result<(), WalkError> {
+        let GoType::Slice(element) = self.of.clone() else {
+            return Err(WalkError::Unfit("this is not a slice"));
+        };
+        if element.size() == 0 {
+            return Err(WalkError::Unfit("the type of the elements is not declared, or has no size"));
+        }
+        self.pair()?;
+        self.push(Op::Each, 0, element.size());
+        self.at = At::Memory(0);
+        self.of = (*element).clone();
+        self.of_element = true;
+        for (part, _) in parts {
+            self.part(part)?;
+        }
+        self.of_element = false;
+        if self.of != GoType::String {
+            return Err(WalkError::Unfit("only strings can be compared with a text"));
+        }
+        self.pair()?;
+        let n = self.text(text)?;
+        self.push(Op::Match, n, 0);
+        self.at = At::Memory(0);
+        self.of = (*element).clone();
+        Ok(())
+    }
+
+    /// What a context has under a key of a type.
+    fn value(&mut self, of: &str) -> Result<(), WalkError> {
+        if !matches!(self.of, GoType::Interface { methods: true }) {
+            return Err(WalkError::Unfit("this is not a context.Context"));
+        }
+        if !self.at_entry {
+            return Err(WalkError::Unfit("contexts are looked into at the entry only"));
+        }
+        if self.context.is_some() {
+            return Err(WalkError::Unfit("a path may look into one context"));
+        }
+        self.pair()?;
+        self.push(Op::Context, 0, 0);
+        self.context = Some(of.to_owned());
+        self.at = At::Pair;
+        self.of = GoType::Interface { methods: false };
+        Ok(())
     }
 
     /// Integer register `index` of the value's parts.
@@ -196,6 +302,7 @@ impl Walk<'_> {
             }
             At::Memory(offset) => self.push(Op::Load, size, offset),
             At::Word => {}
+            At::Pair => return Err(WalkError::Unfit("this is an interface: say what it holds, as in .(*T)")),
         }
         self.at = At::Word;
         Ok(())
@@ -215,6 +322,7 @@ impl Walk<'_> {
             }
             At::Memory(offset) => self.push(Op::LoadPair, 0, offset),
             At::Word => return Err(WalkError::Unfit("there is nothing here to read")),
+            At::Pair => {}
         }
         Ok(())
     }
@@ -241,7 +349,7 @@ impl Walk<'_> {
             }
             At::Slot(start) => At::Slot(start + offset),
             At::Memory(start) => At::Memory(start + offset),
-            At::Word => At::Word,
+            unmoved @ (At::Word | At::Pair) => unmoved,
         };
         self.of = of;
     }
@@ -250,7 +358,10 @@ impl Walk<'_> {
         let target = match &self.of {
             GoType::Pointer(Some(text)) => GoType::parse(text, self.declared)?,
             GoType::Pointer(None) => {
-                return Err(WalkError::Unfit("maps, channels and functions cannot be looked into"));
+                return Err(WalkError::Unfit("channels and functions cannot be looked into"));
+            }
+            GoType::Map { .. } => {
+                return Err(WalkError::Unfit("this is a map: write a key, as in [\"name\"]"));
             }
             GoType::Integer { .. }
             | GoType::Float { .. }
@@ -282,6 +393,10 @@ impl Walk<'_> {
             outer: None,
             declared: self.declared,
             keep: None,
+            keys: Vec::new(),
+            context: None,
+            at_entry: true,
+            of_element: false,
         };
         entry.word(8)?;
         let known = keeps.iter().position(|steps| *steps == entry.steps);
@@ -339,6 +454,7 @@ impl Walk<'_> {
                 Ok(())
             }
             GoType::Pointer(_) => Err(WalkError::Unfit("this is a pointer: write (*NAME) before an index")),
+            GoType::Map { .. } => Err(WalkError::Unfit("this is a map: write a key, as in [\"name\"]")),
             GoType::Integer { .. }
             | GoType::Float { .. }
             | GoType::Complex { .. }
@@ -353,6 +469,15 @@ impl Walk<'_> {
             return Err(WalkError::Unfit("only an interface can be asserted to hold a type"));
         };
         let target = GoType::parse(text, self.declared)?;
+        if self.of_element {
+            let At::Memory(offset) = self.at else {
+                return Err(WalkError::Unfit("this interface cannot be looked into here"));
+            };
+            self.push(Op::Load, 8, offset + 8);
+            self.at = if is_direct(&target) { At::Word } else { At::Memory(0) };
+            self.of = target;
+            return Ok(());
+        }
         if matches!(target, GoType::Interface { .. }) {
             // `.(error)`: still an interface, of whatever type. What it says is read in the same way.
             return Ok(());
@@ -398,7 +523,7 @@ impl Walk<'_> {
                 Ok((Take::Word, Shape::Number(of, size)))
             }
             _ if test == Test::Not => Err(WalkError::Unfit("only a bool has an opposite")),
-            GoType::Pointer(_) => {
+            GoType::Pointer(_) | GoType::Map { .. } => {
                 self.word(8)?;
                 Ok((Take::Word, Shape::Pointer))
             }
@@ -420,6 +545,11 @@ impl Walk<'_> {
                 Ok((Take::Bytes, Shape::Bytes))
             }
             _ if asks_nil => Err(WalkError::Unfit("this is never nil")),
+            GoType::Array(count, element) if is_byte(&element) => {
+                self.address()?;
+                self.push(Op::SetB, 0, count);
+                Ok((Take::Bytes, Shape::Bytes))
+            }
             GoType::Slice(_) => {
                 Err(WalkError::Unfit("a slice is no value: choose an element, as in [0], or len(...)"))
             }
@@ -438,9 +568,28 @@ impl Walk<'_> {
         }
     }
 
+    /// The address of the value into `a`.
+    fn address(&mut self) -> Result<(), WalkError> {
+        self.fresh()?;
+        match self.at {
+            At::Slot(offset) => self.push(Op::Stack, 0, offset),
+            At::Memory(offset) => self.push(Op::Add, 0, offset),
+            At::Registers(_) | At::Word | At::Pair => {
+                return Err(WalkError::Unfit("this is in registers: it has no address"));
+            }
+        }
+        Ok(())
+    }
+
     fn length(&mut self) -> Result<(Take, Shape), WalkError> {
+        if matches!(self.of, GoType::Map { .. }) {
+            // The first word of a map, in every version.
+            self.word(8)?;
+            self.push(Op::Load, 8, 0);
+            return Ok((Take::Word, Shape::Number(Number::Signed, 8)));
+        }
         if !matches!(self.of, GoType::String | GoType::Slice(_)) {
-            return Err(WalkError::Unfit("only strings and slices have a length that can be read"));
+            return Err(WalkError::Unfit("only strings, slices and maps have a length that can be read"));
         }
         self.window(8, GoType::Integer { size: 8, of: Number::Signed });
         self.word(8)?;
@@ -455,7 +604,7 @@ fn is_byte(of: &GoType) -> bool {
 /// Whether an interface holds such a value itself, not a pointer to it (cmd/compile/internal/types: `IsDirectIface`).
 fn is_direct(of: &GoType) -> bool {
     match of {
-        GoType::Pointer(_) => true,
+        GoType::Pointer(_) | GoType::Map { .. } => true,
         GoType::Struct(fields) => matches!(&**fields, [field] if is_direct(&field.of)),
         GoType::Array(1, element) => is_direct(element),
         GoType::Array(..)

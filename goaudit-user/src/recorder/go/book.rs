@@ -8,13 +8,15 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use goaudit_ebpf::hook::go::{PROCESSORS, Status};
+
 use crate::correlate::go::{Ended, GoBook};
-use crate::event::go::{GoFrame, GoPanic};
+use crate::event::go::{GoFrame, GoPanic, RequestContext};
 use crate::event::{GoCall, Missing, Payload, Text};
 use crate::golang::profile::{Compiled, Kind};
 use crate::golang::target::Planned;
 use crate::golang::type_name::{Kind as TypeKind, Memory, TypeName, TypeNames};
-use crate::golang::{BuildInfo, Image, Program};
+use crate::golang::{BuildInfo, Figures, Image, Place, Program};
 use crate::hook::go::{Role, Value, cells};
 
 /// A probed function.
@@ -25,6 +27,7 @@ struct Known {
     function: String,
     module_version: Option<String>,
     compiled: Option<Compiled>,
+    figures: Option<Figures>,
     /// Addresses of the sites in the file.
     entry: u64,
     returns: Vec<u64>,
@@ -65,6 +68,7 @@ impl Book {
             function: planned.function.clone(),
             module_version: planned.module_version.clone(),
             compiled: planned.compiled.clone(),
+            figures: planned.figures.clone(),
         };
         self.probes.write().unwrap_or_else(PoisonError::into_inner).insert(index, Arc::new(known));
     }
@@ -105,13 +109,21 @@ impl GoBook for Book {
                 (Payload::GoCall(Box::new(call)), missing)
             }
             Kind::Authz => {
-                let (authz, mut missing) = compiled.authz(call, reading, &[]);
-                for field in ["authz.trace_id", "authz.span_id", "authz.trace_source"] {
-                    missing.push(Missing::new(field, "the request's context is not probed"));
-                }
+                let (authz, missing) = compiled.authz(call, reading, &[]);
                 (Payload::Authz(Box::new(authz)), missing)
             }
+            Kind::Request => return None,
         })
+    }
+
+    fn request(&self, probe: u32, site: u64, entry: &[u8]) -> Option<RequestContext> {
+        let known = self.known(probe)?;
+        let compiled = known.compiled.as_ref()?;
+        if compiled.declared.kind != Kind::Request {
+            return None;
+        }
+        let reading = compiled.read(Some(entry), None, &|address| known.type_name(site, address));
+        Some(Compiled::request(&reading))
     }
 
     fn panic(
@@ -154,6 +166,16 @@ impl GoBook for Book {
         if panic.stack.is_empty() {
             missing.push(Missing::new("go_panic.stack", "no return address could be read"));
         }
+        match figures(known.figures.as_ref(), bytes) {
+            (Ok(goroutines), heap) => {
+                panic.goroutines = Some(goroutines);
+                note(&mut panic.heap_alloc_bytes, heap, "go_panic.heap_alloc_bytes", &mut missing);
+            }
+            (Err(reason), heap) => {
+                missing.push(Missing::new("go_panic.goroutines", reason));
+                note(&mut panic.heap_alloc_bytes, heap, "go_panic.heap_alloc_bytes", &mut missing);
+            }
+        }
         missing
     }
 }
@@ -168,13 +190,65 @@ fn message(value: &Value<'_>, dynamic: Option<&TypeName>) -> Option<Text> {
     (is_text && !value.bytes.is_empty()).then(|| Text::from(value.bytes))
 }
 
+/// Notes a figure, or why it is not there.
+fn note(
+    place: &mut Option<u64>,
+    found: Result<u64, &'static str>,
+    field: &'static str,
+    missing: &mut Vec<Missing>,
+) {
+    match found {
+        Ok(figure) => *place = Some(figure),
+        Err(reason) => missing.push(Missing::new(field, reason)),
+    }
+}
+
+/// Goroutines and heap of the process, out of the cells behind the first one (`Planned::figures` says which they are).
+fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>, Result<u64, &'static str>) {
+    const NOT_READ: &str = "the process's memory could not be read";
+    let Some(Figures { goroutines, heap_live }) = known else { return (Err(NOT_READ), Err(NOT_READ)) };
+    let cell = |number: u16| {
+        let value = cells(bytes).flatten().find(|value| value.field == number);
+        value.filter(|value| value.status == Status::Whole).and_then(|value| value.word()).ok_or(NOT_READ)
+    };
+    let mut next = 1;
+    let mut take = || {
+        let number = next;
+        next += 1;
+        cell(number)
+    };
+    let count = match goroutines {
+        Ok(found) => {
+            let all = take();
+            let less: Vec<_> = (0..=found.free.len()).map(|_| take()).collect();
+            let idle = cells(bytes).flatten().find(|value| value.field == PROCESSORS);
+            let idle = match idle.map(|value| (value.status, value.word())) {
+                Some((Status::Whole, Some(idle))) => Ok(idle),
+                Some((Status::OutOfRange, _)) => Err("the program uses more than 64 processors (GOMAXPROCS)"),
+                _ => Err(NOT_READ),
+            };
+            let sum: Result<u64, &'static str> =
+                less.into_iter().chain([idle]).try_fold(0u64, |sum, one| Ok(sum.saturating_add(one?)));
+            // Not taken at one moment: at least the one that panics is there.
+            all.and_then(|all| Ok(all.saturating_sub(sum?).max(1)))
+        }
+        Err(reason) => Err(*reason),
+    };
+    let heap = match heap_live {
+        Ok(_) => take(),
+        Err(reason) => Err(*reason),
+    };
+    (count, heap)
+}
+
 /// Names in a program: of types, and of places in its code. The file is read when a name is asked for the first time,
 /// and not kept.
 #[derive(Debug)]
 pub(crate) struct Names {
     file: File,
     types: Mutex<HashMap<u64, Option<TypeName>>>,
-    frames: Mutex<HashMap<u64, GoFrame>>,
+    /// By address in the file, and whether it is that of the instruction itself.
+    frames: Mutex<HashMap<(u64, bool), Vec<GoFrame>>>,
 }
 
 /// Names that are kept of one program.
@@ -207,35 +281,28 @@ impl Names {
         found
     }
 
+    /// The frames of a stack, innermost first, with those of inlined calls.
     fn frames(&self, addresses: &[u64], bias: u64) -> Vec<GoFrame> {
-        let new: Vec<u64> = {
-            let known = lock(&self.frames);
-            addresses
-                .iter()
-                .copied()
-                .filter(|address| !known.contains_key(&address.wrapping_sub(bias)))
-                .collect()
-        };
-        if !new.is_empty() {
-            let found = self.ask(|program| {
-                new.iter()
-                    .map(|address| {
-                        let at = address.wrapping_sub(bias);
-                        (at, frame(program, at))
-                    })
-                    .collect::<Vec<_>>()
+        let known = |key: &(u64, bool)| lock(&self.frames).get(key).cloned();
+        let mut told: Vec<GoFrame> = Vec::new();
+        let mut program: Option<Vec<u8>> = None;
+        for address in addresses {
+            // The runtime puts a call of `sigpanic` in front of the instruction that failed.
+            let exact = told.last().and_then(|frame| frame.function.as_deref()) == Some("runtime.sigpanic");
+            let key = (address.wrapping_sub(bias), exact);
+            let frames = known(&key).unwrap_or_else(|| {
+                let bytes = program.get_or_insert_with(|| read(&self.file).unwrap_or_default());
+                let found = Program::parse(bytes).map(|program| frames_at(&program, key.0, exact));
+                let found = found.unwrap_or_else(|_| vec![GoFrame::default()]);
+                let mut frames = lock(&self.frames);
+                if frames.len() < NAMES_MAX {
+                    frames.insert(key, found.clone());
+                }
+                found
             });
-            let mut frames = lock(&self.frames);
-            if frames.len() < NAMES_MAX {
-                frames.extend(found.unwrap_or_default());
-            }
+            told.extend(frames.into_iter().map(|frame| GoFrame { address: *address, ..frame }));
         }
-        let known = lock(&self.frames);
-        let told = |address: &u64| {
-            let frame = known.get(&address.wrapping_sub(bias)).cloned().unwrap_or_default();
-            GoFrame { address: *address, ..frame }
-        };
-        addresses.iter().map(told).collect()
+        told
     }
 
     /// Asks the program's file.
@@ -254,17 +321,21 @@ impl Memory for InFile<'_> {
     }
 }
 
-/// Where a return address leads: the call is the instruction before it.
-fn frame(program: &Program<'_>, address: u64) -> GoFrame {
-    let call = address.saturating_sub(1);
-    let Some((function, name)) = program.function_at(call) else { return GoFrame::default() };
-    let line = program.line(&function, call);
-    GoFrame {
+/// The frames that a return address stands for: the call is the instruction before it. At least one.
+fn frames_at(program: &Program<'_>, address: u64, exact: bool) -> Vec<GoFrame> {
+    let call = if exact { address } else { address.saturating_sub(1) };
+    let frame = |place: Place<'_>| GoFrame {
         address,
-        function: Some(String::from_utf8_lossy(name).into_owned()),
-        file: line.map(|(file, _)| Text::from(file)),
-        line: line.map(|(_, line)| line),
+        function: Some(String::from_utf8_lossy(place.function).into_owned()),
+        file: place.line.map(|(file, _)| Text::from(file)),
+        line: place.line.map(|(_, line)| line),
+        inlined: place.inlined,
+    };
+    let mut frames: Vec<GoFrame> = program.places(call).into_iter().map(frame).collect();
+    if frames.is_empty() {
+        frames.push(GoFrame::default());
     }
+    frames
 }
 
 /// Larger files are not programs.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Tone, name};
 use crate::event::go::{Field, Outcome, Value};
-use crate::event::{Authz, GoCall, GoExit, GoPanic, Process, Text};
+use crate::event::{Authz, GoCall, GoExit, GoPanic, GoSignal, Process, Text};
 use crate::view::text::{escape, quote};
 
 /// Frames shown of a panic.
@@ -82,6 +82,9 @@ pub(super) fn panic_line(
     if panic.calls_unwound > 0 {
         let _ = write!(body, ", {} probed calls unwound", panic.calls_unwound);
     }
+    if let Some(goroutines) = panic.goroutines.filter(|_| panic.fatal) {
+        let _ = write!(body, ", {goroutines} goroutines");
+    }
     if panic.fatal { (Tone::Alarm, "PANIC") } else { (Tone::Attention, "panic") }
 }
 
@@ -97,6 +100,16 @@ pub(super) fn exit_line(body: &mut String, exit: &GoExit, process: Option<&Proce
         let _ = write!(body, ", {} probed calls unwound", exit.calls_unwound);
     }
     (Tone::Quiet, "goexit")
+}
+
+pub(super) fn signal_line(
+    body: &mut String,
+    signal: &GoSignal,
+    process: Option<&Process>,
+) -> (Tone, &'static str) {
+    name(body, process);
+    let _ = write!(body, " got {} (code {}) while it was probed", signal.name(), signal.code);
+    (Tone::Alarm, "signal")
 }
 
 /// `casbin.enforce(sub="alice", ok=true)`: the values.

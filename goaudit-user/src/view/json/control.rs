@@ -42,6 +42,12 @@ pub enum ControlView<'a> {
         cpus: u32,
         /// SHA-256 of the eBPF object that was loaded.
         object_sha256: &'a str,
+        /// Damage in the middle of the last segment, which is left as it is.
+        damage: Option<&'a str>,
+        /// Batches that the run before left without a checkpoint; the first one of this run covers them.
+        adopted_batches: u64,
+        /// How far the wall clock stands before the latest event of the run before, if it does.
+        clock_behind_ns: Option<u64>,
     },
     /// The agent ends in order.
     Stop {
@@ -79,6 +85,10 @@ pub enum ControlView<'a> {
         emulated_ns: u64,
         /// At an instruction that it single-steps.
         stepped_ns: u64,
+        /// Of making the record, on top.
+        record_ns: Option<u64>,
+        /// Of reading each value, on top.
+        value_ns: Option<u64>,
     },
     /// A program of the kernel side.
     Probe {
@@ -217,6 +227,9 @@ impl<'a> ControlView<'a> {
                 command: start.command.iter().map(JsonText::from).collect(),
                 cpus: start.cpus,
                 object_sha256: &start.object_sha256,
+                damage: start.damage.as_deref(),
+                adopted_batches: start.adopted_batches,
+                clock_behind_ns: start.clock_behind_ns,
             },
             Control::Stop(stop) => {
                 Self::Stop { reason: &stop.reason, counters: CountersView::new(&stop.counters) }
@@ -230,9 +243,12 @@ impl<'a> ControlView<'a> {
                 program: loss.program.as_deref(),
             },
             Control::ClockStep(step) => Self::ClockStep { delta_ns: step.delta_ns },
-            Control::Calibration(costs) => {
-                Self::Calibration { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }
-            }
+            Control::Calibration(costs) => Self::Calibration {
+                emulated_ns: costs.emulated_ns,
+                stepped_ns: costs.stepped_ns,
+                record_ns: costs.record_ns,
+                value_ns: costs.value_ns,
+            },
             Control::Probe(probe) => Self::Probe {
                 hook: &probe.hook,
                 program: &probe.program,

@@ -6,8 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::event::go::{Field, Outcome, Value};
-use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic};
+use crate::event::go::{Field, Outcome, RequestContext, RequestSource, Value};
+use crate::event::{Authz, GoCall, GoExit, GoFrame, GoPanic, GoSignal};
 use crate::view::text::JsonText;
 
 /// A call of a probed Go function.
@@ -38,6 +38,9 @@ pub struct GoCallView<'a> {
     pub depth: u64,
     /// Probed calls of the same goroutine that were under way when it began.
     pub nested_in: u32,
+    /// The request that its goroutine worked for; of decisions always null, they have the same in fields of their
+    /// own.
+    pub request: Option<RequestView<'a>>,
     /// Values by name.
     pub fields: Fields<'a>,
     /// Go type that an interface held, for the values that came out of one.
@@ -61,9 +64,37 @@ impl<'a> GoCallView<'a> {
             outcome: call.outcome.name(),
             depth: call.depth,
             nested_in: call.nested_in,
+            request: call.request.as_ref().map(RequestView::new),
             fields: Fields(&call.fields),
             field_types: FieldTypes(&call.fields),
             field_lengths: FieldLengths(&call.fields),
+        }
+    }
+}
+
+/// A request that a service works on, by what it carries.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoRequest")]
+pub struct RequestView<'a> {
+    /// Its id, as in `X-Request-Id`.
+    pub request_id: Option<JsonText<'a>>,
+    /// Trace id, 32 hexadecimal digits.
+    pub trace_id: Option<&'a str>,
+    /// Span id, 16 hexadecimal digits.
+    pub span_id: Option<&'a str>,
+    /// How it is known: request (the goroutine serves it), parent (one that started it does), arguments (the call's
+    /// own arguments say so).
+    #[schemars(extend("enum" = RequestSource::NAMES.map(|row| row.1)))]
+    pub source: &'static str,
+}
+
+impl<'a> RequestView<'a> {
+    fn new(request: &'a RequestContext) -> Self {
+        Self {
+            request_id: request.request_id.as_ref().map(JsonText::from),
+            trace_id: request.trace_id.as_deref(),
+            span_id: request.span_id.as_deref(),
+            source: request.source.name(),
         }
     }
 }
@@ -277,18 +308,30 @@ pub struct GoPanicView<'a> {
     pub parent_goid: Option<u64>,
     /// Probed calls that it took away.
     pub calls_unwound: u64,
-    /// Where it happened, innermost first.
+    /// The request that its goroutine worked for.
+    pub request: Option<RequestView<'a>>,
+    /// Where it happened, innermost first; inlined calls are frames of their own.
     pub stack: Vec<GoFrameView<'a>>,
+    /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
+    pub goroutines: Option<u64>,
+    /// Bytes of the heap that the runtime counts as live: what the last collection left and what was allocated since.
+    pub heap_alloc_bytes: Option<u64>,
+    /// What the runtime wrote to standard error about a fatal one, wherever that leads.
+    pub traceback: Option<JsonText<'a>>,
+    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept (64 KiB).
+    pub traceback_lost_bytes: u64,
 }
 
 /// A frame of a Go stack.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "GoFrame")]
 pub struct GoFrameView<'a> {
-    /// Return address in hexadecimal.
+    /// Return address in hexadecimal; of an inlined call that of the function that it was inlined into.
     pub address: String,
     /// Function.
     pub function: Option<&'a str>,
+    /// It was inlined into the function of the next frame.
+    pub inlined: bool,
     /// Source file, as recorded in the program.
     pub file: Option<JsonText<'a>>,
     /// Line.
@@ -300,6 +343,7 @@ impl<'a> GoFrameView<'a> {
         Self {
             address: format!("{:#x}", frame.address),
             function: frame.function.as_deref(),
+            inlined: frame.inlined,
             file: frame.file.as_ref().map(JsonText::from),
             line: frame.line,
         }
@@ -317,7 +361,12 @@ impl<'a> GoPanicView<'a> {
             goid: panic.goid,
             parent_goid: panic.parent_goid,
             calls_unwound: panic.calls_unwound,
+            request: panic.request.as_ref().map(RequestView::new),
             stack: panic.stack.iter().map(GoFrameView::new).collect(),
+            goroutines: panic.goroutines,
+            heap_alloc_bytes: panic.heap_alloc_bytes,
+            traceback: panic.traceback.as_ref().map(JsonText::from),
+            traceback_lost_bytes: panic.traceback_lost_bytes,
         }
     }
 }
@@ -336,5 +385,27 @@ impl GoExitView {
     /// The view of such an end.
     pub const fn new(exit: &GoExit) -> Self {
         Self { goid: exit.goid, calls_unwound: exit.calls_unwound }
+    }
+}
+
+/// A probed Go program got a signal that says that its code may not be what it was. All probes of its file are taken
+/// away.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GoSignal")]
+pub struct GoSignalView {
+    /// Its number.
+    pub signal: u32,
+    /// Its name.
+    pub name: &'static str,
+    /// Where it comes from (`si_code`): above zero from the kernel, else from a process.
+    pub code: i32,
+    /// Whether the process has a handler for it.
+    pub handled: bool,
+}
+
+impl GoSignalView {
+    /// The view of such a signal.
+    pub const fn new(signal: &GoSignal) -> Self {
+        Self { signal: signal.signal, name: signal.name(), code: signal.code, handled: signal.handled }
     }
 }

@@ -1,0 +1,60 @@
+//! Sources of Go modules: published test data and test cases, as Go's module proxy has them.
+//!
+//! Nothing of it lies in this tree. A fixture's go.mod names the version and its go.sum the hash, which Go checks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::go_fixture::{Toolchain, fixtures};
+
+/// Folder of the module's source, in the version that the fixture needs. Fails where the module proxy is not reachable.
+pub fn source(toolchain: &Toolchain, fixture: &str, module: &str) -> Result<PathBuf> {
+    let output = toolchain
+        .go()
+        .current_dir(fixtures().join(fixture))
+        .args(["mod", "download", "-json", module])
+        .output()
+        .context("go did not start")?;
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    match told["Dir"].as_str() {
+        Some(dir) if output.status.success() => Ok(PathBuf::from(dir)),
+        _ => bail!(
+            "go mod download {module}: {} {}",
+            told["Error"].as_str().unwrap_or_default(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        ),
+    }
+}
+
+/// Fetches what a fixture needs, if it is not there. Fails where the module proxy is not reachable.
+pub fn fetch(toolchain: &Toolchain, fixture: &str) -> Result<()> {
+    let output = toolchain
+        .go()
+        .current_dir(fixtures().join(fixture))
+        .args(["mod", "download"])
+        .output()
+        .context("go did not start")?;
+    if !output.status.success() {
+        bail!("go mod download: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Copies a folder, so that it can be changed: the module cache cannot.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let target = to.join(path.file_name().context("an entry has a name")?);
+        if path.is_dir() {
+            copy(&path, &target)?;
+        } else {
+            // Not fs::copy: files of the module cache are read-only, and their mode would come along.
+            fs::write(&target, fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
