@@ -113,7 +113,12 @@ fn short_run(what: &str) -> Vec<Event> {
     let stop = Stop { reason: what.to_owned(), counters: goaudit_user::event::control::Counters::default() };
     let mut events = vec![Event::control(Ktime(1), Control::Start(start))];
     events.extend((0..12).map(|n| {
-        let program = goaudit_user::event::control::Calibration { emulated_ns: n, stepped_ns: n };
+        let program = goaudit_user::event::control::Calibration {
+            emulated_ns: n,
+            stepped_ns: n,
+            record_ns: None,
+            value_ns: None,
+        };
         Event::control(Ktime(1), Control::Calibration(program))
     }));
     events.push(Event::control(Ktime(1), Control::Stop(stop)));
