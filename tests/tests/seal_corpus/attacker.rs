@@ -176,6 +176,7 @@ pub(crate) fn rechain(segments: &mut [Segment], mut sign: impl FnMut(&Checkpoint
                     part.body = note.clone().into_bytes();
                     chain.seal();
                 }
+                FrameKind::Gap => panic!("the log of the corpus is not pruned"),
                 FrameKind::SegmentEnd => {
                     let end = SegmentEnd {
                         batches: U64::new(batches),
