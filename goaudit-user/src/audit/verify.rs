@@ -128,7 +128,8 @@ pub fn verify_since(
         verifier.check_end(&input);
         verifier.check_epochs();
         let state = verifier.state();
-        let fresh = (expected || resumed) && verifier.watches.iter().any(|watch| watch.outside && watch.seen);
+        let outside = || verifier.watches.iter().filter(|watch| watch.outside);
+        let fresh = (expected || resumed) && outside().all(|watch| watch.seen && !watch.differs);
         let freshness = if fresh { Freshness::Proven } else { Freshness::NotProven };
         let opened = !options.bytes_only;
         Ok((verifier.books.report(input.name, freshness, opened, verifier.restarts), state))
@@ -209,6 +210,8 @@ struct Watch {
     /// From outside the log's directory.
     outside: bool,
     seen: bool,
+    /// The log has another tree there.
+    differs: bool,
 }
 
 /// How the segment walked last ended.
@@ -283,6 +286,7 @@ impl Verifier<'_, '_> {
                 property: Property::LatestCheckpoint,
                 outside: false,
                 seen: false,
+                differs: false,
             }),
             Err(error) => {
                 let fault = Fault::damaged(format!("the checkpoint file: {error}"));
@@ -341,6 +345,7 @@ impl Verifier<'_, '_> {
                     property: Property::Freshness,
                     outside: true,
                     seen: false,
+                    differs: false,
                 });
                 true
             }
@@ -378,6 +383,7 @@ impl Verifier<'_, '_> {
                     property: Property::Freshness,
                     outside: true,
                     seen: false,
+                    differs: false,
                 });
                 self.books.note(
                     Property::Freshness,
@@ -443,6 +449,7 @@ impl Verifier<'_, '_> {
             }
             watch.seen = true;
             if watch.root != chain.frontier.root() {
+                watch.differs = true;
                 let fault = Fault::tampered(format!(
                     "the first {} batches are not those of {}: history was replaced",
                     watch.size, watch.name

@@ -49,6 +49,12 @@ pub struct Calibration {
     /// At an instruction that it single-steps.
     #[n(1)]
     pub stepped_ns: u64,
+    /// Of making the record, on top.
+    #[n(2)]
+    pub record_ns: Option<u64>,
+    /// Of reading each value, on top.
+    #[n(3)]
+    pub value_ns: Option<u64>,
 }
 
 /// Identity of a log.

@@ -66,7 +66,12 @@ pub(crate) fn all() -> Vec<Event> {
             not_seen: None,
             entry_stepped: Some(false),
         }),
-        Control::Calibration(Calibration { emulated_ns: 1_400, stepped_ns: 2_900 }),
+        Control::Calibration(Calibration {
+            emulated_ns: 1_400,
+            stepped_ns: 2_900,
+            record_ns: Some(600),
+            value_ns: Some(40),
+        }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),
         Control::Loss(Loss {

@@ -54,7 +54,7 @@ impl Verifier<'_, '_> {
                 let property =
                     if fault.kind == FaultKind::Damaged { Property::Structure } else { Property::Segments };
                 self.books.fault(property, Some((segment.number, 0)), None, &fault);
-                self.leave(SegmentEnding::Open);
+                self.leave(SegmentEnding::Open, segment.number);
                 return Ok(());
             }
         };
@@ -79,7 +79,7 @@ impl Verifier<'_, '_> {
                         let batch = self.chain.as_ref().map(|chain| (chain.frontier.size(), chain.next_seq));
                         let place = Some((segment.number, frame.offset));
                         self.books.fault(property, place, batch, &fault);
-                        self.leave(here.ending);
+                        self.leave(here.ending, segment.number);
                         return Ok(());
                     }
                     self.pass_watches(segment.number, frame.offset);
@@ -126,11 +126,15 @@ impl Verifier<'_, '_> {
             batch,
             &Fault::damaged(what),
         );
-        self.leave(SegmentEnding::Open);
+        self.leave(SegmentEnding::Open, segment.number);
     }
 
     /// Gives the rest of a segment up; the next one begins from its own header.
-    fn leave(&mut self, ending: SegmentEnding) {
+    fn leave(&mut self, ending: SegmentEnding, segment: u64) {
+        for property in [Property::Structure, Property::Chain, Property::Contents] {
+            let detail = format!("what follows the first bad place in segment {segment} was not looked at");
+            self.books.unproven(property, detail);
+        }
         self.end = ending;
         self.prev_hash = None;
         self.intact = false;

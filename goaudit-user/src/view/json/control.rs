@@ -85,6 +85,10 @@ pub enum ControlView<'a> {
         emulated_ns: u64,
         /// At an instruction that it single-steps.
         stepped_ns: u64,
+        /// Of making the record, on top.
+        record_ns: Option<u64>,
+        /// Of reading each value, on top.
+        value_ns: Option<u64>,
     },
     /// A program of the kernel side.
     Probe {
@@ -239,9 +243,12 @@ impl<'a> ControlView<'a> {
                 program: loss.program.as_deref(),
             },
             Control::ClockStep(step) => Self::ClockStep { delta_ns: step.delta_ns },
-            Control::Calibration(costs) => {
-                Self::Calibration { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }
-            }
+            Control::Calibration(costs) => Self::Calibration {
+                emulated_ns: costs.emulated_ns,
+                stepped_ns: costs.stepped_ns,
+                record_ns: costs.record_ns,
+                value_ns: costs.value_ns,
+            },
             Control::Probe(probe) => Self::Probe {
                 hook: &probe.hook,
                 program: &probe.program,
