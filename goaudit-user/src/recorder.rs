@@ -26,9 +26,9 @@ mod reader;
 mod sealer;
 mod tap_file;
 
-pub use go::GoConfig;
 use go::GoWatch;
 use go::book::Book;
+pub use go::{GoConfig, PolicyFile};
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -136,7 +136,8 @@ impl Recorder {
         log.batch_age = config.batch_age;
         log.opener = Some(segment_opener());
         let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
-        let book = Arc::new(Book::default());
+        let labels = config.go.as_ref().map(|go| go.labels.clone()).unwrap_or_default();
+        let book = Arc::new(Book::new(labels));
         let go = match &config.go {
             Some(go) => session
                 .take_go()

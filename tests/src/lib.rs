@@ -16,6 +16,7 @@ pub mod child;
 pub mod compare;
 pub mod go_capture;
 pub mod go_decisions;
+pub mod go_digests;
 pub mod go_fixture;
 pub mod go_module;
 pub mod go_service;
