@@ -5,13 +5,15 @@
 //! prover's and the verifier's own file modules touch the file system.
 //!
 //! From the inside out: [`format`] byte layouts, [`merkle`] trees, [`note`] signatures, [`checkpoint`] tree heads,
-//! [`batch`] payloads and leaves, [`chain`] the rules between batches, [`frame`] and [`segment`] files;
+//! [`batch`] payloads and leaves, [`record`] what the log says of itself, [`epoch`] keys that are erased,
+//! [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
 pub mod batch;
 pub mod chain;
 pub mod checkpoint;
 mod directory;
+pub mod epoch;
 mod error;
 pub mod fault;
 pub mod format;
@@ -25,6 +27,7 @@ mod place;
 pub mod proof;
 mod prove;
 mod reader;
+pub mod record;
 mod recover;
 mod repair;
 mod report;
@@ -38,6 +41,7 @@ mod torn;
 mod verify;
 mod writer;
 
+pub use directory::{has_log, log_id_of};
 pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
 pub use prove::{ProveError, prove};
@@ -47,5 +51,7 @@ pub use repair::{Repaired, repair};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
 pub use torn::Torn;
-pub use verify::{VerifyOptions, Visitor, verify};
-pub use writer::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, Writer, WriterConfig};
+pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, verify, verify_since};
+pub use writer::{
+    NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
+};

@@ -14,6 +14,7 @@ mod doctor;
 mod exit;
 mod export;
 mod hist;
+mod init;
 mod inspect;
 #[cfg(feature = "kernel-log")]
 mod kernel_log;
@@ -26,6 +27,7 @@ mod record;
 mod recording;
 mod replay;
 mod schema;
+mod storage;
 mod trace;
 mod verify;
 
@@ -37,7 +39,7 @@ pub use exit::Exit;
 #[command(
     name = "goaudit",
     version,
-    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  sudo goaudit trace FUNCTION -p PID   latencies of one Go function\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit prove DIR SEQ -o FILE     one event, with a proof for others\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
+    after_help = "First steps:\n  goaudit demo                      no root needed: a real capture, replayed and verified\n  sudo goaudit init                 make a log, show the key to keep elsewhere\n  sudo goaudit record               watch this host, seal what is seen\n  sudo goaudit record -- CMD ARGS   watch one command and its descendants\n  sudo goaudit trace FUNCTION -p PID   latencies of one Go function\n  goaudit replay DIR                the same lines again, from the sealed log\n  goaudit hist DIR                  latencies of Go calls and decisions\n  goaudit verify DIR                is anything missing or changed?\n  goaudit prove DIR SEQ -o FILE     one event, with a proof for others\n  goaudit doctor                    what this host allows\n\nExit codes: 0 ok, 1 error, 2 usage, 3 tampering or damage found, 4 incomplete, 5 host unsupported, 77 no privilege."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -49,6 +51,8 @@ pub struct Cli {
 enum Command {
     /// Play an embedded real capture through the real pipeline: events, then the verdict of verify.
     Demo(demo::Args),
+    /// Make a new log with its keys, and print its verification key.
+    Init(init::Args),
     /// Record this host, or one command, into a sealed log.
     Record(record::Args),
     /// Show stored events again, exactly as they were shown live.
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
     kernel_log::to_standard_error();
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Hist(args) => hist::run(&args),

@@ -54,6 +54,15 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
     report.checks.push(Check { name: "no_loss", ok: report.lost == 0 && report.not_run == 0, detail });
 }
 
+/// Only the end of the log was read: its books cannot be balanced.
+pub fn not_judged(report: &mut Report) {
+    let detail =
+        "only what came since the last verification was read; verify without --state to balance the books";
+    report.checks.push(Check { name: "conservation", ok: false, detail: detail.to_owned() });
+    let detail = format!("batch headers tell of {} lost events", report.lost);
+    report.checks.push(Check { name: "no_loss", ok: false, detail });
+}
+
 fn bad(report: &mut Report, verdict: Verdict, event: Option<u64>, what: &str) {
     report.verdict = report.verdict.max(verdict);
     if verdict > Verdict::Incomplete && report.first_bad.is_none() {

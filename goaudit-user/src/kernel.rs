@@ -15,6 +15,7 @@ use thiserror::Error;
 
 mod calibrate;
 mod counters;
+mod empty;
 pub mod features;
 pub mod go;
 pub mod hooks;
@@ -27,6 +28,7 @@ mod sys;
 pub mod tracefs;
 
 pub use counters::{Counters, Skips};
+pub use empty::EmptyProbes;
 pub use hooks::Hook;
 pub use rehearsal::{RehearsalError, Rehearsed, rehearse};
 pub use ring::REST;

@@ -24,11 +24,15 @@ use crate::{correlate, event};
 mod go;
 mod reader;
 mod sealer;
+mod shed;
 mod tap_file;
+#[cfg(test)]
+mod tests;
 
 use go::GoWatch;
 use go::book::Book;
 pub use go::{GoConfig, PolicyFile};
+pub use sealer::WhenFull;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
 /// place of loss, counted by the kernel side.
@@ -43,6 +47,12 @@ pub struct Config {
     pub origin: String,
     /// Oldest an event may get before its batch is closed.
     pub batch_age: Duration,
+    /// When a segment is followed by another.
+    pub roll: Roll,
+    /// Room on the disk that is held back.
+    pub room: audit::RoomConfig,
+    /// What is done when the disk is full or low.
+    pub when_full: WhenFull,
     /// Kernel side.
     pub kernel: kernel::Config,
     /// Correlation.
@@ -57,6 +67,23 @@ pub struct Config {
     pub tap: Option<PathBuf>,
     /// Command line of the agent, for the log.
     pub command: Vec<event::Text>,
+}
+
+/// When a segment of the log is followed by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roll {
+    /// With so many bytes.
+    pub bytes: u64,
+    /// When it is so old.
+    pub age: Duration,
+    /// With the day (UTC).
+    pub day: bool,
+}
+
+impl Default for Roll {
+    fn default() -> Self {
+        Self { bytes: 256 << 20, age: Duration::from_hours(1), day: true }
+    }
 }
 
 /// Why recording could not begin or go on.
@@ -114,6 +141,8 @@ pub struct Summary {
     pub events: u64,
     /// Final counters.
     pub counters: Counters,
+    /// It ended because the disk is full, as [`WhenFull::Halt`] asks.
+    pub halted: bool,
 }
 
 /// How the threads are told to end.
@@ -134,6 +163,8 @@ impl Recorder {
         }
         let mut log = audit::WriterConfig::new(&config.origin, identity::host_id(), identity::boot_id());
         log.batch_age = config.batch_age;
+        Roll { bytes: log.segment_bytes, age: log.segment_age, day: log.segment_day } = config.roll;
+        log.room = config.room;
         log.opener = Some(segment_opener());
         let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
         let labels = config.go.as_ref().map(|go| go.labels.clone()).unwrap_or_default();
@@ -163,9 +194,9 @@ impl Recorder {
         found(&self.opened)
     }
 
-    /// The log's verification key.
-    pub fn verification_key(&self) -> &str {
-        &self.opened.vkey
+    /// What was found when the log was opened, or that it is new; its verification key.
+    pub fn opened(&self) -> &audit::Opened {
+        &self.opened
     }
 
     /// Puts a process and its future descendants into the scope of the recording.
@@ -206,7 +237,7 @@ impl Recorder {
             opening.push(event::Control::Probe(no_go(reason)));
         }
         let stop = Arc::new(Stop::default());
-        let sealer = sealer::Sealer::new(writer);
+        let sealer = sealer::Sealer::new(writer, config.when_full, Arc::clone(&stop));
         let sealer = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))
@@ -292,7 +323,7 @@ fn opening(config: &Config, opened: &audit::Opened, session: &kernel::Session) -
     let mut controls = Vec::new();
     if opened.new_log {
         controls.push(Control::Genesis(Genesis {
-            origin: config.origin.clone(),
+            origin: opened.origin.clone(),
             verification_key: opened.vkey.clone(),
             agent: agent.clone(),
             host: host.clone(),

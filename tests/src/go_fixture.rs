@@ -116,6 +116,25 @@ pub struct Build<'a> {
     pub flags: &'a [&'a str],
 }
 
+/// Ways of building that change the code or how it is loaded, by name.
+pub const FLAVOURS: [(&str, Build<'static>); 6] = [
+    ("-race", Build::of("").cgo().flags(&["-race"])),
+    ("-N -l", Build::of("").flags(&["-gcflags=all=-N -l"])),
+    ("cgo, external linker", Build::of("").cgo().flags(&["-ldflags=-linkmode=external"])),
+    (
+        "static PIE",
+        Build::of("")
+            .cgo()
+            .flags(&["-buildmode=pie", "-ldflags=-s -w -linkmode=external -extldflags=-static-pie"]),
+    ),
+    ("PIE, stripped", Build::of("").flags(&["-buildmode=pie", "-ldflags=-s -w"])),
+    ("stripped", Build::of("").flags(&["-ldflags=-s -w"])),
+];
+
+/// Those of them that an ordinary run builds, with the newest version: the code of one is not optimized, that of the
+/// other is watched.
+pub const FEW: [&str; 2] = ["-race", "-N -l"];
+
 impl<'a> Build<'a> {
     /// A plain build for amd64, without C.
     #[must_use]

@@ -15,6 +15,7 @@ pub mod capture;
 pub mod child;
 pub mod compare;
 pub mod go_capture;
+pub mod go_cases;
 pub mod go_decisions;
 pub mod go_digests;
 pub mod go_fixture;

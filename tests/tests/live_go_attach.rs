@@ -135,6 +135,17 @@ fn a_process_that_works_while_it_is_probed_is_told_from_then_on() {
         assert!(found <= 1, "{call}");
         matched += found;
     }
+    // Those that were under way say so, and say nothing about how long they took.
+    for event in events.iter().filter(|event| event["authz"]["call"]["start_ktime_ns"].is_null()) {
+        assert!(event["authz"]["decision_latency_ns"].is_null(), "{event}");
+        let reason = event["missing"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|missing| missing["field"] == "authz.authz_eval_start_ns")
+            .unwrap();
+        assert!(text(reason, "/reason").contains("before the probe was attached"), "{event}");
+    }
     // And no event is anything else than one of the calls.
     assert_eq!(matched, events.len());
     println!("{matched} calls of {made} told, {after} of them made after the report");

@@ -12,84 +12,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use goaudit_tests::go_capture::{GoRecording, count, text};
+use goaudit_tests::go_cases::{self, Endings, PROFILE};
 use goaudit_tests::go_fixture::{Build, Toolchain, each_version, newest_version};
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
-
-/// The functions of `runtime-cases`.
-const PROFILE: &str = r#"
-[[probe]]
-id = "cases.work"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "work"
-signature = "func(n int, s string) (done int, err error)"
-[probe.fields]
-n = "n"
-s = "s"
-done = "done"
-err = "err"
-
-[[probe]]
-id = "cases.guard"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "guard"
-signature = "func(n int, s string) (recovered bool)"
-[probe.fields]
-recovered = "recovered"
-
-[[probe]]
-id = "cases.scale"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "point.scale"
-signature = "func(p point, by int) point"
-[probe.types]
-point = "struct { x, y, z, w int }"
-[probe.fields]
-x = "p.x"
-w = "p.w"
-by = "by"
-
-[[probe]]
-id = "cases.wide"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "wide"
-signature = "func(a, b, c, d, e, f, g, h, i int, s string) (sum int, same string)"
-[probe.fields]
-a = "a"
-h = "h"
-i = "i"
-s = "s"
-sum = "sum"
-same = "same"
-
-[[probe]]
-id = "cases.tiny"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "tiny"
-signature = "func(n int) int"
-
-[[probe]]
-id = "cases.sum"
-kind = "call"
-module = "goaudit.test/runtime-cases"
-package = "main"
-function = "sum"
-signature = "func(dictionary uintptr, values []int) int"
-"#;
-
-/// Outcomes of calls, in the words of truth and of events alike.
-const OUTCOMES: [&str; 4] = ["returned", "panicked", "goexit", "crashed"];
 
 /// Records `runtime-cases` with these arguments. A generic function has its dictionary in front of its arguments.
 fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
@@ -102,27 +29,13 @@ fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
 }
 
 /// How often each function ended in each way, as the program says.
-fn truth(recording: &GoRecording) -> BTreeMap<(String, String), u64> {
-    let mut counts = BTreeMap::new();
-    for line in &recording.truth().calls {
-        for outcome in OUTCOMES {
-            let ended = count(line, &format!("/{outcome}"));
-            if ended > 0 && text(line, "/function") != "main.tiny" {
-                *counts.entry((text(line, "/function").to_owned(), outcome.to_owned())).or_default() += ended;
-            }
-        }
-    }
-    counts
+fn truth(recording: &GoRecording) -> Endings {
+    go_cases::truth(&recording.truth())
 }
 
 /// The same, as the events say.
-fn told(recording: &GoRecording) -> BTreeMap<(String, String), u64> {
-    let mut counts = BTreeMap::new();
-    for call in recording.calls() {
-        let function = text(call, "/function").split('[').next().unwrap_or_default().to_owned();
-        *counts.entry((function, text(call, "/outcome").to_owned())).or_default() += 1;
-    }
-    counts
+fn told(recording: &GoRecording) -> Endings {
+    go_cases::told(recording.calls())
 }
 
 /// The open calls of goroutines nest: whatever lies in a call began later, ended earlier, and is deeper.

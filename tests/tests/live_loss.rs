@@ -280,48 +280,161 @@ impl Drop for Small {
     }
 }
 
-#[test]
-fn a_full_disk_ends_the_recording_and_keeps_what_was_sealed() {
-    needs!(Root, Bpf, Btf);
-    let folder = LogDir::new();
-    let at_path = folder.join("small");
-    std::fs::create_dir(&at_path).unwrap();
-    if let Err(error) = mount("tmpfs", &at_path, "tmpfs", MountFlags::empty(), Some(c"size=200k")) {
-        goaudit_tests::ability::tell_skip(
-            "a_full_disk_ends_the_recording_and_keeps_what_was_sealed",
-            "mounting tmpfs",
-            &error.to_string(),
-        );
-        return;
-    }
-    let small = Small(at_path);
-    let log = small.0.join("log");
-    let words = case(&folder, &["exec-long-argument"]);
-    let mut code = None;
-    for _ in 0..100 {
-        let output =
-            goaudit().args(["record", "-q", "-w"]).arg(&log).arg("--").args(&words).output().unwrap();
-        let told = text(&output.stderr);
-        assert!(!told.contains("panicked"), "{told}");
-        code = output.status.code();
-        if code != Some(0) {
-            assert_eq!(code, Some(1), "{told}");
-            assert!(told.contains("No space left"), "{told}");
-            break;
+/// A tmpfs of 8 MiB in the folder; none where mounting is not permitted, which is told.
+fn small_disk(folder: &LogDir, test: &str) -> Option<Small> {
+    let path = folder.join("small");
+    std::fs::create_dir(&path).unwrap();
+    match mount("tmpfs", &path, "tmpfs", MountFlags::empty(), Some(c"size=8m,mode=700")) {
+        Ok(()) => Some(Small(path)),
+        Err(error) => {
+            goaudit_tests::ability::tell_skip(test, "mounting tmpfs", &error.to_string());
+            None
         }
-        // Incompressible, so that it fills up.
-        std::fs::write(log.join("ballast"), ballast(&log)).ok();
     }
-    assert_eq!(code, Some(1), "the disk was never full");
-    let verified = verify(&log, &[]);
-    assert!(["incomplete", "ok"].contains(&verified["verdict"].as_str().unwrap()), "{verified}");
-    assert_eq!(verified["first_bad"], Value::Null, "{verified}");
 }
 
-/// Twice as much as the last time.
-fn ballast(log: &Path) -> Vec<u8> {
-    let before = std::fs::metadata(log.join("ballast")).map_or(4096, |metadata| metadata.len());
-    vec![1; usize::try_from(before * 2).unwrap_or(usize::MAX)]
+impl Small {
+    /// Somebody else's file that leaves only a quarter of a megabyte.
+    fn fill(&self) {
+        let found = rustix::fs::statvfs(&self.0).unwrap();
+        let bytes = (found.f_bavail * found.f_frsize).saturating_sub(256 << 10);
+        std::fs::write(self.0.join("somebody"), vec![1; usize::try_from(bytes).unwrap()]).unwrap();
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.0.join("somebody")).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_in_the_log_and_recording_goes_on_when_there_is_room() {
+    needs!(Root, Bpf, Btf);
+    let folder = LogDir::new();
+    let Some(small) =
+        small_disk(&folder, "a_full_disk_is_told_in_the_log_and_recording_goes_on_when_there_is_room")
+    else {
+        return;
+    };
+    let log = small.0.join("log");
+    let agent = Agent::start(&log, &["--keep-free", "512KiB"]);
+    let ballast = log.join("ballast");
+    until("the ballast is laid", || ballast.exists());
+    small.fill();
+    until("the ballast is given up", || !ballast.exists());
+    let run = || assert!(Command::new("/bin/true").status().unwrap().success());
+    for _ in 0..50 {
+        run();
+    }
+    until("the log tells", || verify(&log, &[])["lost"].as_u64().is_some_and(|lost| lost > 0));
+    small.make_room();
+    until("there is room again", || ballast.exists());
+    for _ in 0..5 {
+        run();
+    }
+    let output = agent.interrupt();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("(no_space)"), "{told}");
+    assert!(!ballast.exists());
+    let verified = verify(&log, &[]);
+    assert_eq!(verified["verdict"], "incomplete", "{verified}");
+    assert_eq!(verified["first_bad"], Value::Null, "{verified}");
+    assert_eq!(check(&verified, "conservation")["ok"], true, "{verified}");
+    assert_eq!(check(&verified, "clean_end")["ok"], true, "{verified}");
+}
+
+#[test]
+fn a_full_disk_ends_the_recording_in_order_when_that_is_asked_for() {
+    needs!(Root, Bpf, Btf);
+    let folder = LogDir::new();
+    let Some(small) = small_disk(&folder, "a_full_disk_ends_the_recording_in_order_when_that_is_asked_for")
+    else {
+        return;
+    };
+    let log = small.0.join("log");
+    let agent = Agent::start(&log, &["--keep-free", "512KiB", "--when-full", "halt"]);
+    until("the ballast is laid", || log.join("ballast").exists());
+    small.fill();
+    until("the ballast is given up", || !log.join("ballast").exists());
+    assert!(Command::new("/bin/true").status().unwrap().success());
+    let output = agent.wait();
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("the disk is full"), "{told}");
+    let events = lines(&replay(&log, &[]));
+    assert_eq!(at(events.last().unwrap(), "/control/reason"), "disk full");
+    let verified = verify(&log, &[]);
+    assert_eq!(verified["first_bad"], Value::Null, "{verified}");
+    assert_eq!(check(&verified, "clean_end")["ok"], true, "{verified}");
+}
+
+#[test]
+fn segments_end_by_size_and_by_age() {
+    needs!(Root, Bpf, Btf);
+    let folder = LogDir::new();
+    for (name, options) in [("size", ["--roll-size", "64KiB"]), ("age", ["--roll-age", "300ms"])] {
+        let log = folder.join(name);
+        let agent = Agent::start(&log, &options);
+        let count = || {
+            std::fs::read_dir(&log)
+                .unwrap()
+                .filter(|entry| {
+                    entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "gal")
+                })
+                .count()
+        };
+        until("a third segment", || {
+            let _ = Command::new("/bin/true").arg("x".repeat(2000)).status();
+            count() >= 3
+        });
+        assert_eq!(agent.interrupt().status.code(), Some(0), "{name}");
+        assert_eq!(verify(&log, &[])["verdict"], "ok", "{name}");
+    }
+}
+
+#[test]
+fn an_agent_that_is_killed_again_and_again_loses_nothing_that_was_sealed() {
+    needs!(Root, Bpf, Btf);
+    let folder = LogDir::new();
+    let log = folder.join("log");
+    let mut sealed = 0;
+    for round in 0..5_u64 {
+        let agent = Agent::start(&log, &["--roll-size", "64KiB"]);
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < std::time::Duration::from_millis(400 + 130 * round) {
+            assert!(Command::new("/bin/true").status().unwrap().success());
+        }
+        // What the checkpoint file names was durable before the kill.
+        let durable = checkpoint_size(&log);
+        let output = agent.end(Signal::KILL);
+        assert_eq!(output.status.signal(), Some(9));
+        let verified = verify(&log, &[]);
+        assert_eq!(verified["first_bad"], Value::Null, "round {round}: {verified}");
+        assert_eq!(verified["verdict"], "incomplete", "round {round}: {verified}");
+        let found = verified["size"].as_u64().unwrap();
+        assert!(
+            found >= durable && durable > sealed,
+            "round {round}: {durable} were durable, {found} are there"
+        );
+        sealed = found;
+    }
+    let last = Agent::start(&log, &[]);
+    until("it records", || checkpoint_size(&log) > sealed);
+    assert_eq!(last.interrupt().status.code(), Some(0));
+    let events = lines(&replay(&log, &[]));
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"].as_u64(), Some(number as u64), "numbers are dense over all runs");
+    }
+    let starts: Vec<_> = events.iter().filter(|event| at(event, "/control/type") == "start").collect();
+    assert_eq!(starts.len(), 6);
+}
+
+/// Batches that the `checkpoint` file covers.
+fn checkpoint_size(log: &Path) -> u64 {
+    std::fs::read_to_string(log.join("checkpoint"))
+        .ok()
+        .and_then(|note| note.lines().nth(1)?.parse().ok())
+        .unwrap_or(0)
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod b1_prctl;
 mod b2_exec_rate;
 mod b3_exec_storm;
 mod b4_super_producer;
+mod b5_go_call;
 mod contestant;
 mod cpu;
 mod goal;
@@ -60,7 +61,7 @@ struct Benchmark {
 }
 
 /// The ids are those of docs/benchmarks.md.
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     Benchmark {
         id: "b1",
         title: "prctl loop on one core, every call recorded and sealed",
@@ -84,6 +85,12 @@ const BENCHMARKS: [Benchmark; 5] = [
         title: "super-producer: a prctl flood on one core, 10,000 tagged execs on the other",
         goals: b4_super_producer::GOALS,
         run: b4_super_producer::run,
+    },
+    Benchmark {
+        id: "b5",
+        title: "a call of a probed Go function: what the probes add",
+        goals: b5_go_call::GOALS,
+        run: b5_go_call::run,
     },
     Benchmark {
         id: "b10",

@@ -310,6 +310,8 @@ pub mod traits {
     pub const WRITES: u32 = 1 << 5;
     /// Also take the sum of what the runtime's processors have at [`Probe::processor_word`](super::Probe).
     pub const PROCESSORS: u32 = 1 << 6;
+    /// Of goaudit's own code, to measure what a hit costs: all is done but the sending.
+    pub const REHEARSES: u32 = 1 << 7;
 }
 
 /// Where the runtime of one Go version keeps what is read; [`ABSENT`] where it does not. Source: DWARF of real

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 use zerocopy::little_endian::{U16, U32, U64};
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::chain::Chain;
+use super::chain::{Chain, Turn};
 use super::fault::Fault;
 use super::format::{
-    BATCH_KIND_EVENTS, BATCH_MAGIC, BATCH_RAW_LIMIT, BatchHeader, EVENT_LEN_LEN, HASH_SHA256, Hash,
-    MAX_BATCH_EVENTS, SEED_LEN, flag,
+    BATCH_KIND_EVENTS, BATCH_KIND_RECORDS, BATCH_MAGIC, BATCH_RAW_LIMIT, BatchHeader, EVENT_LEN_LEN,
+    HASH_SHA256, Hash, MAX_BATCH_EVENTS, SEED_LEN, flag,
 };
 use super::merkle::root_in_place;
 use super::salt::{SALT_LEN, event_leaf, fill_salts};
@@ -48,6 +48,17 @@ pub struct BatchContext {
     pub lost_events: u32,
     /// Why.
     pub lost_cause: u32,
+    /// What it holds.
+    pub kind: BatchKind,
+}
+
+/// What a batch holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchKind {
+    /// Events.
+    Events,
+    /// The log's own records; among them that of a new epoch or not.
+    Records(Option<Turn>),
 }
 
 impl BatchBuilder {
@@ -144,10 +155,21 @@ impl BatchBuilder {
         if context.after_restart {
             flags |= flag::AFTER_RESTART;
         }
+        let kind = match context.kind {
+            BatchKind::Events => BATCH_KIND_EVENTS,
+            BatchKind::Records(turn) => {
+                flags |= match turn {
+                    None => 0,
+                    Some(Turn::Announced) => flag::NEW_EPOCH,
+                    Some(Turn::KeyLost) => flag::NEW_EPOCH | flag::KEY_LOST,
+                };
+                BATCH_KIND_RECORDS
+            }
+        };
         let header = BatchHeader {
             magic: BATCH_MAGIC,
             hash_alg: HASH_SHA256,
-            kind: BATCH_KIND_EVENTS,
+            kind,
             flags: U16::new(flags),
             batch_no: U64::new(chain.frontier.size()),
             first_seq: U64::new(chain.next_seq),
@@ -163,7 +185,7 @@ impl BatchBuilder {
             lost_cause: U32::new(context.lost_cause),
             raw_len: U32::new(u32::try_from(self.plain.len()).unwrap_or(u32::MAX)),
             stored_len: U32::new(u32::try_from(self.stored.len()).unwrap_or(u32::MAX)),
-            epoch_no: U32::new(0),
+            epoch_no: U32::new(chain.epoch.unwrap_or(0)),
             dek_id: U32::new(0),
             sealed_before: U64::new(chain.sealed.unwrap_or(0)),
             batch_root,

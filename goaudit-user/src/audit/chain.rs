@@ -6,8 +6,8 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use super::fault::Fault;
 use super::format::{
-    BATCH_KIND_EVENTS, BATCH_MAGIC, BatchHeader, EVENT_LEN_LEN, HASH_SHA256, Hash, MAX_BATCH_EVENTS,
-    MAX_RAW_LEN, SEED_LEN, flag,
+    BATCH_KIND_EVENTS, BATCH_KIND_RECORDS, BATCH_MAGIC, BatchHeader, EVENT_LEN_LEN, HASH_SHA256, Hash,
+    MAX_BATCH_EVENTS, MAX_RAW_LEN, SEED_LEN, flag,
 };
 use super::merkle::{Frontier, leaf_hash};
 
@@ -26,6 +26,28 @@ pub struct Chain {
     pub sealed: Option<u64>,
     /// Run of the writer that made the last batch; none as above, or in an empty log.
     pub instance: Option<u32>,
+    /// Epoch of the next batch; none as above.
+    pub epoch: Option<u32>,
+    /// The last batch announces an epoch: only a checkpoint may follow.
+    pub turn: Option<Turn>,
+}
+
+/// How one epoch goes over into the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The key of the old epoch signs the checkpoint that seals the new one's record.
+    Announced,
+    /// The key of the old epoch is lost: only the log's key signs it.
+    KeyLost,
+}
+
+impl Turn {
+    /// What a batch header says.
+    fn of(header: &BatchHeader) -> Option<Self> {
+        let flags = header.flags.get();
+        let lost = flags & flag::KEY_LOST != 0;
+        (flags & flag::NEW_EPOCH != 0).then_some(if lost { Self::KeyLost } else { Self::Announced })
+    }
 }
 
 impl Chain {
@@ -38,6 +60,22 @@ impl Chain {
             prev_leaf: Some([0; 32]),
             sealed: Some(0),
             instance: None,
+            epoch: Some(0),
+            turn: None,
+        }
+    }
+
+    /// A log of which only the tree and the number of the next event are known.
+    pub fn from_middle(log_id: [u8; 16], frontier: Frontier, next_seq: u64) -> Self {
+        Self {
+            log_id,
+            frontier,
+            next_seq,
+            prev_leaf: None,
+            sealed: None,
+            instance: None,
+            epoch: None,
+            turn: None,
         }
     }
 
@@ -63,6 +101,16 @@ impl Chain {
                 "a checkpoint was taken out or put in: the batch was written after one of size {}",
                 header.sealed_before.get()
             )));
+        }
+        let turn = Turn::of(header);
+        if self.turn.is_some() && turn != Some(Turn::KeyLost) {
+            return Err(Fault::tampered(
+                "a batch follows the record of a new epoch before the checkpoint that seals it",
+            ));
+        }
+        if self.epoch.is_some_and(|epoch| epoch != header.epoch_no.get()) {
+            let (found, expected) = (header.epoch_no.get(), self.epoch.unwrap_or_default());
+            return Err(Fault::tampered(format!("a batch of epoch {found} in epoch {expected}")));
         }
         let restarted = header.flags.get() & flag::AFTER_RESTART != 0;
         let follows = self.instance.is_none_or(|last| {
@@ -92,16 +140,24 @@ impl Chain {
     /// Takes in a checkpoint over all batches so far.
     pub fn seal(&mut self) {
         self.sealed = Some(self.frontier.size());
+        self.turn = None;
     }
 
     /// Takes a batch in; returns its leaf.
     pub fn push(&mut self, header: &BatchHeader) -> Hash {
         let leaf = leaf_hash(header.as_bytes());
         self.frontier.push(leaf);
-        self.next_seq = self.next_seq.saturating_add(u64::from(header.n_events.get()));
+        self.next_seq = self.next_seq.saturating_add(header.numbered_events());
         self.prev_leaf = Some(leaf);
-        self.instance = Some(header.agent_instance.get());
+        self.take_run(header);
         leaf
+    }
+
+    /// Takes over from the last batch what it tells of its run and its epoch.
+    pub fn take_run(&mut self, header: &BatchHeader) {
+        self.instance = Some(header.agent_instance.get());
+        self.turn = Turn::of(header);
+        self.epoch = Some(header.epoch_no.get().saturating_add(u32::from(self.turn.is_some())));
     }
 }
 
@@ -115,7 +171,7 @@ pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, 
     if header.hash_alg != HASH_SHA256 {
         return Err(Fault::unsupported(format!("batch with hash algorithm {}", header.hash_alg)));
     }
-    if header.kind != BATCH_KIND_EVENTS {
+    if header.kind != BATCH_KIND_EVENTS && header.kind != BATCH_KIND_RECORDS {
         return Err(Fault::unsupported(format!("batch of kind {}", header.kind)));
     }
     let flags = header.flags.get();
@@ -124,8 +180,12 @@ pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, 
             "batch with flags {flags:#x} (encryption and HMAC are not known yet)"
         )));
     }
-    if header.epoch_no.get() != 0 || header.dek_id.get() != 0 || header.hmac_tail != [0; 32] {
-        return Err(Fault::unsupported("batch with epochs, content keys or HMAC, which are not known yet"));
+    if header.dek_id.get() != 0 || header.hmac_tail != [0; 32] {
+        return Err(Fault::unsupported("batch with content keys or HMAC, which are not known yet"));
+    }
+    let new_epoch = flags & flag::NEW_EPOCH != 0;
+    if (new_epoch && !header.is_records()) || (!new_epoch && flags & flag::KEY_LOST != 0) {
+        return Err(Fault::tampered("the flags of a batch contradict its kind"));
     }
     if header.sealed_before.get() > header.batch_no.get() {
         return Err(Fault::tampered("the batch names a checkpoint that comes after it"));

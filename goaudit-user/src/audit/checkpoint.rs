@@ -25,9 +25,18 @@ impl Checkpoint {
         format!("{}\n{}\n{}\n", self.origin, self.size, BASE64.encode(self.root))
     }
 
-    /// The signed note.
+    /// The signed note, with one signature line.
     pub fn sign(&self, key: &SignKey) -> String {
         key.sign(&self.text())
+    }
+
+    /// The signed note as it stands in a log: the line of the log's key, then that of the epoch's key. Only where the
+    /// key of an epoch is lost is there no second line.
+    pub fn seal(&self, log: &SignKey, epoch: Option<&SignKey>) -> String {
+        let text = self.text();
+        let mut note = log.sign(&text);
+        note.extend(epoch.map(|key| key.sign_line(&text)));
+        note
     }
 
     /// Reads a note's text. Extension lines are refused: this format has none.

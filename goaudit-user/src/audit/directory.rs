@@ -2,13 +2,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::error::AuditError;
+use super::format::SegmentHead;
 
 /// A verifier holds the lock for an instant to see whether a writer has it; a writer waits that long for it.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
@@ -40,6 +41,24 @@ pub(super) fn list_segments(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AuditErro
     }
     segments.sort();
     Ok(segments)
+}
+
+/// Whether there is a log in `dir`, or the keys of one.
+pub fn has_log(dir: &Path) -> Result<bool, AuditError> {
+    if !dir.try_exists().map_err(AuditError::io("look at", dir))? {
+        return Ok(false);
+    }
+    let keys = dir.join("keys");
+    Ok(!list_segments(dir)?.is_empty() || keys.try_exists().map_err(AuditError::io("look at", &keys))?)
+}
+
+/// Which log the first segment in `dir` says it is of; nothing is verified. None if it cannot be told.
+pub fn log_id_of(dir: &Path) -> Result<Option<[u8; 16]>, AuditError> {
+    let Some((_, path)) = list_segments(dir)?.into_iter().next() else { return Ok(None) };
+    let (file, _) = open_regular(&path)?;
+    let mut id = [0; 16];
+    let place = std::mem::offset_of!(SegmentHead, log_id) as u64;
+    Ok(file.read_exact_at(&mut id, place).ok().map(|()| id))
 }
 
 /// Opens a regular file for reading; links, pipes and devices are refused, not followed.

@@ -66,8 +66,10 @@ pub const COMP_ZSTD: u8 = 1;
 /// No encryption, in `aead`.
 pub const AEAD_NONE: u8 = 0;
 
-/// A batch of events, in `kind` of the batch header. Other kinds are reserved.
+/// A batch of events, in `kind` of the batch header.
 pub const BATCH_KIND_EVENTS: u8 = 1;
+/// A batch of the log's own records ([`super::record`]), which have no event numbers. Other kinds are reserved.
+pub const BATCH_KIND_RECORDS: u8 = 2;
 
 /// Bits of a batch header's `flags`.
 pub mod flag {
@@ -81,8 +83,12 @@ pub mod flag {
     pub const URGENT: u16 = 1 << 3;
     /// The first batch of a writer that opened an existing log.
     pub const AFTER_RESTART: u16 = 1 << 4;
+    /// It holds the record of a new epoch: the next checkpoint seals it, and all later ones are by the new key.
+    pub const NEW_EPOCH: u16 = 1 << 5;
+    /// With [`NEW_EPOCH`]: the key of the epoch before is lost and cannot sign.
+    pub const KEY_LOST: u16 = 1 << 6;
     /// All bits that this version can check; any other bit is refused.
-    pub const KNOWN: u16 = ZSTD | URGENT | AFTER_RESTART;
+    pub const KNOWN: u16 = ZSTD | URGENT | AFTER_RESTART | NEW_EPOCH | KEY_LOST;
 }
 
 /// Bits of a batch header's `lost_cause`: why `lost_events` are not in the log.
@@ -199,7 +205,7 @@ pub struct BatchHeader {
     pub magic: [u8; 4],
     /// [`HASH_SHA256`].
     pub hash_alg: u8,
-    /// [`BATCH_KIND_EVENTS`].
+    /// [`BATCH_KIND_EVENTS`] or [`BATCH_KIND_RECORDS`].
     pub kind: u8,
     /// Bits of [`flag`].
     pub flags: U16,
@@ -207,7 +213,7 @@ pub struct BatchHeader {
     pub batch_no: U64,
     /// Number of its first event.
     pub first_seq: U64,
-    /// Events in it, 1 to [`MAX_BATCH_EVENTS`].
+    /// Events (or records) in it, 1 to [`MAX_BATCH_EVENTS`].
     pub n_events: U32,
     /// Which run of a writer made it, from 0.
     pub agent_instance: U32,
@@ -231,13 +237,13 @@ pub struct BatchHeader {
     pub raw_len: U32,
     /// Bytes of the payload as stored: the frame's body.
     pub stored_len: U32,
-    /// Reserved for forward-secure epochs: 0.
+    /// The epoch whose key signs the checkpoint that covers this batch.
     pub epoch_no: U32,
     /// Reserved for content keys: 0.
     pub dek_id: U32,
     /// Batches that the last checkpoint before this batch covers: so that no checkpoint can be taken out.
     pub sealed_before: U64,
-    /// Root of the tree over the event leaves.
+    /// Root of the tree over the leaves of its events.
     pub batch_root: Hash,
     /// SHA-256 of the stored payload.
     pub payload_hash: Hash,
@@ -245,6 +251,18 @@ pub struct BatchHeader {
     pub prev_leaf: Hash,
     /// Reserved for the HMAC profile: zero.
     pub hmac_tail: Hash,
+}
+
+impl BatchHeader {
+    /// Numbers of events that it takes up: records have none.
+    pub fn numbered_events(&self) -> u64 {
+        if self.kind == BATCH_KIND_EVENTS { u64::from(self.n_events.get()) } else { 0 }
+    }
+
+    /// Whether it holds the log's own records.
+    pub fn is_records(&self) -> bool {
+        self.kind == BATCH_KIND_RECORDS
+    }
 }
 
 /// The header of the frame that ends a segment.

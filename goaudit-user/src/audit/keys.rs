@@ -1,6 +1,7 @@
 //! The log's own key on disk: `keys/log.key` (secret, 0600) and `keys/log.vkey` (to be carried off the host).
 //!
-//! Both are in the text form of Go's note package, so that stock tools can use them.
+//! Both are in the text form of Go's note package, so that stock tools can use them. The keys of epochs, which
+//! change, are [`super::epoch`]'s business.
 
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::directory::{make_dir, open_regular, replace_file, sync_dir};
+use super::epoch::{self, EpochKeys, StoreFn};
 use super::error::AuditError;
 use super::note::{SignKey, VerifyKey};
 
@@ -47,12 +49,25 @@ pub fn load(dir: &Path) -> Result<Option<SignKey>, AuditError> {
     Ok(Some(key))
 }
 
-/// Makes the key of a new log in `dir` from 32 random bytes, and stores it durably.
-pub fn create(dir: &Path, origin: &str, seed: &[u8; 32]) -> Result<SignKey, AuditError> {
-    let key = SignKey::from_seed(origin, seed)?;
+/// Makes the keys of a new log in `dir` from random bytes, and stores them durably: the log's own and that of epoch 0.
+/// The log is `called` so; its origin commits to the key of epoch 0, too.
+pub fn create(
+    dir: &Path,
+    called: &str,
+    seeds: &[Zeroizing<[u8; 32]>; 2],
+    store: &StoreFn,
+) -> Result<SignKey, AuditError> {
+    let [log_seed, epoch_seed] = seeds;
+    let public = SignKey::from_seed(called, epoch_seed)?;
+    let origin = epoch::origin(called, public.public().public_bytes());
+    let key = SignKey::from_seed(&origin, log_seed)?;
+    let first = SignKey::from_seed(&epoch::name(&origin, 0), epoch_seed)?;
     let keys = dir.join("keys");
     make_dir(&keys)?;
+    let path = epoch::path(dir);
+    store(&path, EpochKeys::text(&first, None).as_bytes()).map_err(AuditError::io("write", &path))?;
     let secret = Zeroizing::new(format!("{}\n", key.text().as_str()));
+    // The log's secret key comes last: where it is there, the others are.
     for (name, bytes, mode) in [
         ("log.vkey", format!("{}\n", key.public().text()).as_bytes(), 0o644),
         ("log.key", secret.as_bytes(), 0o600),

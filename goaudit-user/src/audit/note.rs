@@ -152,6 +152,11 @@ impl VerifyKey {
         &self.name
     }
 
+    /// The 32 bytes of the public key.
+    pub fn public_bytes(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     /// Whether a signature line says that it is by this key.
     pub fn is_signer(&self, line: &SignatureLine<'_>) -> bool {
         line.name == self.name && line.key_id == self.key_id

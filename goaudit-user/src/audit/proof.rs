@@ -11,10 +11,12 @@ use zerocopy::FromBytes as _;
 
 use super::chain::parse_batch_header;
 use super::checkpoint::Checkpoint;
-use super::format::{BATCH_HEADER_LEN, BatchHeader, Hash};
+use super::fault::Fault;
+use super::format::{BATCH_HEADER_LEN, BatchHeader, Hash, flag};
 use super::keys;
 use super::merkle::{leaf_hash, verify_inclusion};
 use super::note::{Note, NoteError, VerifyKey};
+use super::record::Record;
 use super::salt::{SALT_LEN, event_leaf};
 
 /// Bytes of the largest proof file that is read or made.
@@ -25,6 +27,8 @@ pub const MAX_PROOF_LEN: u64 = 256 << 20;
 pub struct Proof {
     /// The batches that have an event to prove, ascending.
     pub batches: Vec<BatchProof>,
+    /// The record of the log that names the key of the epoch whose line the checkpoint carries.
+    pub certificate: BatchProof,
     /// The signed note over the log's tree.
     pub checkpoint: String,
 }
@@ -72,6 +76,9 @@ pub enum ProofError {
         /// What is wrong.
         what: String,
     },
+    /// The epoch's line of the checkpoint is missing, or not by the key that the log names.
+    #[error("the epoch's signature: {0}")]
+    Epoch(String),
     /// A batch is not in the tree that was signed.
     #[error("batch {0} is not in the tree that the checkpoint signs")]
     NotInLog(u64),
@@ -92,6 +99,8 @@ pub struct Proven<'a> {
     pub checkpoint: Checkpoint,
     /// The events, ascending by number.
     pub events: Vec<ProvenEvent<'a>>,
+    /// The epoch whose key signed the checkpoint, as the log's own record says.
+    pub epoch: u32,
     /// Signature lines of other keys on the checkpoint: they were not checked.
     pub other_signatures: usize,
 }
@@ -116,16 +125,60 @@ impl Proof {
     pub fn verify(&self, key: &VerifyKey) -> Result<Proven<'_>, ProofError> {
         let checkpoint = Checkpoint::open(self.checkpoint.as_bytes(), key)?;
         let note = Note::parse(self.checkpoint.as_bytes())?;
-        let own = note.lines().iter().filter(|line| key.is_signer(line)).count();
         let log_id = keys::log_id(key);
+        let (epoch, epoch_key) = self.certified(&checkpoint, key, &log_id)?;
+        note.verify(&epoch_key).map_err(|error| ProofError::Epoch(error.to_string()))?;
+        let own = note.lines().iter().filter(|line| key.is_signer(line) || epoch_key.is_signer(line)).count();
         let mut events = Vec::new();
         for batch in &self.batches {
             let header = batch.verify(&checkpoint, &log_id)?;
+            let bad = |what: &str| ProofError::Batch { batch: batch.index, what: what.to_owned() };
+            if header.is_records() {
+                return Err(bad("it holds no events"));
+            }
+            if header.epoch_no.get() > epoch {
+                return Err(bad("it is of a later epoch than the checkpoint"));
+            }
             for event in &batch.events {
                 events.push(event.verify(&header)?);
             }
         }
-        Ok(Proven { checkpoint, events, other_signatures: note.lines().len() - own })
+        Ok(Proven { checkpoint, events, epoch, other_signatures: note.lines().len() - own })
+    }
+
+    /// The epoch's key that the log itself names, in the tree that the checkpoint signs.
+    fn certified(
+        &self,
+        checkpoint: &Checkpoint,
+        key: &VerifyKey,
+        log_id: &[u8; 16],
+    ) -> Result<(u32, VerifyKey), ProofError> {
+        let bad = |what: &str| ProofError::Epoch(what.to_owned());
+        let header = self.certificate.verify(checkpoint, log_id)?;
+        let [event] = self.certificate.events.as_slice() else {
+            return Err(bad("one record names the key"));
+        };
+        event.verify(&header)?;
+        if !header.is_records() {
+            return Err(bad("the certificate is no record of the log"));
+        }
+        let fault = |fault: Fault| ProofError::Epoch(fault.to_string());
+        let flags = header.flags.get();
+        match Record::parse(&event.event).map_err(fault)? {
+            Record::Genesis(genesis) if header.batch_no.get() == 0 => {
+                genesis.check(log_id, Some(key)).map_err(fault)?;
+                Ok((0, genesis.epoch_key))
+            }
+            Record::Epoch(epoch) if flags & flag::NEW_EPOCH != 0 => {
+                epoch.check(header.epoch_no.get(), key.name(), flags & flag::KEY_LOST != 0).map_err(fault)?;
+                // The checkpoint that seals the record is by the key before.
+                if checkpoint.size <= header.batch_no.get().saturating_add(1) {
+                    return Err(bad("its key signs only checkpoints after the one that seals its record"));
+                }
+                Ok((epoch.number, epoch.key))
+            }
+            Record::Genesis(_) | Record::Epoch(_) => Err(bad("the record stands where none belongs")),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! headers and opens those batches. Only bodies that are needed are read. Nothing that is read is trusted: the proof
 //! is verified with the log's key before it is given out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,14 @@ use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
 use super::checkpoint::Checkpoint;
 use super::directory::{list_segments, open_regular};
+use super::epoch;
 use super::error::AuditError;
 use super::fault::Fault;
-use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, SEED_LEN, SEGMENT_HEADER_LEN};
+use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, SEED_LEN, SEGMENT_HEADER_LEN, flag};
 use super::frame::{FrameReader, Step};
 use super::keys;
 use super::merkle::{Paths, leaf_hash};
-use super::note::{NoteError, VerifyKey};
+use super::note::{Note, NoteError, VerifyKey};
 use super::proof::{BatchProof, EventProof, MAX_PROOF_LEN, Proof, ProofError};
 use super::salt::{SALT_LEN, event_leaf, fill_salts};
 use super::writer::Seq;
@@ -85,7 +86,7 @@ pub fn prove(dir: &Path, wanted: &BTreeSet<Seq>, key: Option<&VerifyKey>) -> Res
         None => keys::load_public(dir)?,
     };
     let segments = Segments::pin(dir)?;
-    let found = find(&segments, wanted)?;
+    let found = find(&segments, wanted, &key)?;
     let checkpoint = Checkpoint::open(&found.note, &key).map_err(ProveError::Checkpoint)?;
     let proof = build(&segments, &found, &checkpoint)?;
     let len = proof.text().len() as u64;
@@ -185,14 +186,24 @@ struct Found {
     events: u64,
     /// Batches of the wanted events: number, and these events.
     batches: BTreeMap<u64, Vec<Seq>>,
+    /// Batch with the record that names the key of the checkpoint's epoch.
+    certificate: u64,
 }
 
-fn find(segments: &Segments, wanted: &BTreeSet<Seq>) -> Result<Found, ProveError> {
+fn find(segments: &Segments, wanted: &BTreeSet<Seq>, key: &VerifyKey) -> Result<Found, ProveError> {
     let mut found = Found::default();
+    // The last records of epochs: epoch, and batch of its record. A checkpoint is by one of the last two.
+    let mut epochs = VecDeque::from([(0, 0)]);
     segments.walk(
         |_| false,
         |_, seen| {
             match seen {
+                Seen::Batch { header, .. } if header.is_records() => {
+                    if header.flags.get() & flag::NEW_EPOCH != 0 {
+                        epochs.truncate(2);
+                        epochs.push_front((header.epoch_no.get().saturating_add(1), header.batch_no.get()));
+                    }
+                }
                 Seen::Batch { header, .. } => {
                     let first = header.first_seq.get();
                     let end = first.saturating_add(u64::from(header.n_events.get()));
@@ -222,17 +233,34 @@ fn find(segments: &Segments, wanted: &BTreeSet<Seq>) -> Result<Found, ProveError
             return Err(ProveError::Missing { seq, what: "its batch is damaged or missing".to_owned() });
         }
     }
+    let note = Note::parse(&found.note).map_err(ProveError::Checkpoint)?;
+    let epoch = note.lines().iter().find_map(|line| epoch::number_of(key.name(), line.name));
+    let epoch = epoch.ok_or_else(|| {
+        ProveError::Checkpoint(NoteError::Unsigned("the key of an epoch of this log".to_owned()))
+    })?;
+    let (_, batch) = epochs.iter().find(|(number, _)| *number == epoch).ok_or_else(|| {
+        ProveError::Gap(format!(
+            "the record of epoch {epoch}, whose key signed the last checkpoint, is missing"
+        ))
+    })?;
+    found.certificate = *batch;
     Ok(found)
 }
 
 fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<Proof, ProveError> {
-    let numbers: Vec<u64> = found.batches.keys().copied().collect();
+    let mut numbers: Vec<u64> = found.batches.keys().copied().collect();
+    // A batch of events is none of records: the number is not there yet.
+    let place = numbers.partition_point(|number| *number < found.certificate);
+    numbers.insert(place, found.certificate);
     let mut paths = Paths::new(checkpoint.size, &numbers);
     let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
     let mut batches = BTreeMap::new();
     let mut next = 0;
     segments.walk(
-        |header| found.batches.contains_key(&header.batch_no.get()),
+        |header| {
+            let number = header.batch_no.get();
+            number == found.certificate || found.batches.contains_key(&number)
+        },
         |path, seen| {
             let Seen::Batch { header, opened } = seen else { return Ok(()) };
             let number = header.batch_no.get();
@@ -252,7 +280,12 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
             let mut leaf_data = [0; BATCH_HEADER_LEN];
             leaf_data.copy_from_slice(header.as_bytes());
             paths.push(leaf_hash(&leaf_data));
-            if let (Some((offset, body)), Some(seqs)) = (opened, found.batches.get(&number)) {
+            let first = [header.first_seq.get()];
+            let seqs = match found.batches.get(&number) {
+                None if number == found.certificate => Some(first.as_slice()),
+                seqs => seqs.map(Vec::as_slice),
+            };
+            if let (Some((offset, body)), Some(seqs)) = (opened, seqs) {
                 let events =
                     open(&mut payloads, header, body, seqs).map_err(|fault| at(path, offset, fault))?;
                 let batch = BatchProof { index: number, path: Vec::new(), header: leaf_data, events };
@@ -264,6 +297,7 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
     let (_, proofs) = paths.finish().ok_or_else(|| {
         ProveError::Gap(format!("only {next} of {} sealed batches are there", checkpoint.size))
     })?;
+    // Of the certificate the caller asked for nothing by number.
     if let Some((_, seqs)) = found.batches.iter().find(|(number, _)| !batches.contains_key(number)) {
         let seq = seqs.first().copied().unwrap_or_default();
         return Err(ProveError::Missing { seq, what: "its batch is damaged".to_owned() });
@@ -271,9 +305,12 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
     for (batch, path) in batches.values_mut().zip(proofs) {
         batch.path = path;
     }
+    let certificate = batches
+        .remove(&found.certificate)
+        .ok_or_else(|| ProveError::Gap("the record of the last epoch is missing".to_owned()))?;
     let note = std::str::from_utf8(&found.note)
         .map_err(|_| ProveError::Checkpoint(NoteError::Malformed("not UTF-8")))?;
-    Ok(Proof { batches: batches.into_values().collect(), checkpoint: note.to_owned() })
+    Ok(Proof { batches: batches.into_values().collect(), certificate, checkpoint: note.to_owned() })
 }
 
 /// Takes events out of a batch, with their paths in it.

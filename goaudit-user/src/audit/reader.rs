@@ -396,6 +396,10 @@ fn is_wanted(from: ReadFrom, header: &[u8]) -> bool {
     let Ok(header) = <BatchHeader as zerocopy::FromBytes>::read_from_bytes(header) else {
         return true;
     };
+    if header.is_records() {
+        // What the log says of itself is for verifying it.
+        return false;
+    }
     match from {
         ReadFrom::Start | ReadFrom::End => true,
         ReadFrom::Seq(seq) => header.first_seq.get().saturating_add(u64::from(header.n_events.get())) > seq,

@@ -103,13 +103,10 @@ pub(super) fn recover(
             "segment {number} is of another log or has another number than its name"
         )));
     }
-    let mut chain = Chain {
-        log_id: id,
-        frontier: header.frontier.clone(),
-        next_seq: header.first_seq,
-        prev_leaf: (header.first_batch_no() == 0).then_some([0; 32]),
-        sealed: (header.first_batch_no() == 0).then_some(0),
-        instance: None,
+    let mut chain = if header.first_batch_no() == 0 {
+        Chain::new(id)
+    } else {
+        Chain::from_middle(id, header.frontier.clone(), header.first_seq)
     };
     let last_realtime_ns = look_back(before, key, &mut chain)?;
     let walk = Walk { key, chain, ended: None, gap: false, guess: None, open_head: None, last_realtime_ns };
@@ -298,6 +295,8 @@ impl Walk<'_> {
             self.chain.next_seq = header.first_seq.get();
             self.chain.prev_leaf = Some(header.prev_leaf);
             self.chain.instance = None;
+            self.chain.epoch = Some(header.epoch_no.get());
+            self.chain.turn = None;
         }
         if let Some(head) = self.open_head.take() {
             self.chain.check_head(head.size, &head.root)?;
@@ -346,7 +345,7 @@ fn look_back(
         if let (None, Some(last)) = (batch_known, batch) {
             batch_known = Some(last.realtime_last_ns.get());
             chain.prev_leaf = Some(leaf_hash(last.as_bytes()));
-            chain.instance = Some(last.agent_instance.get());
+            chain.take_run(&last);
         }
         if let (false, Some(size)) = (sealed_known, sealed) {
             sealed_known = true;
@@ -356,6 +355,8 @@ fn look_back(
             break;
         }
     }
+    // The checkpoint that seals the last batch may stand in a later segment than that.
+    chain.turn = chain.turn.filter(|_| chain.sealed != Some(chain.frontier.size()));
     Ok(batch_known)
 }
 

@@ -14,6 +14,7 @@ use super::*;
 
 mod attack;
 mod crash;
+mod epochs;
 mod foreign;
 mod layout;
 mod notes;

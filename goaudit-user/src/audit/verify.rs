@@ -5,11 +5,15 @@
 //! not ok. Works on a live log: it looks at what was there when it began.
 
 mod books;
+mod epochs;
 mod segment;
+mod state;
 mod workers;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chain::Chain;
 use super::checkpoint::Checkpoint;
@@ -22,6 +26,8 @@ use super::note::VerifyKey;
 use super::reader::BatchInfo;
 use super::report::{Freshness, Report};
 use books::{Books, Property};
+use epochs::EpochChain;
+pub use state::{State, StateError};
 use workers::Workers;
 
 /// Sees each event: its batch, its index in the batch, its bytes.
@@ -39,6 +45,20 @@ pub struct VerifyOptions {
     pub bytes_only: bool,
     /// Threads that open payloads; none: as many as there are CPUs.
     pub threads: Option<usize>,
+    /// What an earlier verification of this log left: only what came since is read, and the log must contain the
+    /// checkpoint that was the last one then.
+    pub since: Option<State>,
+    /// Told how far it is.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// How far a verification is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes to read; 0 before that is known.
+    pub total: AtomicU64,
+    /// Bytes read.
+    pub done: AtomicU64,
 }
 
 /// Verifies a log's directory, or the segment files given, which must follow each other.
@@ -49,6 +69,16 @@ pub fn verify(
     options: &VerifyOptions,
     visitor: Option<&mut Visitor<'_>>,
 ) -> Result<Report, AuditError> {
+    verify_since(paths, options, visitor).map(|(report, _)| report)
+}
+
+/// As [`verify`], with what the next verification can begin with: none unless the log is whole from its beginning and
+/// nothing in it is wrong.
+pub fn verify_since(
+    paths: &[PathBuf],
+    options: &VerifyOptions,
+    visitor: Option<&mut Visitor<'_>>,
+) -> Result<(Report, Option<State>), AuditError> {
     let input = Input::pin(paths)?;
     let (key, key_trouble) = find_key(&input, options);
     let threads = options
@@ -60,6 +90,7 @@ pub fn verify(
             id: key.as_ref().map(keys::log_id),
             key,
             chain: None,
+            epochs: EpochChain::default(),
             intact: false,
             prev_hash: None,
             watches: Vec::new(),
@@ -67,18 +98,24 @@ pub fn verify(
             workers: Workers::start(scope, threads, options.bytes_only, visitor.map(|visitor| visitor as _))?,
             end: SegmentEnding::Open,
             restarts: 0,
+            resumed_at: 0,
+            begun: None,
+            last_head: None,
         };
         verifier.check_key(options, key_trouble);
+        let resumed = verifier.begin_since(options);
         verifier.watch_latest(&input);
         let expected = verifier.watch_expected(options);
-        verifier.walk(&input)?;
+        verifier.walk(&input, options.progress.as_deref())?;
         verifier.workers.finish(&mut verifier.books);
         verifier.check_watches();
         verifier.check_end(&input);
-        let fresh = expected && verifier.watches.iter().any(|watch| watch.outside && watch.seen);
+        verifier.check_epochs();
+        let state = verifier.state();
+        let fresh = (expected || resumed) && verifier.watches.iter().any(|watch| watch.outside && watch.seen);
         let freshness = if fresh { Freshness::Proven } else { Freshness::NotProven };
         let opened = !options.bytes_only;
-        Ok(verifier.books.report(input.name, freshness, opened, verifier.restarts))
+        Ok((verifier.books.report(input.name, freshness, opened, verifier.restarts), state))
     })
 }
 
@@ -150,6 +187,7 @@ fn find_key(input: &Input, options: &VerifyOptions) -> (Option<VerifyKey>, Optio
 struct Watch {
     size: u64,
     root: Hash,
+    note: Vec<u8>,
     name: &'static str,
     property: Property,
     /// From outside the log's directory.
@@ -172,6 +210,7 @@ struct Verifier<'scope, 'v> {
     key: Option<VerifyKey>,
     id: Option<[u8; 16]>,
     chain: Option<Chain>,
+    epochs: EpochChain,
     /// The chain holds from the first segment to here.
     intact: bool,
     /// Hash of the file of the segment before, if all of it was good.
@@ -181,6 +220,12 @@ struct Verifier<'scope, 'v> {
     workers: Workers<'scope, 'v>,
     end: SegmentEnding,
     restarts: u64,
+    /// The segment that an earlier verification lets this one begin with; 0 for all.
+    resumed_at: u64,
+    /// The state at the beginning of the segment with the last checkpoint.
+    begun: Option<State>,
+    /// That checkpoint's note and size.
+    last_head: Option<(Vec<u8>, u64)>,
 }
 
 impl Verifier<'_, '_> {
@@ -194,12 +239,13 @@ impl Verifier<'_, '_> {
                 );
             }
             (Some(key), _) if options.log_key.is_some() => {
-                self.books.note(Property::KeyPinned, format!("key {} was given", key.text()));
+                self.books.note(Property::Origin, format!("key {} was given", key.text()));
             }
             (Some(key), _) => self.books.unproven(
-                Property::KeyPinned,
+                Property::Origin,
                 format!(
-                    "key {} lies beside the log: whoever replaced the log replaced it, too; give --log-key",
+                    "the key is NOT pinned: {} lies beside the log, whoever replaced the log replaced it, too; give \
+                     --log-key",
                     key.text()
                 ),
             ),
@@ -216,6 +262,7 @@ impl Verifier<'_, '_> {
             Ok(latest) => self.watches.push(Watch {
                 size: latest.size,
                 root: latest.root,
+                note: note.clone(),
                 name: "the checkpoint file",
                 property: Property::LatestCheckpoint,
                 outside: false,
@@ -228,9 +275,34 @@ impl Verifier<'_, '_> {
         }
     }
 
+    /// Goes on from an earlier verification; whether there is one that can be gone on from.
+    fn begin_since(&mut self, options: &VerifyOptions) -> bool {
+        let Some(state) = &options.since else { return false };
+        if self.resume(state) {
+            if self.resumed_at > 0 {
+                let (segment, size) = (self.resumed_at, state.size());
+                self.books.note(
+                    Property::Structure,
+                    format!(
+                        "every byte from segment {segment} on is accounted for; what is before was verified before, as \
+                         far as size {size}"
+                    ),
+                );
+            }
+            return true;
+        }
+        let fault = Fault::tampered("the state of an earlier verification is of another log, or the log is");
+        self.books.fault(Property::Freshness, None, None, &fault);
+        false
+    }
+
     /// The checkpoint from outside; whether there is a good one.
     fn watch_expected(&mut self, options: &VerifyOptions) -> bool {
         let Some(note) = &options.expect else {
+            if options.since.is_some() {
+                // What was verified before is expected again.
+                return false;
+            }
             self.books.unproven(
                 Property::Freshness,
                 "not proven: an older copy of the whole directory would look the same; give --expect a checkpoint \
@@ -245,6 +317,7 @@ impl Verifier<'_, '_> {
                 self.watches.push(Watch {
                     size: expected.size,
                     root: expected.root,
+                    note: note.clone().into_bytes(),
                     name: "the expected checkpoint",
                     property: Property::Freshness,
                     outside: true,
@@ -266,7 +339,12 @@ impl Verifier<'_, '_> {
         }
     }
 
-    fn walk(&mut self, input: &Input) -> Result<(), AuditError> {
+    fn walk(&mut self, input: &Input, progress: Option<&Progress>) -> Result<(), AuditError> {
+        let read = |segment: &&PinnedSegment| segment.number >= self.resumed_at;
+        let total: u64 = input.segments.iter().filter(read).map(|segment| segment.size).sum();
+        if let Some(progress) = progress {
+            progress.total.store(total, Ordering::Relaxed);
+        }
         let mut expected = if input.whole { Some(0) } else { None };
         let last = input.segments.len().saturating_sub(1);
         for (index, segment) in input.segments.iter().enumerate() {
@@ -277,9 +355,23 @@ impl Verifier<'_, '_> {
                 self.prev_hash = None;
                 self.intact = false;
                 self.chain = None;
+                self.epochs.forget();
             }
             expected = Some(segment.number.saturating_add(1));
+            if segment.number < self.resumed_at {
+                continue;
+            }
+            let begun = self.remember(segment.number);
+            let before = self.last_head.take();
             self.segment(segment, input.live && index == last, index == last)?;
+            if self.last_head.is_some() {
+                self.begun = begun.or(self.begun.take());
+            } else {
+                self.last_head = before;
+            }
+            if let Some(progress) = progress {
+                progress.done.fetch_add(segment.size, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -299,6 +391,45 @@ impl Verifier<'_, '_> {
                 ));
                 self.books.fault(watch.property, Some((segment, offset)), None, &fault);
             }
+        }
+    }
+
+    /// Checks the epoch's line of the heads that the log passes through where `key` signs.
+    fn check_watch_lines(&mut self, size: u64, key: &VerifyKey, segment: u64, offset: u64) {
+        let Some(log_key) = &self.key else { return };
+        for watch in self.watches.iter().filter(|watch| watch.size == size) {
+            if let Err(fault) = epochs::check_line(&watch.note, key, log_key) {
+                let fault = Fault { what: format!("{}: {}", watch.name, fault.what), ..fault };
+                self.books.fault(watch.property, Some((segment, offset)), None, &fault);
+            }
+        }
+    }
+
+    /// What the chain of epoch keys proves.
+    fn check_epochs(&mut self) {
+        let EpochChain { genesis, turns, unknown, .. } = &self.epochs;
+        let begun = genesis.is_some();
+        let (turns, unknown) = (*turns, *unknown);
+        if self.key.is_none() {
+            self.books
+                .lack(Property::EpochKeys, "without the log's key no epoch key can be checked".to_owned());
+        } else if unknown > 0 || !begun {
+            self.books.lack(
+                Property::EpochKeys,
+                format!(
+                    "the keys of the first epochs are not known, because the log is not read from its beginning or is \
+                     broken: {unknown} checkpoints rest on the log's key alone"
+                ),
+            );
+        } else {
+            self.books.note(
+                Property::EpochKeys,
+                format!(
+                    "every checkpoint is signed by the key of its epoch, in an unbroken chain of {} keys; who steals the \
+                     keys later cannot make it again",
+                    turns + 1
+                ),
+            );
         }
     }
 

@@ -4,8 +4,10 @@
 //! its own makes that durable. Appending waits for the disk only when too much is not yet durable. The caller
 //! passes time in and calls [`Writer::tick`] no later than [`Writer::deadline`].
 
+mod epochs;
 mod failover;
 mod file;
+mod room;
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,10 +17,11 @@ use std::time::Duration;
 
 use zerocopy::IntoBytes as _;
 
-use super::batch::{BatchBuilder, BatchContext};
-use super::chain::Chain;
+use super::batch::{BatchBuilder, BatchContext, BatchKind};
+use super::chain::{Chain, Turn};
 use super::checkpoint::Checkpoint;
 use super::directory::{DirLock, checkpoint_path, list_segments, make_dir};
+use super::epoch::{self, StoreFn};
 use super::error::AuditError;
 use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
 use super::frame;
@@ -26,12 +29,17 @@ use super::guard;
 use super::keys;
 use super::note::SignKey;
 use super::place;
+use super::record::{Genesis, Record};
 use super::recover::{MiddleDamage, recover};
 use super::segment::SegmentHeader;
 use super::sync::{SyncFn, Syncer};
 use super::torn::Torn;
+use epochs::Epochs;
 use failover::{Mark, Pending};
 use file::SegmentFile;
+pub use file::WriteFn;
+use room::Room;
+pub use room::{RoomConfig, SpaceFn};
 
 /// How long a writer that found no room waits before it tries again.
 const STALL: Duration = Duration::from_millis(250);
@@ -71,7 +79,8 @@ pub struct NewSegment {
 
 /// How a writer works.
 pub struct WriterConfig {
-    /// Name of the log, as in its checkpoints: no spaces, no `+`. An existing log keeps its name.
+    /// What a new log is called: no spaces, no `+`. Its origin is that and a commitment to its first epoch's key
+    /// ([`epoch::origin`]). An existing log keeps its name.
     pub origin: String,
     /// Which machine: a keyed hash, or zero.
     pub host_id: [u8; 16],
@@ -85,6 +94,10 @@ pub struct WriterConfig {
     pub segment_bytes: u64,
     /// A segment that old is followed by another.
     pub segment_age: Duration,
+    /// A segment ends with its day (UTC).
+    pub segment_day: bool,
+    /// Room on the disk that is held back.
+    pub room: RoomConfig,
     /// A smaller jump of the wall clock is not told as a step.
     pub clock_step: Duration,
     /// Most bytes that may be written and not yet durable.
@@ -95,10 +108,22 @@ pub struct WriterConfig {
     pub opener: Option<OpenerFn>,
     /// How data is made durable.
     pub sync: SyncFn,
+    /// What makes the log, for its first record: name, version, build.
+    pub agent: String,
+    /// How long events of a new log must be kept; zero is for ever.
+    pub retention: Duration,
+    /// An epoch that has lasted that long is followed by another, with a key of its own.
+    pub epoch_age: Duration,
+    /// How the file with the epoch's keys is replaced.
+    pub store_key: StoreFn,
+    /// How frames are written.
+    pub write: WriteFn,
+    /// How much is free on the disk.
+    pub space: SpaceFn,
 }
 
 impl WriterConfig {
-    /// The defaults: 1 s, 256 MiB, 1 h, seeds from the kernel, fdatasync.
+    /// The defaults: 1 s, 256 MiB, 1 h, each day, no ballast, epochs of 10 s, seeds from the kernel, fdatasync.
     pub fn new(origin: impl Into<String>, host_id: [u8; 16], boot_id: [u8; 16]) -> Self {
         Self {
             origin: origin.into(),
@@ -108,11 +133,19 @@ impl WriterConfig {
             urgent_gap: Duration::from_millis(2),
             segment_bytes: 256 << 20,
             segment_age: Duration::from_hours(1),
+            segment_day: true,
+            room: RoomConfig::default(),
             clock_step: Duration::from_millis(10),
             max_unsynced: 64 << 20,
             seeds: Box::new(|seed| getrandom::fill(seed).map_err(io::Error::other)),
             opener: None,
             sync: Arc::new(std::fs::File::sync_data),
+            agent: concat!("goaudit ", env!("CARGO_PKG_VERSION")).to_owned(),
+            retention: Duration::ZERO,
+            epoch_age: Duration::from_secs(10),
+            store_key: Arc::new(epoch::store),
+            write: Arc::new(|mut file, bytes| io::Write::write_all(&mut file, bytes)),
+            space: Arc::new(room::free),
         }
     }
 }
@@ -132,6 +165,8 @@ pub struct Opened {
     pub adopted_batches: u64,
     /// How far the wall clock stands before the latest event of the last batch: it was set back since.
     pub clock_behind_ns: Option<u64>,
+    /// Why the chain of epoch keys is broken here, if it is: `verify` will always tell.
+    pub key_chain_broken: Option<String>,
     /// Name of the log: that of its key.
     pub origin: String,
     /// Verification key.
@@ -148,10 +183,13 @@ pub struct Writer {
     dir: PathBuf,
     config: WriterConfig,
     key: SignKey,
+    epochs: Epochs,
     segment: SegmentFile,
     /// All written batches.
     chain: Chain,
     builder: BatchBuilder,
+    /// For batches of the log's own records.
+    records: BatchBuilder,
     instance: u32,
     /// The next batch is the first of this run, in a log that existed before.
     after_restart: bool,
@@ -168,6 +206,7 @@ pub struct Writer {
     roll_due: bool,
     /// Not before that boot time is writing tried again, and the error that is told until then.
     stall: Option<(u64, AuditError)>,
+    room: Room,
     syncer: Syncer,
     next_mark: u64,
     /// Frames that may not be durable, oldest first.
@@ -191,24 +230,42 @@ impl Writer {
         let key = match keys::load(dir)? {
             Some(key) => key,
             None if segments.is_empty() => {
-                let mut seed = zeroize::Zeroizing::new([0; SEED_LEN]);
-                (config.seeds)(&mut seed).map_err(AuditError::Random)?;
-                keys::create(dir, &config.origin, &seed)?
+                let mut seeds = [(); 2].map(|()| zeroize::Zeroizing::new([0; SEED_LEN]));
+                for seed in &mut seeds {
+                    (config.seeds)(seed).map_err(AuditError::Random)?;
+                }
+                keys::create(dir, &config.origin, &seeds, &config.store_key)?
             }
             None => {
                 let what = "segments are there, but their key (keys/log.key) is not".to_owned();
                 return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
             }
         };
-        let recovered = recover(dir, &segments, key.public(), keys::log_id(key.public()))?;
-        let segment = create_segment(
+        if !epoch::has_commitment(key.public().name()) {
+            let what = "it was made by an older goaudit, without epoch keys".to_owned();
+            return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
+        }
+        let mut recovered = recover(dir, &segments, key.public(), keys::log_id(key.public()))?;
+        // Recovery may have removed a segment that had only been begun.
+        let epochs = Epochs::open(
             dir,
-            &config,
-            &recovered.chain,
-            recovered.next_segment_no,
-            recovered.prev_seg_hash,
-            now,
+            &list_segments(dir)?,
+            key.public().name(),
+            &mut recovered.chain,
+            StoreFn::clone(&config.store_key),
+            &mut config.seeds,
         )?;
+        let mut room = Room::begin(dir, config.room, Arc::clone(&config.space));
+        let segment = with_room(&mut room, || {
+            create_segment(
+                dir,
+                &config,
+                &recovered.chain,
+                recovered.next_segment_no,
+                recovered.prev_seg_hash,
+                now,
+            )
+        })?;
         let opened = Opened {
             new_log: segments.is_empty(),
             clean: recovered.clean,
@@ -219,6 +276,7 @@ impl Writer {
                 .last_realtime_ns
                 .and_then(|last| last.checked_sub(now.realtime_ns))
                 .filter(|behind| *behind >= nanos(config.clock_step)),
+            key_chain_broken: epochs.lost().map(str::to_owned),
             origin: key.public().name().to_owned(),
             vkey: key.public().text(),
             segment_no: recovered.next_segment_no,
@@ -227,11 +285,13 @@ impl Writer {
         let syncer = Syncer::start(Arc::clone(&config.sync), checkpoint_path(dir))
             .map_err(AuditError::io("start the sync thread for", dir))?;
         let mark = Mark::new(0, &segment, &recovered.chain);
-        let writer = Self {
+        let mut writer = Self {
             dir: dir.to_owned(),
             key,
+            epochs,
             segment,
             builder: BatchBuilder::new().map_err(AuditError::Compress)?,
+            records: BatchBuilder::new().map_err(AuditError::Compress)?,
             instance: recovered.chain.instance.map_or(0, |last| last.wrapping_add(1)),
             after_restart: !opened.new_log,
             chain: recovered.chain,
@@ -245,6 +305,7 @@ impl Writer {
             clock_offset: now.offset_ns(),
             roll_due: false,
             stall: None,
+            room,
             syncer,
             next_mark: 1,
             pending: VecDeque::new(),
@@ -254,6 +315,15 @@ impl Writer {
             config,
             _lock: lock,
         };
+        if writer.chain.frontier.size() == 0 {
+            writer.begin_log(now)?;
+        } else if writer.chain.turn.is_some() {
+            // The last run ended between the record of an epoch and the checkpoint that seals it.
+            if !writer.epochs.can_seal(&writer.chain) {
+                writer.announce(now)?;
+            }
+            writer.sign_head(now)?;
+        }
         Ok((writer, opened))
     }
 
@@ -302,7 +372,10 @@ impl Writer {
             return Err(AuditError::Closed);
         }
         self.collect_syncs(now)?;
-        if self.segment.age_ns(now) >= nanos(self.config.segment_age) && self.segment.batches() > 0 {
+        self.room.look(now);
+        let old = self.segment.age_ns(now) >= nanos(self.config.segment_age)
+            || (self.config.segment_day && self.segment.is_of_another_day(now));
+        if old && self.segment.batches() > 0 {
             self.roll_due = true;
         }
         self.on_time(now)?;
@@ -334,6 +407,11 @@ impl Writer {
         self.lost = (self.lost.0.saturating_add(n), self.lost.1 | cause);
     }
 
+    /// Whether the disk is low: then only what tells about that should be appended. Looks at the disk now and then.
+    pub fn is_low(&mut self, now: Now) -> bool {
+        self.room.look(now)
+    }
+
     /// Number of the next event.
     pub fn next_seq(&self) -> Seq {
         self.chain.next_seq + u64::from(self.builder.len())
@@ -361,13 +439,17 @@ impl Writer {
         }
         self.stall = None;
         self.close_batch(now)?;
-        self.sign()?;
+        self.sign(now)?;
         self.wait_durable(now)
     }
 
-    /// Seals everything and ends the segment in order.
+    /// Seals everything and ends the segment in order. The epoch ends, too: its key is erased.
     pub fn close(mut self, now: Now) -> Result<(), AuditError> {
         self.seal(now)?;
+        if self.epochs.is_used() && self.announce(now)? {
+            self.sign_head(now)?;
+            self.wait_durable(now)?;
+        }
         self.end_segment(EndReason::Stop, now)?;
         if !self.segment.is_ended() {
             // The end could not be made durable; a new segment began, which has to end, too.
@@ -375,7 +457,12 @@ impl Writer {
             self.end_segment(EndReason::Stop, now)?;
         }
         self.syncer.wait_idle();
-        Ok(())
+        self.room.give_up();
+        // The log is whole; what may fail now is erasing the last epoch's key.
+        self.epochs.settle().or_else(|_| {
+            self.epochs.durable(self.next_mark);
+            self.epochs.settle()
+        })
     }
 
     /// Adds an event to the batch, which it fits, or begins one.
@@ -406,7 +493,7 @@ impl Writer {
                 self.last_urgent = Some(now.boottime_ns);
             }
             self.close_batch(now)?;
-            return self.sign();
+            return self.sign(now);
         }
         if self.builder.fits(0) { Ok(()) } else { self.close_batch(now) }
     }
@@ -425,6 +512,7 @@ impl Writer {
             after_restart: self.after_restart,
             lost_events: self.lost.0,
             lost_cause: self.lost.1,
+            kind: BatchKind::Events,
         };
         let events = self.builder.len();
         let (header, stored) = self.builder.seal(&context, &self.chain).map_err(AuditError::Compress)?;
@@ -445,17 +533,81 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes the first record of a log.
+    fn begin_log(&mut self, now: Now) -> Result<(), AuditError> {
+        let Some(epoch_key) = self.epochs.public().cloned() else { return Ok(()) };
+        let genesis = Genesis {
+            log_key: self.key.public().clone(),
+            epoch_key,
+            retention_ns: nanos(self.config.retention),
+            host_id: self.config.host_id,
+            agent: self.config.agent.clone(),
+        };
+        self.record(&Record::Genesis(genesis), None, now)
+    }
+
+    /// Writes a record of the log about itself, as a batch of its own.
+    fn record(&mut self, record: &Record, turn: Option<Turn>, now: Now) -> Result<(), AuditError> {
+        let mut seed = [0; SEED_LEN];
+        (self.config.seeds)(&mut seed).map_err(AuditError::Random)?;
+        self.records.begin(&seed, now.offset_ns());
+        self.records.push(record.text().as_bytes(), now.boottime_ns);
+        let context = BatchContext {
+            boot_id: self.config.boot_id,
+            instance: self.instance,
+            urgent: false,
+            after_restart: self.after_restart,
+            lost_events: 0,
+            lost_cause: 0,
+            kind: BatchKind::Records(turn),
+        };
+        let (header, stored) = self.records.seal(&context, &self.chain).map_err(AuditError::Compress)?;
+        let mut bytes = Vec::new();
+        frame::encode(FrameKind::Batch, header.as_bytes(), stored, &mut bytes);
+        self.write(bytes, FrameKind::Batch, 0)?;
+        self.chain.push(&header);
+        self.after_restart = false;
+        self.unsigned_batches = true;
+        Ok(())
+    }
+
+    /// Writes the record of the next epoch, if its key is safe on the disk; whether it is.
+    fn announce(&mut self, now: Now) -> Result<bool, AuditError> {
+        if self.epochs.waits_for().is_some() {
+            self.wait_durable(now)?;
+        }
+        if self.epochs.settle().is_err() {
+            // The disk is full, perhaps: the epoch lasts until there is room for the next key.
+            return Ok(false);
+        }
+        let (record, turn) = self.epochs.announcement();
+        self.record(&record, Some(turn), now)?;
+        Ok(true)
+    }
+
     /// Signs the tree over all written batches and asks for durability.
-    fn sign(&mut self) -> Result<(), AuditError> {
+    fn sign(&mut self, now: Now) -> Result<(), AuditError> {
         if !self.unsigned_batches {
             return Ok(());
         }
+        if self.chain.turn.is_none() && self.epochs.is_due(now, self.config.epoch_age) {
+            self.announce(now)?;
+        }
+        self.sign_head(now)
+    }
+
+    /// As [`Self::sign`], with the epochs as they are.
+    fn sign_head(&mut self, now: Now) -> Result<(), AuditError> {
+        let turned = match self.chain.turn {
+            Some(_) => Some(self.epochs.after_next(&mut self.config.seeds)?),
+            None => None,
+        };
         let checkpoint = Checkpoint {
             origin: self.key.public().name().to_owned(),
             size: self.chain.frontier.size(),
             root: self.chain.frontier.root(),
         };
-        let note = checkpoint.sign(&self.key);
+        let note = checkpoint.seal(&self.key, self.epochs.signer());
         let mut bytes = Vec::new();
         frame::encode(FrameKind::Checkpoint, &[], note.as_bytes(), &mut bytes);
         self.write(bytes, FrameKind::Checkpoint, 0)?;
@@ -467,18 +619,20 @@ impl Writer {
             self.unsealed_since = None;
         }
         self.request_sync();
+        self.epochs.signed(turned, self.next_mark - 1, now);
         Ok(())
     }
 
     /// Ends the segment and begins the next one. The batch is empty.
     fn roll(&mut self, now: Now) -> Result<(), AuditError> {
         if !self.segment.is_ended() {
-            self.sign()?;
+            self.sign(now)?;
             self.end_segment(EndReason::Roll, now)?;
         }
-        let hash = self.segment.hash();
-        self.segment =
-            create_segment(&self.dir, &self.config, &self.chain, self.segment.number() + 1, hash, now)?;
+        let (hash, number) = (self.segment.hash(), self.segment.number() + 1);
+        self.segment = with_room(&mut self.room, || {
+            create_segment(&self.dir, &self.config, &self.chain, number, hash, now)
+        })?;
         self.begin_marks();
         self.roll_due = false;
         self.open_segment(now)
@@ -543,6 +697,14 @@ fn create_segment(
         frontier: chain.frontier.clone(),
     };
     SegmentFile::create(dir, &header, now)
+}
+
+/// Does it, and once more if there was no room and giving the ballast up made some.
+fn with_room<T>(room: &mut Room, mut work: impl FnMut() -> Result<T, AuditError>) -> Result<T, AuditError> {
+    match work() {
+        Err(error) if error.is_full() && room.full() => work(),
+        result => result,
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

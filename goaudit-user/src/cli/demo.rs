@@ -55,7 +55,7 @@ fn play(args: &Args, directory: &Path) -> anyhow::Result<Exit> {
         filter: Filter::default(),
         follow: None,
     })?;
-    let (report, exit) = super::verify::check(directory, None, None)?;
+    let (report, exit) = super::verify::check(directory)?;
     note(super::verify::text(&report).trim_end());
     Ok(exit)
 }
@@ -68,7 +68,7 @@ fn seal(directory: &Path) -> anyhow::Result<()> {
     let origin = format!("goaudit/{}/demo", head.host.name);
     let config = WriterConfig::new(&origin, [0; 16], head.boot_id);
     let (mut writer, opened) = Writer::open(directory, config, clock.at(head.boottime_ns))?;
-    let mut events = opening(&head, &origin, opened.vkey);
+    let mut events = opening(&head, &opened.origin, opened.vkey);
     let mut correlator = Correlator::new(correlate::Config::default(), DemoHost);
     let mut end = Ktime(head.boottime_ns);
     let mut bytes = Vec::new();

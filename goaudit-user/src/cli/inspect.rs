@@ -77,6 +77,10 @@ struct View<'a> {
 struct HitCosts {
     emulated_ns: u64,
     stepped_ns: u64,
+    /// Of making the record, on top.
+    record_ns: u64,
+    /// Of reading each value, on top.
+    value_ns: u64,
 }
 
 /// The plan for a function, and the profile's probe that asked for it.
@@ -124,7 +128,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         modules: program.build().map_or(&[], |build| &build.modules),
         functions: program.table().len(),
         warnings: program.warnings(),
-        costs: costs.map(|Costs { emulated_ns, stepped_ns }| HitCosts { emulated_ns, stepped_ns }),
+        costs: costs.map(|Costs { emulated_ns, stepped_ns, record_ns, value_ns }| HitCosts {
+            emulated_ns,
+            stepped_ns,
+            record_ns,
+            value_ns,
+        }),
         probes,
     };
     let text = if args.json { serde_json::to_string(&view)? + "\n" } else { text(&view, args)? };
@@ -143,7 +152,7 @@ fn costs(args: &Args) -> anyhow::Result<Option<Costs>> {
         })?));
     }
     let given = args.emulated_ns.zip(args.stepped_ns);
-    Ok(given.map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns }))
+    Ok(given.map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns, ..Costs::default() }))
 }
 
 /// The functions of profiles that the program has, each once: also those that cannot be probed.
@@ -241,10 +250,18 @@ fn text(view: &View<'_>, args: &Args) -> Result<String, std::fmt::Error> {
         probe_text(&mut out, row)?;
     }
     match &view.costs {
-        Some(HitCosts { emulated_ns, stepped_ns }) => writeln!(
-            out,
-            "\na hit costs {emulated_ns} ns at an emulated instruction, {stepped_ns} ns at a single-stepped one"
-        )?,
+        Some(HitCosts { emulated_ns, stepped_ns, record_ns, value_ns }) => {
+            writeln!(
+                out,
+                "\na hit costs {emulated_ns} ns at an emulated instruction, {stepped_ns} ns at a single-stepped one"
+            )?;
+            if *record_ns > 0 {
+                writeln!(
+                    out,
+                    "making a record costs {record_ns} ns on top, and each value that is read {value_ns} ns"
+                )?;
+            }
+        }
         None if view.probes.iter().any(|row| row.plan.entry.is_some()) => writeln!(
             out,
             "\nwhat a call will cost on this host: sudo goaudit inspect --calibrate {}",

@@ -10,6 +10,7 @@ use super::Exit;
 use super::capture::{Select, View, budget, duration, profiles, size};
 use super::output::{Format, note};
 use super::recording::{self, Recording, Shown, Whom};
+use super::storage::Storage;
 use crate::correlate;
 use crate::correlate::env::EnvNames;
 use crate::event::Text;
@@ -37,6 +38,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     view: View,
+
+    #[command(flatten)]
+    storage: Storage,
 
     /// Show nothing while recording (same as `-o none`).
     #[arg(short, long)]
@@ -136,6 +140,9 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
         directory: args.directory.clone(),
         origin: args.origin.clone().unwrap_or_else(recording::origin),
         batch_age: recording::batch_age(format),
+        roll: args.storage.roll(),
+        room: args.storage.room(&args.directory),
+        when_full: args.storage.when_full(),
         kernel: kernel::Config {
             ring_bytes,
             scoped: !args.command.is_empty(),

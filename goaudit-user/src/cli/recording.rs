@@ -108,7 +108,7 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
         }
     };
     note(&format!("recording into {}; Ctrl-C ends", directory.display()));
-    note(&format!("verification key {}", recorder.verification_key()));
+    super::init::tell(recorder.opened());
     let first_seq = recorder.first_seq();
     let begun = Instant::now();
     let running = recorder.run().context("cannot record")?;
@@ -127,6 +127,11 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     }
     if let Some(code) = status.filter(|code| *code != 0) {
         note(&format!("the command ended with status {code}"));
+    }
+    if summary.halted {
+        return Err(Exit::Error.because(
+            "the disk is full: the recording ended in order, as --when-full halt asks; free space and record again",
+        ));
     }
     Ok(Ended { summary, first_seq })
 }

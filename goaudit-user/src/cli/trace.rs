@@ -16,6 +16,7 @@ use super::output::{Format, note};
 use super::process::Process;
 use super::recording::{self, Recording, Shown, Whom};
 use super::{Exit, hist, inspect, output};
+use crate::audit::RoomConfig;
 use crate::correlate;
 use crate::event::Text;
 use crate::filter::Filter;
@@ -25,7 +26,7 @@ use crate::golang::{Program, Verdict};
 use crate::hist::By;
 use crate::hook::go::Role;
 use crate::kernel::{self, Hook};
-use crate::recorder::{Config, GoConfig};
+use crate::recorder::{Config, GoConfig, Roll, WhenFull};
 
 /// Measure calls of Go functions of one process or command, without any preparation of it.
 #[derive(Debug, clap::Args)]
@@ -100,6 +101,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             directory: directory.clone(),
             origin: recording::origin(),
             batch_age: recording::batch_age(format),
+            roll: Roll::default(),
+            room: RoomConfig::for_disk(&directory),
+            when_full: WhenFull::default(),
             kernel: kernel::Config {
                 scoped: true,
                 only_hooks: Some(vec![Hook::Exec, Hook::Exit]),

@@ -1,5 +1,7 @@
 //! `goaudit verify`: is anything missing or changed?
 
+mod bar;
+mod clock;
 mod proof;
 
 use std::fmt::Write;
@@ -10,15 +12,16 @@ use anyhow::Context;
 use super::Exit;
 use super::output::note;
 use crate::audit::note::VerifyKey;
-use crate::audit::{self, BatchInfo, Check, Report, Verdict, VerifyOptions};
+use crate::audit::{self, BatchInfo, Check, Report, State, Verdict, VerifyOptions};
 use crate::conservation;
 use crate::correlate::conservation::Conservation;
 use crate::event::Event;
+use clock::ClockSteps;
 
 /// Check that a log is complete and unchanged, or that a proof holds.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 ok, 3 tampering or damage found (the first bad place is named), 4 incomplete (records were lost, calls not seen, or a run did not end in order), 1 unreadable, 2 usage.\n\nOf a proof (`goaudit prove`): 0 the events are proven and shown, 3 it does not verify, 4 proven but not events of this version, 1 unreadable, 2 usage (a proof needs --log-key: a key from the same hand proves nothing)."
+    after_help = "Exit codes: 0 ok, 3 tampering or damage found (the first bad place is named), 4 incomplete (records were lost, calls not seen, a run did not end in order, or the log is of a version without epoch keys), 1 unreadable, 2 usage.\n\nOf a proof (`goaudit prove`): 0 the events are proven and shown, 3 it does not verify, 4 proven but not events of this version, 1 unreadable, 2 usage (a proof needs --log-key: a key from the same hand proves nothing)."
 )]
 pub(super) struct Args {
     /// Directory of the log.
@@ -29,9 +32,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with_all = ["directory", "expect"])]
     proof: Option<PathBuf>,
 
-    /// The log's verification key, as `record` printed it, or a file that holds it. Without it the key beside
-    /// the log is used, and the verdict says that it was not pinned.
-    #[arg(long, value_name = "VKEY|FILE")]
+    /// The log's verification key, as `init` or `record` printed it, or a file of such keys, a line each: that of this log
+    /// must be among them. Without it the key beside the log is used, and the verdict says that it was not pinned.
+    #[arg(long, value_name = "VKEY|FILE", env = "GOAUDIT_LOG_KEY")]
     log_key: Option<String>,
 
     /// A checkpoint that you kept: the log must contain it. Proves freshness up to it.
@@ -42,6 +45,10 @@ pub(super) struct Args {
     /// deleted, and damage is left as it is. Not while a recorder writes the log.
     #[arg(long, conflicts_with = "proof")]
     repair: bool,
+    /// Remember in this file what was verified; next time read only what came since, and find out if the log went back
+    /// behind it. Keep it where nobody can change it who can change the log.
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    state: Option<PathBuf>,
 
     /// One JSON object instead of text.
     #[arg(long)]
@@ -49,18 +56,30 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let key = args.log_key.as_deref().map(log_key).transpose()?;
-    if let (Some(path), Some(key)) = (&args.proof, &key) {
-        return proof::run(path, key, args.json);
+    let keys = args.log_key.as_deref().map(log_keys).transpose()?;
+    if let (Some(path), Some(keys)) = (&args.proof, &keys) {
+        return proof::run(path, &the_only(keys)?, args.json);
     }
     let directory =
         args.directory.as_deref().ok_or_else(|| Exit::Usage.because("no log and no proof is given"))?;
     let expect =
         args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
+    let log_key = keys.map(|keys| pinned(directory, keys)).transpose()?;
     if args.repair {
-        repair(directory, key.as_ref())?;
+        repair(directory, log_key.as_ref())?;
     }
-    let (report, exit) = check(directory, key, expect)?;
+    let since = match &args.state {
+        Some(path) => State::load(path).context("cannot verify")?,
+        None => None,
+    };
+    let (progress, bar) = bar::start();
+    let options = VerifyOptions { log_key, expect, since, progress, ..VerifyOptions::default() };
+    let checked = check_with(directory, &options);
+    bar.end();
+    let (report, exit, state) = checked?;
+    if let (Some(path), Some(state)) = (&args.state, state) {
+        state.store(path).context("cannot keep what was verified")?;
+    }
     if args.json {
         let mut line = serde_json::to_vec(&report)?;
         line.push(b'\n');
@@ -99,26 +118,35 @@ fn repair(directory: &Path, key: Option<&VerifyKey>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Verifies a log with nothing from outside of it.
+pub(super) fn check(directory: &Path) -> anyhow::Result<(Report, Exit)> {
+    check_with(directory, &VerifyOptions::default()).map(|(report, exit, _)| (report, exit))
+}
+
 /// Verifies a log: its structure, its events, its books.
-pub(super) fn check(
-    directory: &Path,
-    log_key: Option<VerifyKey>,
-    expect: Option<String>,
-) -> anyhow::Result<(Report, Exit)> {
-    let options = VerifyOptions { log_key, expect, ..VerifyOptions::default() };
+fn check_with(directory: &Path, options: &VerifyOptions) -> anyhow::Result<(Report, Exit, Option<State>)> {
     let mut books = Conservation::default();
     let mut undecodable = None;
+    let mut steps = ClockSteps::default();
     let mut visit = |batch: &BatchInfo, index: usize, stored: &[u8]| match Event::decode(stored) {
-        Ok(event) => books.feed(&event),
+        Ok(event) => {
+            books.feed(&event);
+            steps.feed(&event);
+        }
         Err(error) => {
             undecodable.get_or_insert_with(|| (batch.first_seq + index as u64, error.to_string()));
         }
     };
-    let mut report = audit::verify(&[directory.to_owned()], &options, Some(&mut visit))
+    let (mut report, state) = audit::verify_since(&[directory.to_owned()], options, Some(&mut visit))
         .with_context(|| format!("cannot verify {}", directory.display()))?;
-    conservation::judge(&mut report, &books.finish(), undecodable);
+    if options.since.as_ref().is_some_and(|since| since.segment() > 0) {
+        conservation::not_judged(&mut report);
+    } else {
+        conservation::judge(&mut report, &books.finish(), undecodable);
+    }
+    report.checks.push(steps.check());
     let exit = exit_of(report.verdict);
-    Ok((report, exit))
+    Ok((report, exit, state))
 }
 
 /// How `verify` ends.
@@ -140,15 +168,43 @@ const fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A verification key: the text itself, or a file with it.
-pub(super) fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
+/// Verification keys: the text of one, or a file with one a line.
+fn log_keys(given: &str) -> anyhow::Result<Vec<VerifyKey>> {
     let text = match std::fs::read_to_string(given) {
         Ok(text) => text,
         Err(_) => given.to_owned(),
     };
-    VerifyKey::parse(text.trim()).map_err(|error| {
-        Exit::Usage.because(format!("--log-key {given}: neither a file nor a verification key ({error})"))
-    })
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let keys: Result<Vec<_>, _> = lines.map(VerifyKey::parse).collect();
+    let bad = |why: &dyn std::fmt::Display| {
+        Exit::Usage.because(format!("--log-key {given}: neither a file nor a verification key ({why})"))
+    };
+    match keys {
+        Ok(keys) if keys.is_empty() => Err(bad(&"it is empty")),
+        Ok(keys) => Ok(keys),
+        Err(error) => Err(bad(&error)),
+    }
+}
+
+/// The one verification key that is given.
+pub(super) fn log_key(given: &str) -> anyhow::Result<VerifyKey> {
+    the_only(&log_keys(given)?)
+}
+
+fn the_only(keys: &[VerifyKey]) -> anyhow::Result<VerifyKey> {
+    match keys {
+        [key] => Ok(key.clone()),
+        _ => Err(Exit::Usage.because("--log-key: the file has several keys; give the one of this log")),
+    }
+}
+
+/// Of the keys that are given, the one whose log this is; of several keys none of which fits, the first: the verdict
+/// then tells.
+fn pinned(directory: &Path, keys: Vec<VerifyKey>) -> anyhow::Result<VerifyKey> {
+    let id = audit::log_id_of(directory).ok().flatten();
+    let fits = keys.iter().find(|key| Some(audit::keys::log_id(key)) == id);
+    let key = fits.or(keys.first()).cloned();
+    key.ok_or_else(|| Exit::Usage.because("--log-key: no key is given"))
 }
 
 /// The report for people: verdict first, then what is proven and what is not.

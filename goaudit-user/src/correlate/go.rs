@@ -302,10 +302,7 @@ impl<H: HostInfo> Correlator<H> {
             return;
         }
         self.go.returns_without_entry = self.go.returns_without_entry.saturating_add(1);
-        let mut missing = vec![Missing::new(
-            "go_call.start_ktime_ns",
-            "the entry was not seen: the call began before the probe was attached, or its record was lost",
-        )];
+        let mut missing = Vec::new();
         let process = self.process(header, &mut missing, false);
         let told = GoCall {
             goid: goid_of(call),
@@ -324,6 +321,14 @@ impl<H: HostInfo> Correlator<H> {
             process_start_ktime_ns: process.start_ktime_ns,
         };
         let payload = self.go.book.payload(ended);
+        let started = match &payload {
+            Some((Payload::Authz(_), _)) => "authz.authz_eval_start_ns",
+            _ => "go_call.start_ktime_ns",
+        };
+        missing.push(Missing::new(
+            started,
+            "the entry was not seen: the call began before the probe was attached, or its record was lost",
+        ));
         self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
 

@@ -82,6 +82,12 @@ pub struct Calibration {
     /// At an instruction that it single-steps.
     #[n(1)]
     pub stepped_ns: u64,
+    /// Of making the record, on top.
+    #[n(2)]
+    pub record_ns: Option<u64>,
+    /// Of reading each value, on top.
+    #[n(3)]
+    pub value_ns: Option<u64>,
 }
 
 /// Identity of a log.
@@ -196,15 +202,22 @@ pub struct Counters {
 /// Cause of a [`Loss`]: the kernel skipped a program, nobody saw the call, and it has no sequence number.
 pub const NOT_RUN: &str = "not_run";
 
+/// Cause of a [`Loss`]: the disk was full, or almost.
+pub const NO_SPACE: &str = "no_space";
+
+/// Cause of a [`Loss`]: the log could not be written for a while.
+pub const WRITE_ERROR: &str = "write_error";
+
 /// Records that were seen and are not stored; with cause [`NOT_RUN`] calls that were not even seen.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Loss {
-    /// CPU; none for [`NOT_RUN`], because the kernel tells only the sum.
+    /// CPU; none for [`NOT_RUN`], because the kernel tells only the sum, and for events that the agent itself made.
     #[n(0)]
     pub cpu: Option<u32>,
     /// Cause: a name of [`goaudit_ebpf::wire::Lost`] in snake case, or `decode` (could not be decoded), or
-    /// `orphan` (pieces of a value whose main record was lost), or `unknown`, or [`NOT_RUN`].
+    /// `orphan` (pieces of a value whose main record was lost), or `unknown`, or [`NOT_RUN`], or, for records that reached
+    /// the agent and not the disk, [`NO_SPACE`] or [`WRITE_ERROR`].
     #[n(1)]
     pub cause: String,
     /// How many.
@@ -220,7 +233,7 @@ pub struct Loss {
 }
 
 /// The wall clock moved against boot time.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ClockStep {
     /// How far, in nanoseconds; negative is back.

@@ -31,26 +31,31 @@ pub enum Class {
 }
 
 /// What a hit costs on a host, by class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Costs {
     /// Nanoseconds of a hit at an emulated instruction.
     pub emulated_ns: u64,
     /// Nanoseconds of a hit at a single-stepped instruction.
     pub stepped_ns: u64,
+    /// Nanoseconds of making a record at a hit, without its values.
+    pub record_ns: u64,
+    /// Nanoseconds of reading one value, a short string behind a pointer.
+    pub value_ns: u64,
 }
 
 impl Costs {
-    /// Nanoseconds that a call of a function pays: its entry and one return.
+    /// Nanoseconds that a call of a function pays: its entry and one return. Values come on top.
     pub const fn per_call(self, entry: Class, exit: Class) -> u64 {
-        self.of(entry) + self.of(exit)
+        self.of(entry, 0).saturating_add(self.of(exit, 0))
     }
 
-    /// Nanoseconds of a hit at an instruction of a class.
-    pub const fn of(self, class: Class) -> u64 {
-        match class {
+    /// Nanoseconds of a hit at an instruction of a class, where so many values are read.
+    pub const fn of(self, class: Class, values: u64) -> u64 {
+        let trap = match class {
             Class::Emulated => self.emulated_ns,
             Class::Stepped => self.stepped_ns,
-        }
+        };
+        trap.saturating_add(self.record_ns).saturating_add(self.value_ns.saturating_mul(values))
     }
 }
 

@@ -231,7 +231,10 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
         Event::control(Ktime(1), Control::Probe(probe))
     };
     let costs = |emulated_ns, stepped_ns| {
-        Event::control(Ktime(1), Control::Calibration(Calibration { emulated_ns, stepped_ns }))
+        Event::control(
+            Ktime(1),
+            Control::Calibration(Calibration { emulated_ns, stepped_ns, record_ns: None, value_ns: None }),
+        )
     };
     // The calibration is told behind the first calls.
     let told_late = [

@@ -2,11 +2,14 @@
 //!
 //! The kernel emulates some instructions in the trap itself; any other is executed out of line under a second
 //! trap (single step). The two costs differ by an order of magnitude, and more in virtual machines, so they are
-//! measured for each, with the program that will hang there, and never assumed.
+//! measured for each, with the program that will hang there, and never assumed. What the program does comes on top:
+//! making a record, and reading values.
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+use goaudit_ebpf::hook::go::{Field, Op, Take};
 
 use super::go::{GoProbes, Site};
 use crate::golang::Costs;
@@ -15,6 +18,20 @@ use crate::golang::Costs;
 const BUDGET: Duration = Duration::from_millis(30);
 /// Calls between two looks at the clock.
 const ROUND: u32 = 50;
+
+/// Values that are read at a hit to measure what one costs.
+pub(super) const VALUES: usize = 4;
+
+/// A value to read at our own code: 16 bytes, found behind two words, as a Go string is.
+pub(super) fn value() -> Field {
+    let mut field = Field { take: Take::Bytes as u8, max: 16, ..Field::default() };
+    // The length is whatever code there is, more than is taken.
+    let steps = [Op::Site, Op::LoadPair, Op::Site];
+    for (to, op) in field.steps.iter_mut().zip(steps) {
+        to.op = op as u8;
+    }
+    field
+}
 
 /// Code to measure on: the first instruction of each is the site.
 #[cfg(target_arch = "x86_64")]
@@ -36,27 +53,36 @@ mod target {
     pub(super) const FUNCTIONS: [Function; 2] = [emulated, stepped];
 }
 
-/// Measures. `probe`: index of a probe that takes nothing. `None` where it cannot be measured: another
-/// architecture, or attaching to our own program is refused.
+/// Measures. `blank`: index of a probe whose program leaves at once; `rehearsed`: of two that do all but send, one
+/// without values, one that reads [`VALUES`] of them. `None` where it cannot be measured: another architecture, or
+/// attaching to our own program is refused.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn site_costs(probes: &GoProbes, probe: u32) -> Option<Costs> {
-    let mut costs = [0; 2];
-    for (function, cost) in target::FUNCTIONS.into_iter().zip(&mut costs) {
+pub(super) fn site_costs(probes: &GoProbes, blank: u32, rehearsed: [u32; 2]) -> Option<Costs> {
+    let [emulated, stepped] = target::FUNCTIONS;
+    let with = |function: target::Function, probe: u32| {
         let (own, offset) = place(function)?;
         let bare = per_call(function);
         let link =
             probes.attach(Site::Enter, probe, own.as_fd(), &[offset], Some(std::process::id())).ok()?;
         let probed = per_call(function);
         drop(link);
-        *cost = probed.saturating_sub(bare);
-    }
-    let [emulated_ns, stepped_ns] = costs;
-    Some(Costs { emulated_ns, stepped_ns })
+        Some(probed.saturating_sub(bare))
+    };
+    let (emulated_ns, stepped_ns) = (with(emulated, blank)?, with(stepped, blank)?);
+    let [record, values] = rehearsed;
+    let (record, values) = (with(emulated, record)?, with(emulated, values)?);
+    let record_ns = record.saturating_sub(emulated_ns);
+    Some(Costs {
+        emulated_ns,
+        stepped_ns,
+        record_ns,
+        value_ns: values.saturating_sub(record) / VALUES as u64,
+    })
 }
 
 /// As on x86-64, where it is known how to.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn site_costs(_: &GoProbes, _: u32) -> Option<Costs> {
+pub(super) fn site_costs(_: &GoProbes, _: u32, _: [u32; 2]) -> Option<Costs> {
     None
 }
 

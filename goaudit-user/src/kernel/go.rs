@@ -13,7 +13,7 @@ use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, Pod};
-use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout};
+use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout, traits};
 
 use super::{KernelError, sys};
 use crate::golang::Costs;
@@ -105,6 +105,8 @@ pub struct GoProbes {
     whole: OnceCell<bool>,
     /// Index of a probe that takes nothing, for trying things on ourselves.
     blank: u32,
+    /// Indexes of probes that do all but send, without values and with some, for measuring.
+    rehearsed: [u32; 2],
     probes: Array<MapData, Plain<Probe>>,
     fields: Array<MapData, Plain<Field>>,
     health: PerCpuArray<MapData, Plain<Health>>,
@@ -123,10 +125,7 @@ pub type Unavailable = String;
 impl GoProbes {
     /// Loads the programs and takes the tables. The error says what is missing.
     pub(super) fn load(object: &[u8], ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
-        let uprobe = fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .ok_or("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted")?;
+        let uprobe = uprobe_events()?;
         let [enter, leave, unwind] = Site::ALL.map(|site| load_one(ebpf, site));
         let programs = [enter?, leave?, unwind?];
         let multi = Multi::load(object, ebpf);
@@ -139,6 +138,7 @@ impl GoProbes {
             multi,
             whole: OnceCell::new(),
             blank: 0,
+            rehearsed: [0; 2],
             probes: Array::try_from(take("GO_PROBES")?).map_err(one_line)?,
             fields: Array::try_from(take("GO_FIELDS")?).map_err(one_line)?,
             health: PerCpuArray::try_from(take("GO_HEALTH")?).map_err(one_line)?,
@@ -149,7 +149,13 @@ impl GoProbes {
             next_probe: 0,
             next_field: 0,
         };
-        probes.blank = probes.add(BLANK, &[], &[]).map_err(super::load::one_line)?.unwrap_or_default();
+        let mut add = |probe: Probe, fields: &[Field]| {
+            probes.add(probe, fields, &[]).map(Option::unwrap_or_default).map_err(super::load::one_line)
+        };
+        let rehearses = Probe { traits_: traits::REHEARSES, ..BLANK };
+        let values = [super::calibrate::value(); super::calibrate::VALUES];
+        let (blank, rehearsed) = (add(BLANK, &[])?, [add(rehearses, &[])?, add(rehearses, &values)?]);
+        (probes.blank, probes.rehearsed) = (blank, rehearsed);
         Ok(probes)
     }
 
@@ -240,7 +246,7 @@ impl GoProbes {
 
     /// Measures what a hit costs on this host; takes a tenth of a second. `None` where it cannot be measured.
     pub fn site_costs(&self) -> Option<Costs> {
-        super::calibrate::site_costs(self, self.blank)
+        super::calibrate::site_costs(self, self.blank, self.rehearsed)
     }
 
     /// What the kernel side counted of a probe, over all CPUs.
@@ -283,6 +289,14 @@ impl GoProbes {
             let _ = self.kept.remove(&key);
         }
     }
+}
+
+/// The number that the kernel gave to its uprobe events.
+pub(super) fn uprobe_events() -> Result<u32, &'static str> {
+    fs::read_to_string("/sys/bus/event_source/devices/uprobe/type")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted")
 }
 
 fn attach_signals(ebpf: &mut Ebpf) -> Result<RawTracePointLink, String> {

@@ -128,6 +128,28 @@ mod tests {
     }
 
     #[test]
+    fn no_program_writes_memory_of_others_or_sends_signals() {
+        /// `bpf_probe_write_user`, `bpf_override_return`, `bpf_send_signal`, `bpf_send_signal_thread`
+        const FORBIDDEN: [u32; 4] = [36, 58, 109, 117];
+        let object = bytes();
+        let code = executable_sections(object).into_iter().filter_map(|(start, end)| object.get(start..end));
+        let mut helpers: Vec<u32> = code
+            .flat_map(|code| code.chunks_exact(8))
+            .filter_map(|instruction| match instruction {
+                // A call, of a helper rather than of a function of the object.
+                [0x85, registers, _, _, number @ ..] if registers >> 4 == 0 => number.try_into().ok(),
+                _other => None,
+            })
+            .map(u32::from_le_bytes)
+            .collect();
+        helpers.sort_unstable();
+        helpers.dedup();
+        // It does find calls: reading user memory, and sending records.
+        assert!(helpers.contains(&112) && helpers.contains(&130), "{helpers:?}");
+        assert!(!FORBIDDEN.iter().any(|helper| helpers.contains(helper)), "{helpers:?}");
+    }
+
+    #[test]
     fn something_else_has_no_sections() {
         assert!(executable_sections(b"").is_empty());
         assert!(executable_sections(&[0xff; 200]).is_empty());

@@ -213,9 +213,14 @@ impl GoWatch {
     /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
     fn calibrate(&mut self) {
         let Some(costs) = self.probes.site_costs() else { return };
-        let Costs { emulated_ns, stepped_ns } = costs;
+        let Costs { emulated_ns, stepped_ns, record_ns, value_ns } = costs;
         self.budget.calibrated(Some(costs));
-        self.told.push(Control::Calibration(control::Calibration { emulated_ns, stepped_ns }));
+        self.told.push(Control::Calibration(control::Calibration {
+            emulated_ns,
+            stepped_ns,
+            record_ns: Some(record_ns),
+            value_ns: Some(value_ns),
+        }));
     }
 
     /// Probes a process that has not begun to run the program at `path`.
@@ -400,7 +405,10 @@ impl GoWatch {
                 return None;
             };
             self.book.add(index, planned, target.code_delta, Arc::clone(&names));
-            self.budget.know(index, planned.entry.class, planned.return_class);
+            let fields = |fields: &[_]| u64::try_from(fields.len()).unwrap_or(u64::MAX);
+            let entry = (planned.entry.class, fields(&planned.entry_fields));
+            let exit = planned.return_class.map(|class| (class, fields(&planned.return_fields)));
+            self.budget.know(index, entry, exit);
             indexes.push(index);
         }
         Some(Known { path: path.to_owned(), names, target, indexes })

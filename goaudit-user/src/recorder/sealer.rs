@@ -1,28 +1,64 @@
-//! The writer's thread: events to bytes, bytes into the log.
+//! The writer's thread: events to bytes, bytes into the log; and what is done when the disk has no room for them.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Summary;
-use crate::audit::{AuditError, Writer};
+use super::shed::{Books, Trouble, is_control};
+use super::{Stop, Summary};
+use crate::audit::{AuditError, Now, Writer};
 use crate::event::{Control, Event, Payload};
 use crate::host::clock;
 
 /// How often batches are looked at for their age when no event comes.
 const TICK: Duration = Duration::from_millis(50);
+/// How often the log is told of what is not stored, while that lasts.
+const TELL: Duration = Duration::from_secs(10);
+/// How long writing may fail, for another reason than a full disk, before recording ends.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Why a recording ended that was to end with a full disk.
+const DISK_FULL: &str = "disk full";
+
+/// What is done when the disk is full or low. What is lost is counted and told in the log in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Events are left out and counted until there is room again.
+    #[default]
+    Drop,
+    /// The log waits for room; once its queues are full the kernel side leaves events out and counts them. Programs are
+    /// never held up.
+    Block,
+    /// The recording ends in order.
+    Halt,
+}
 
 /// Owns the log.
 pub(super) struct Sealer {
     writer: Writer,
+    when_full: WhenFull,
+    stop: Arc<Stop>,
     buffer: Vec<u8>,
     summary: Summary,
     /// Nothing that the kernel side saw has been stored yet.
     waiting_for_first: bool,
+    shed: Books,
+    told: Option<Instant>,
+    failing: Option<Instant>,
 }
 
 impl Sealer {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self { writer, buffer: Vec::new(), summary: Summary::default(), waiting_for_first: true }
+    pub(super) fn new(writer: Writer, when_full: WhenFull, stop: Arc<Stop>) -> Self {
+        Self {
+            writer,
+            when_full,
+            stop,
+            buffer: Vec::new(),
+            summary: Summary::default(),
+            waiting_for_first: true,
+            shed: Books::default(),
+            told: None,
+            failing: None,
+        }
     }
 
     /// Writes until the reader hangs up, then seals and closes.
@@ -31,32 +67,143 @@ impl Sealer {
             match events.recv_timeout(TICK) {
                 Ok(events) => {
                     let now = clock::now();
-                    for event in &events {
-                        self.buffer.clear();
-                        event.encode(&mut self.buffer);
-                        // The first event is sealed, and so shown, at once: it tells that recording works.
-                        let first = self.waiting_for_first && event.source.is_some();
-                        self.waiting_for_first &= !first;
-                        let urgent = first || event.is_urgent();
-                        self.writer.append(&self.buffer, event.ktime.0, urgent, now)?;
-                        self.note(event);
+                    for event in events {
+                        self.take(event, now)?;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.writer.tick(clock::now())?;
+            let now = clock::now();
+            let ticked = self.writer.tick(now);
+            self.bear(ticked)?;
+            let low = self.writer.is_low(now);
+            if self.shed.is_due() && (!low || self.told.is_none_or(|told| told.elapsed() >= TELL)) {
+                self.tell(now)?;
+            }
         }
         self.writer.close(clock::now())?;
         Ok(self.summary)
     }
 
-    /// Keeps what the summary tells.
-    fn note(&mut self, event: &Event) {
+    /// Stores an event, or counts it as lost.
+    fn take(&mut self, mut event: Event, now: Now) -> Result<(), AuditError> {
+        if let Some(counters) = counters(&mut event) {
+            self.tell(now)?;
+            self.shed.settle(counters);
+            if self.shed.is_due() {
+                // Books that say more than the log tells would look like a lie.
+                return Ok(self.keep_summary(&event));
+            }
+        }
+        let mut now = now;
+        loop {
+            if !is_control(&event) && self.writer.is_low(now) {
+                if !self.may_wait() {
+                    return self.leave_out(&event, Trouble::NoSpace, now);
+                }
+            } else {
+                let Err(error) = self.append(&event, now) else { return Ok(()) };
+                match Trouble::of(&error) {
+                    Some(Trouble::NoSpace) if self.may_wait() => {}
+                    Some(trouble) => return self.leave_out(&event, trouble, now),
+                    None => return Err(error),
+                }
+            }
+            std::thread::sleep(TICK);
+            now = clock::now();
+            let ticked = self.writer.tick(now);
+            self.bear(ticked)?;
+        }
+    }
+
+    /// Whether room is waited for.
+    fn may_wait(&self) -> bool {
+        self.when_full == WhenFull::Block && !self.stop.asked()
+    }
+
+    fn append(&mut self, event: &Event, now: Now) -> Result<(), AuditError> {
+        self.buffer.clear();
+        event.encode(&mut self.buffer);
+        // The first event is sealed, and so shown, at once: it tells that recording works.
+        let first = self.waiting_for_first && event.source.is_some();
+        self.waiting_for_first &= !first;
+        let urgent = first || event.is_urgent();
+        self.writer.append(&self.buffer, event.ktime.0, urgent, now)?;
         self.summary.events += 1;
+        self.keep_summary(event);
+        Ok(())
+    }
+
+    /// Counts an event that is not stored; the first one is told at once.
+    fn leave_out(&mut self, event: &Event, trouble: Trouble, now: Now) -> Result<(), AuditError> {
+        self.shed.count(event, trouble);
+        self.writer.add_lost(1, trouble.bit());
+        match self.when_full {
+            WhenFull::Halt if trouble == Trouble::NoSpace => {
+                if !self.summary.halted {
+                    self.summary.halted = true;
+                    self.stop.ask(DISK_FULL);
+                }
+            }
+            WhenFull::Halt | WhenFull::Drop | WhenFull::Block => {}
+        }
+        if self.told.is_none() { self.tell(now) } else { Ok(()) }
+    }
+
+    /// Tells the log what is not in it, if it can be told.
+    fn tell(&mut self, now: Now) -> Result<(), AuditError> {
+        while let Some(loss) = self.shed.untold() {
+            self.told = Some(Instant::now());
+            let event =
+                Event::control(goaudit_ebpf::units::Ktime(now.boottime_ns), Control::Loss(loss.clone()));
+            match self.append(&event, now) {
+                Ok(()) => self.shed.told(&loss),
+                Err(error) if Trouble::of(&error).is_some() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bears what may pass; tells what does not.
+    fn bear(&mut self, result: Result<(), AuditError>) -> Result<(), AuditError> {
+        let Err(error) = result else {
+            self.failing = None;
+            return Ok(());
+        };
+        match Trouble::of(&error) {
+            Some(Trouble::NoSpace) => Ok(()),
+            Some(Trouble::WriteError) => {
+                let since = *self.failing.get_or_insert_with(Instant::now);
+                if since.elapsed() < PATIENCE { Ok(()) } else { Err(error) }
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Keeps what the summary tells.
+    fn keep_summary(&mut self, event: &Event) {
         let Payload::Control(control) = &event.payload else { return };
         if let Control::Stop(stop) = control.as_ref() {
             self.summary.counters = stop.counters.clone();
         }
+    }
+}
+
+/// The books in an event.
+fn counters(event: &mut Event) -> Option<&mut crate::event::control::Counters> {
+    let Payload::Control(control) = &mut event.payload else { return None };
+    match control.as_mut() {
+        Control::Stop(stop) => Some(&mut stop.counters),
+        Control::Heartbeat(counters) => Some(counters),
+        Control::Genesis(_)
+        | Control::Start(_)
+        | Control::Loss(_)
+        | Control::ClockStep(_)
+        | Control::Probe(_)
+        | Control::Snapshot(_)
+        | Control::Segment(_)
+        | Control::Calibration(_) => None,
     }
 }

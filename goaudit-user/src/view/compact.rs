@@ -376,6 +376,9 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
                 "a hit of a probe costs {} ns here, {} ns where the kernel must single-step",
                 costs.emulated_ns, costs.stepped_ns
             );
+            if let (Some(record), Some(value)) = (costs.record_ns, costs.value_ns) {
+                let _ = write!(text, "; on top {record} ns for the record and {value} ns for each value");
+            }
             (Tone::Quiet, "cost")
         }
         Control::Policy(policy) => {

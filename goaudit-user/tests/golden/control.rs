@@ -66,7 +66,12 @@ pub(crate) fn all() -> Vec<Event> {
             not_seen: None,
             entry_stepped: Some(false),
         }),
-        Control::Calibration(Calibration { emulated_ns: 1_400, stepped_ns: 2_900 }),
+        Control::Calibration(Calibration {
+            emulated_ns: 1_400,
+            stepped_ns: 2_900,
+            record_ns: Some(600),
+            value_ns: Some(40),
+        }),
         Control::Policy(Policy {
             library: "casbin".into(),
             path: "/srv/shop/policy.csv".into(),

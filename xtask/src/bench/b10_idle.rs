@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::contestant::{Contestant, Watching};
 use super::goal::{Goal, Limit};
 use super::peer::{AUDITD_EXEC_PRCTL, BPFTRACE_EXEC_PRCTL};
-use super::turns::{Figures, Measured, interleave};
+use super::turns::{Contender, Figures, Measured, interleave};
 use super::{cpu, start_up, workload};
 
 const CORE: usize = 0;

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::agent::program;
 use super::stored::Store;
+use super::turns::Contender;
 use super::{auditd, cpu};
 use crate::command::{command, wait_within};
 use crate::workspace::{find_program, target};
@@ -40,8 +41,8 @@ pub(super) enum Contestant {
     Bpftrace(&'static str),
 }
 
-impl Contestant {
-    pub(super) fn name(self) -> &'static str {
+impl Contender for Contestant {
+    fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Goaudit => "goaudit",
@@ -50,8 +51,7 @@ impl Contestant {
         }
     }
 
-    /// Why it cannot take part here, if so.
-    pub(super) fn missing(self) -> Option<String> {
+    fn missing(self) -> Option<String> {
         let (program, in_use) = match self {
             Self::Bare | Self::Goaudit => return None,
             Self::Auditd(_) => ("auditd", auditd::in_use()),
@@ -60,11 +60,12 @@ impl Contestant {
         find_program(program).is_none().then(|| format!("{program} is not installed")).or(in_use)
     }
 
-    /// Whether it is somebody else's: it may fail without the benchmark failing.
-    pub(super) fn is_peer(self) -> bool {
+    fn is_peer(self) -> bool {
         matches!(self, Self::Auditd(_) | Self::Bpftrace(_))
     }
+}
 
+impl Contestant {
     /// Starts it and waits until it watches.
     pub(super) fn start(self) -> Result<Watching> {
         let dir = fresh_dir(self.name())?;

@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::contestant::Contestant;
-
 /// One turn's figures by name; the name says the unit, as in "ns_per_call".
 pub(super) type Figures = BTreeMap<&'static str, f64>;
 
@@ -54,13 +52,23 @@ impl Turns {
     }
 }
 
+/// Who takes turns.
+pub(super) trait Contender: Copy {
+    /// As tables and goals name it.
+    fn name(self) -> &'static str;
+    /// Why it cannot take part here, if so.
+    fn missing(self) -> Option<String>;
+    /// Whether it is somebody else's: it may fail without the benchmark failing.
+    fn is_peer(self) -> bool;
+}
+
 /// Lets the contestants take `count` turns each, after `warm_up` ones that are not counted. A peer that cannot
 /// start or fails is left out from then on and told; a turn of ours that fails is an error.
-pub(super) fn interleave(
-    contestants: &[Contestant],
+pub(super) fn interleave<C: Contender>(
+    contestants: &[C],
     warm_up: usize,
     count: usize,
-    turn: impl Fn(Contestant) -> Result<Figures>,
+    turn: impl Fn(C) -> Result<Figures>,
 ) -> Result<Measured> {
     let mut measured: Vec<Turns> = contestants
         .iter()

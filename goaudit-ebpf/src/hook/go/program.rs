@@ -103,7 +103,7 @@ fn hit(ctx: &ProbeContext) -> Option<Hit> {
     let health = GO_HEALTH.get_ptr_mut(index)?;
     let (tgid, _) = task::current_ids();
     let hit = Hit { index, tgid, probe, health };
-    if !scope::contains(tgid) {
+    if !hit.has(traits::REHEARSES) && !scope::contains(tgid) {
         count!(hit.out_of_scope);
         return None;
     }
@@ -319,6 +319,9 @@ unsafe fn frame(hit: Hit, work: *mut Work) -> Frame {
 /// `work` is claimed and begun.
 #[inline(always)]
 unsafe fn send(hit: Hit, work: *mut Work) {
+    if hit.has(traits::REHEARSES) {
+        return;
+    }
     // SAFETY: the bound keeps the record within the buffer.
     unsafe {
         if read::volatile(&(*work).faults) != 0 {

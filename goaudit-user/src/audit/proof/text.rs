@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{BatchProof, Proof, ProofError, opening};
+use super::opening::{self, Opening};
+use super::{BatchProof, Proof, ProofError};
 use crate::audit::format::{Hash, MAX_FRONTIER};
 
 /// First line of a tlog-proof.
@@ -26,6 +27,7 @@ impl Proof {
             .and_then(|rest| rest.strip_prefix('\n'))
             .ok_or(bad("the first line is not `c2sp.org/tlog-proof@v1`"))?;
         let mut batches: Vec<BatchProof> = Vec::new();
+        let mut certificate = None;
         let mut checkpoint = None;
         loop {
             let (this, next) = match rest.find(NEXT) {
@@ -36,26 +38,31 @@ impl Proof {
                 ),
                 None => (rest, None),
             };
-            let (batch, note) = one(this)?;
+            let (batch, epoch, note) = one(this)?;
             if batches.last().is_some_and(|last| last.index >= batch.index) {
                 return Err(bad("the batches are not in order"));
             }
             if checkpoint.is_some_and(|first: &str| first != note) {
                 return Err(bad("the batches have different checkpoints"));
             }
+            if certificate.as_ref().is_some_and(|first: &BatchProof| *first != epoch) {
+                return Err(bad("the batches have different records of the epoch"));
+            }
             checkpoint = Some(note);
+            certificate = Some(epoch);
             batches.push(batch);
             let Some(next) = next else { break };
             rest = next;
         }
-        Ok(Self { batches, checkpoint: checkpoint.unwrap_or_default().to_owned() })
+        let certificate = certificate.ok_or(bad("it has no batch"))?;
+        Ok(Self { batches, certificate, checkpoint: checkpoint.unwrap_or_default().to_owned() })
     }
 
     /// The proof file.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for batch in &self.batches {
-            let extra = BASE64.encode(opening::encode(&batch.header, &batch.events));
+            let extra = BASE64.encode(opening::encode(&batch.header, &batch.events, &self.certificate));
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{FIRST_LINE}\nextra {extra}\nindex {}", batch.index);
             for hash in &batch.path {
@@ -67,8 +74,8 @@ impl Proof {
     }
 }
 
-/// Reads one tlog-proof without its first line: the batch and the checkpoint's note.
-fn one(text: &str) -> Result<(BatchProof, &str), ProofError> {
+/// Reads one tlog-proof without its first line: the batch, the record of the epoch, and the checkpoint's note.
+fn one(text: &str) -> Result<(BatchProof, BatchProof, &str), ProofError> {
     let bad = ProofError::Malformed;
     let (extra, rest) = text
         .strip_prefix("extra ")
@@ -77,7 +84,7 @@ fn one(text: &str) -> Result<(BatchProof, &str), ProofError> {
     let (index, mut rest) =
         rest.strip_prefix("index ").and_then(|rest| rest.split_once('\n')).ok_or(bad("no line `index`"))?;
     let extra = BASE64.decode(extra).map_err(|_| bad("`extra` is not base64"))?;
-    let (header, events) = opening::decode(&extra)?;
+    let Opening { header, events, certificate } = opening::decode(&extra)?;
     let index = number(index).ok_or(bad("`index` is not a number"))?;
     let mut path = Vec::new();
     loop {
@@ -92,7 +99,7 @@ fn one(text: &str) -> Result<(BatchProof, &str), ProofError> {
             return Err(bad("the path is longer than any log's"));
         }
     }
-    Ok((BatchProof { index, path, header, events }, rest))
+    Ok((BatchProof { index, path, header, events }, certificate, rest))
 }
 
 /// A decimal number without leading zeros.

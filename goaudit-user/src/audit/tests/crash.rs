@@ -9,7 +9,7 @@ use crate::audit::format::SEGMENT_HEADER_LEN;
 
 fn copy_log(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.join("keys")).unwrap();
-    for name in ["keys/log.key", "keys/log.vkey", "checkpoint"] {
+    for name in ["keys/log.key", "keys/log.vkey", "keys/epoch.key", "checkpoint"] {
         if from.join(name).exists() {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
@@ -73,11 +73,17 @@ fn a_log_cut_at_every_byte_goes_on_and_keeps_what_was_whole() {
         bounds.push((frame.offset + frame.len) as usize);
     }
     let first = bounds[bounds.len() - 4];
+    // The keys as they are before anything is sealed: seeds are counted, so they are those of the same log.
+    let begun = fast_dir();
+    drop(Writer::open(begun.path(), config(), Clock(1).now()).unwrap());
     for cut in (first..=bytes.len()).chain([0, 1, 100, 4095, 4096, 4097]) {
         let dir = fast_dir();
         copy_log(original.path(), dir.path());
         let path = dir.path().join(path.file_name().unwrap());
         std::fs::write(&path, &bytes[..cut]).unwrap();
+        if cut < first {
+            std::fs::copy(begun.path().join("keys/epoch.key"), dir.path().join("keys/epoch.key")).unwrap();
+        }
         let clock = Clock(9_000_000_000);
         let (mut writer, opened) = Writer::open(dir.path(), config(), clock.now()).unwrap();
         let whole = bounds.iter().rev().find(|bound| **bound <= cut).copied().unwrap_or(0);
@@ -103,14 +109,15 @@ fn a_log_cut_at_every_byte_goes_on_and_keeps_what_was_whole() {
 
 #[test]
 fn damage_in_the_middle_is_told_and_never_touched() {
-    // Frames: batch and checkpoint by turns, four times; then two batches without a checkpoint.
+    // Frames: the log's first record; batch and checkpoint by turns, four times, the first one with the record of an
+    // epoch; then two batches without a checkpoint.
     let cases: [(&str, &[(usize, usize)], usize, Option<u64>); 6] = [
-        ("a batch's header: the next batch names its leaf", &[(2, 50)], 10, Some(6)),
-        ("a checkpoint", &[(3, 20)], 10, Some(6)),
-        ("a batch and its checkpoint", &[(4, 300), (5, 20)], 10, Some(6)),
-        ("the last sealed batch's body: the checkpoint proves its header", &[(6, 300)], 8, Some(4)),
-        ("the last sealed batch's header: its leaf is lost", &[(6, 50)], 8, None),
-        ("two batches in a row", &[(2, 50), (4, 50)], 10, None),
+        ("a batch's header: the next batch names its leaf", &[(4, 50)], 12, Some(6)),
+        ("a checkpoint", &[(5, 20)], 12, Some(6)),
+        ("a batch and its checkpoint", &[(6, 300), (7, 20)], 12, Some(6)),
+        ("the last sealed batch's body: the checkpoint proves its header", &[(8, 300)], 10, Some(4)),
+        ("the last sealed batch's header: its leaf is lost", &[(8, 50)], 10, None),
+        ("two batches in a row", &[(4, 50), (6, 50)], 12, None),
     ];
     for (name, changes, keep, next_seq) in cases {
         let dir = fast_dir();
@@ -122,7 +129,7 @@ fn damage_in_the_middle_is_told_and_never_touched() {
         while let frame::Step::Frame(frame) = frames.next_frame().unwrap() {
             places.push(usize::try_from(frame.offset).unwrap());
         }
-        assert_eq!(places.len(), 10);
+        assert_eq!(places.len(), 12);
         places.push(bytes.len());
         bytes.truncate(places[keep]);
         for (frame, at) in changes {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use zerocopy::FromBytes as _;
 
-use crate::audit::batch::{BatchBuilder, BatchContext, Events, PayloadReader};
+use crate::audit::batch::{BatchBuilder, BatchContext, BatchKind, Events, PayloadReader};
 use crate::audit::chain::{Chain, parse_batch_header};
 use crate::audit::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, SEED_LEN, SEGMENT_HEADER_LEN};
 use crate::audit::frame::{self, FrameReader, Step};
@@ -93,6 +93,7 @@ proptest! {
         }
         let context = BatchContext {
             boot_id: [1; 16], instance: 0, urgent: false, after_restart: false, lost_events: 0, lost_cause: 0,
+            kind: BatchKind::Events,
         };
         let chain = Chain::new([9; 16]);
         let (header, stored) = builder.seal(&context, &chain).unwrap();

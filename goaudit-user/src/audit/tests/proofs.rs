@@ -65,7 +65,7 @@ fn one_batch_is_one_tlog_proof() {
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("c2sp.org/tlog-proof@v1"));
     assert!(lines.next().unwrap().starts_with("extra "));
-    assert_eq!(lines.next(), Some("index 1"));
+    assert_eq!(lines.next(), Some("index 3"));
     let (_, note) = text.split_once("\n\n").unwrap();
     assert_eq!(note, std::fs::read_to_string(dir.path().join("checkpoint")).unwrap());
     assert_eq!(text.matches("c2sp.org/tlog-proof@v1").count(), 1);
@@ -78,7 +78,7 @@ fn a_changed_byte_is_refused_wherever_it_is() {
     sample(dir.path(), 1, 2, 2);
     let key = key_of(dir.path());
     let text = prove_of(dir.path(), &[3]).text();
-    assert!(text.len() < 1200, "a small one: {}", text.len());
+    assert!(text.len() < 2000, "a small one: {}", text.len());
     for place in 0..text.len() {
         let mut changed = text.clone().into_bytes();
         for byte in 0..=255 {
@@ -265,7 +265,7 @@ fn damage_elsewhere_does_not_prevent_a_proof_and_no_lie_is_proven() {
     let mut places = Vec::new();
     let mut frames = frame::FrameReader::new(std::io::Cursor::new(&bytes), 4096, bytes.len() as u64);
     while let frame::Step::Frame(found) = frames.next_frame().unwrap() {
-        if found.kind == format::FrameKind::Batch {
+        if found.kind == format::FrameKind::Batch && found.header[5] == format::BATCH_KIND_EVENTS {
             places.push((found.offset as usize, found.len as usize));
         }
     }

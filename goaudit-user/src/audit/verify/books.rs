@@ -20,8 +20,10 @@ pub(super) enum Property {
     Contents,
     /// Checkpoints are signed and fit the tree.
     Signatures,
+    /// Checkpoints are signed by their epochs' keys, which are erased.
+    EpochKeys,
     /// The key came from outside.
-    KeyPinned,
+    Origin,
     /// The log passes through its own last durable state.
     LatestCheckpoint,
     /// All events are covered by a checkpoint.
@@ -33,13 +35,14 @@ pub(super) enum Property {
 }
 
 /// Name in the report, and what it says when nothing else is said.
-const PROPERTIES: [(Property, &str, &str); 10] = [
+const PROPERTIES: [(Property, &str, &str); 11] = [
     (Property::Structure, "structure", "every byte of every segment is accounted for"),
     (Property::Segments, "segments", "no segment is missing, swapped or of another log"),
     (Property::Chain, "chain", "batches and events are numbered densely and each batch names the one before"),
     (Property::Contents, "contents", "every event hashes to its batch's root"),
     (Property::Signatures, "signatures", "every checkpoint is signed by the log's key and fits the tree"),
-    (Property::KeyPinned, "key_pinned", ""),
+    (Property::EpochKeys, "epoch_keys", ""),
+    (Property::Origin, "origin", ""),
     (Property::LatestCheckpoint, "latest_checkpoint", ""),
     (Property::Sealed, "sealed", "every event is covered by a checkpoint"),
     (Property::CleanEnd, "clean_end", ""),
@@ -117,6 +120,11 @@ impl Books {
         if !self.failed.iter().any(|(failed, _)| *failed == property) {
             self.failed.push((property, detail));
         }
+    }
+
+    /// Whether something is damaged or was changed.
+    pub(super) fn has_fault(&self) -> bool {
+        self.verdict > Some(Verdict::Incomplete)
     }
 
     /// Whether nothing is wrong so far.

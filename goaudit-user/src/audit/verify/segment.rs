@@ -135,6 +135,7 @@ impl Verifier<'_, '_> {
         self.prev_hash = None;
         self.intact = false;
         self.chain = None;
+        self.epochs.forget();
     }
 
     /// Compares a segment's header with the log before it, and begins the segment.
@@ -161,14 +162,9 @@ impl Verifier<'_, '_> {
         {
             return Err(Fault::tampered("the segment before is not the one that this segment continues"));
         }
-        let chain = self.chain.get_or_insert_with(|| Chain {
-            log_id: id,
-            frontier: header.frontier.clone(),
-            next_seq: header.first_seq,
-            prev_leaf: None,
-            sealed: None,
-            instance: None,
-        });
+        let chain = self
+            .chain
+            .get_or_insert_with(|| Chain::from_middle(id, header.frontier.clone(), header.first_seq));
         if chain.frontier != header.frontier || chain.next_seq != header.first_seq {
             return Err(Fault::tampered(
                 "the segment begins with another tree than the log before it ends with",
@@ -183,9 +179,7 @@ impl Verifier<'_, '_> {
         }
         match frame.kind {
             FrameKind::Batch => self.batch(here, frame).map_err(|fault| (Property::Chain, fault)),
-            FrameKind::Checkpoint => {
-                self.checkpoint(here, frame).map_err(|fault| (Property::Signatures, fault))
-            }
+            FrameKind::Checkpoint => self.checkpoint(here, frame),
             FrameKind::SegmentEnd => {
                 self.segment_end(here, frame).map_err(|fault| (Property::Structure, fault))
             }
@@ -201,18 +195,22 @@ impl Verifier<'_, '_> {
         if header.boot_id != here.boot_id {
             return Err(Fault::tampered("the batch is of another boot than its segment"));
         }
+        self.epochs.batch(&header, frame.body, self.key.as_ref())?;
         chain.push(&header);
         here.batches += 1;
-        here.events += u64::from(header.n_events.get());
+        here.events += header.numbered_events();
         self.books.batches += 1;
-        self.books.events += u64::from(header.n_events.get());
+        self.books.events += header.numbered_events();
         self.books.lost += u64::from(header.lost_events.get());
+        if header.is_records() {
+            return Ok(());
+        }
         let info = BatchInfo::new(here.segment_no, frame.offset, &header);
         self.workers.check(info, header, frame.body, &mut self.books);
         Ok(())
     }
 
-    fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+    fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
         here.last_note = frame.body.to_vec();
         self.books.checkpoints += 1;
         let Some(chain) = &mut self.chain else {
@@ -223,12 +221,29 @@ impl Verifier<'_, '_> {
             chain.seal();
             return Ok(());
         };
+        let bad = |fault| (Property::Signatures, fault);
         let checkpoint =
-            Checkpoint::open(frame.body, key).map_err(|error| Fault::tampered(error.to_string()))?;
-        chain.check_head(checkpoint.size, &checkpoint.root)?;
+            Checkpoint::open(frame.body, key).map_err(|error| bad(Fault::tampered(error.to_string())))?;
+        chain.check_head(checkpoint.size, &checkpoint.root).map_err(bad)?;
+        let signer = self.epochs.key.clone();
+        let broken = self
+            .epochs
+            .checkpoint(frame.body, key, chain.turn)
+            .map_err(|fault| (Property::EpochKeys, fault))?;
         chain.seal();
         self.books.head = Some((checkpoint.size, checkpoint.root));
+        self.last_head = Some((frame.body.to_vec(), checkpoint.size));
         self.books.sealed_events = self.books.events;
+        let place = Some((here.segment_no, frame.offset));
+        if let Some(why) = broken {
+            let what = format!(
+                "key chain broken at size {}: {why}; what follows is sealed by new keys that only the log's key vouches for",
+                checkpoint.size
+            );
+            self.books.fault(Property::EpochKeys, place, None, &Fault::damaged(what));
+        } else if let Some(signer) = signer {
+            self.check_watch_lines(checkpoint.size, &signer, here.segment_no, frame.offset);
+        }
         Ok(())
     }
 

@@ -8,10 +8,13 @@ use sha2::{Digest as _, Sha256};
 use std::io;
 
 use super::file::SegmentFile;
-use super::{Now, Writer, create_segment};
+use super::{Now, Writer, create_segment, with_room};
 use crate::audit::chain::Chain;
 use crate::audit::error::AuditError;
 use crate::audit::format::FrameKind;
+
+/// Segments that are tried, one after another, before the writer gives up.
+const ATTEMPTS: u32 = 4;
 
 /// A frame that may not be durable.
 pub(super) struct Pending {
@@ -39,7 +42,8 @@ impl Mark {
 impl Writer {
     /// Writes a frame and keeps it until it is durable.
     pub(super) fn write(&mut self, bytes: Vec<u8>, kind: FrameKind, events: u32) -> Result<(), AuditError> {
-        self.segment.append(&bytes)?;
+        let Self { room, segment, config, .. } = self;
+        with_room(room, || segment.append(&bytes, &config.write))?;
         match kind {
             FrameKind::Batch => self.segment.count_batch(events),
             FrameKind::SegmentEnd => self.segment.set_ended(),
@@ -86,10 +90,10 @@ impl Writer {
         }
         // Half full: ask early. Full: wait.
         if self.marks.len() <= 1 {
-            self.sign()?;
+            self.sign(now)?;
         }
         if self.pending_bytes >= self.config.max_unsynced {
-            self.sign()?;
+            self.sign(now)?;
             self.wait_durable(now)?;
         }
         Ok(())
@@ -101,9 +105,11 @@ impl Writer {
         self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &self.chain));
         self.pending.clear();
         self.pending_bytes = 0;
+        self.epochs.durable(self.next_mark - 1);
     }
 
     fn forget_durable(&mut self, done: u64) {
+        self.epochs.durable(done);
         while self.marks.get(1).is_some_and(|mark| mark.number <= done) {
             self.marks.pop_front();
         }
@@ -115,35 +121,57 @@ impl Writer {
         }
     }
 
-    /// Leaves the segment behind, cut back to what is durable, and writes the rest to a new one.
+    /// Leaves the segment behind, cut back to what is durable, and writes the rest to a new one; to a third one if that
+    /// fails, too.
     fn fail_over(&mut self, now: Now) -> Result<(), AuditError> {
-        self.closed = true;
-        self.syncer.reset();
-        let Some(durable) = self.marks.pop_front() else {
-            return Err(AuditError::Closed);
-        };
-        // Whether this reaches the disk cannot be known; `verify` tells if it did not.
-        let _ = self.segment.file().set_len(durable.len);
-        let hash = durable.hasher.finalize().into();
-        let number = self.segment.number() + 1;
-        self.segment = create_segment(&self.dir, &self.config, &durable.chain, number, hash, now)?;
-        self.marks.clear();
-        self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &durable.chain));
-        let frames = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        for Pending { kind, events, bytes, end: _ } in frames {
-            match kind {
-                FrameKind::Batch | FrameKind::Checkpoint => self.write(bytes, kind, events)?,
-                // The end of the segment that failed.
-                FrameKind::SegmentEnd => {}
+        let mut attempt = 1;
+        loop {
+            self.syncer.reset();
+            match self.move_on(now) {
+                Ok(()) => break,
+                Err(error) if error.is_full() => {
+                    // Nothing is lost and nothing was begun: the next call tries again.
+                    self.segment.set_broken();
+                    return Err(error);
+                }
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => {
+                    self.closed = true;
+                    return Err(error);
+                }
             }
         }
-        let file = self.segment.file();
-        (self.config.sync)(&file)
-            .map_err(|source: io::Error| AuditError::Sync { path: self.segment.path().to_owned(), source })?;
-        self.begin_marks();
-        self.closed = false;
         self.roll_due = false;
         if self.builder.is_empty() { self.open_segment(now) } else { Ok(()) }
+    }
+
+    /// One attempt at that. What is not durable stays in memory until it is.
+    fn move_on(&mut self, now: Now) -> Result<(), AuditError> {
+        let durable = self.marks.front().ok_or(AuditError::Closed)?;
+        // Whether this reaches the disk cannot be known; `verify` tells if it did not.
+        let _ = self.segment.file().set_len(durable.len);
+        let (hash, chain) = (durable.hasher.clone().finalize().into(), durable.chain.clone());
+        let number = self.segment.number() + 1;
+        let Self { room, dir, config, .. } = self;
+        self.segment = with_room(room, || create_segment(dir, config, &chain, number, hash, now))?;
+        self.marks.clear();
+        self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &chain));
+        let Self { room, segment, config, pending, .. } = self;
+        for Pending { kind, events, bytes, end: _ } in pending.iter() {
+            match kind {
+                FrameKind::Batch | FrameKind::Checkpoint => {
+                    with_room(room, || segment.append(bytes, &config.write))?;
+                }
+                // The end of the segment that failed.
+                FrameKind::SegmentEnd => continue,
+            }
+            if *kind == FrameKind::Batch {
+                segment.count_batch(*events);
+            }
+        }
+        (config.sync)(&segment.file())
+            .map_err(|source: io::Error| AuditError::Sync { path: segment.path().to_owned(), source })?;
+        self.begin_marks();
+        Ok(())
     }
 }

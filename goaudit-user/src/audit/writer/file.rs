@@ -17,6 +17,12 @@ use crate::audit::error::AuditError;
 use crate::audit::format::{EndReason, Hash, SEGMENT_END_MAGIC, SegmentEnd};
 use crate::audit::segment::SegmentHeader;
 
+/// How a frame is written; replaced in tests that need it to fail.
+pub type WriteFn = Arc<dyn Fn(&File, &[u8]) -> io::Result<()> + Send + Sync>;
+
+/// Nanoseconds of a day.
+const DAY: u64 = 86_400_000_000_000;
+
 /// An open segment.
 pub(super) struct SegmentFile {
     path: PathBuf,
@@ -27,8 +33,10 @@ pub(super) struct SegmentFile {
     batches: u64,
     events: u64,
     created_boottime_ns: u64,
+    /// Day (UTC) since 1970.
+    created_day: u64,
     ended: bool,
-    /// A write went wrong and could not be taken back: nothing more may be written here.
+    /// A write went wrong: nothing more may be written here.
     broken: bool,
 }
 
@@ -64,20 +72,23 @@ impl SegmentFile {
             batches: 0,
             events: 0,
             created_boottime_ns: now.boottime_ns,
+            created_day: now.realtime_ns / DAY,
             ended: false,
             broken: false,
         })
     }
 
-    /// Appends a frame: whole, or not at all.
-    pub(super) fn append(&mut self, frame: &[u8]) -> Result<(), AuditError> {
+    /// Appends a frame: whole, or not at all. After another error than "no room" nothing more is written here: what the
+    /// file then holds is not known well enough.
+    pub(super) fn append(&mut self, frame: &[u8], write: &WriteFn) -> Result<(), AuditError> {
         let fail = |source| AuditError::Io { action: "write", path: self.path.clone(), source };
         if self.broken {
-            return Err(fail(io::Error::other("an earlier write could not be taken back")));
+            return Err(fail(io::Error::other("an earlier write to this segment failed")));
         }
-        if let Err(source) = (&*self.file).write_all(frame) {
-            self.broken = self.file.set_len(self.len).is_err();
-            return Err(fail(source));
+        if let Err(source) = write(&self.file, frame) {
+            let error = fail(source);
+            self.broken = self.file.set_len(self.len).is_err() || !error.is_full();
+            return Err(error);
         }
         self.hasher.update(frame);
         self.len += frame.len() as u64;
@@ -113,6 +124,11 @@ impl SegmentFile {
         self.ended
     }
 
+    /// Nothing more may be written here.
+    pub(super) fn set_broken(&mut self) {
+        self.broken = true;
+    }
+
     pub(super) fn is_broken(&self) -> bool {
         self.broken
     }
@@ -144,6 +160,12 @@ impl SegmentFile {
     /// Hash of the whole file so far.
     pub(super) fn hash(&self) -> Hash {
         self.hasher.clone().finalize().into()
+    }
+
+    /// Whether the wall clock shows another day than when it was made. Not within its first minute: a clock that goes to and
+    /// fro over midnight must not make a segment each time.
+    pub(super) fn is_of_another_day(&self, now: Now) -> bool {
+        now.realtime_ns / DAY != self.created_day && self.age_ns(now) >= 60_000_000_000
     }
 
     pub(super) fn age_ns(&self, now: Now) -> u64 {

@@ -154,6 +154,15 @@ fn checks(proven: &Proven<'_>, decoded: &[Option<Event>]) -> Vec<Check> {
     let mut checks = vec![
         check("signature", true, "the checkpoint is signed by the key that was given".to_owned()),
         check(
+            "epoch_key",
+            true,
+            format!(
+                "signed by the key of epoch {}, too, which a record in the same tree names. That this key stands in the \
+                 unbroken chain from the log's first one, only the whole log shows",
+                proven.epoch
+            ),
+        ),
+        check(
             "batches",
             true,
             format!("each batch is in the tree of {} batches that it signs", proven.checkpoint.size),

@@ -85,6 +85,10 @@ pub enum ControlView<'a> {
         emulated_ns: u64,
         /// At an instruction that it single-steps.
         stepped_ns: u64,
+        /// Of making the record, on top.
+        record_ns: Option<u64>,
+        /// Of reading each value, on top.
+        value_ns: Option<u64>,
     },
     /// A file that decisions are made by.
     Policy {
@@ -259,9 +263,12 @@ impl<'a> ControlView<'a> {
                 program: loss.program.as_deref(),
             },
             Control::ClockStep(step) => Self::ClockStep { delta_ns: step.delta_ns },
-            Control::Calibration(costs) => {
-                Self::Calibration { emulated_ns: costs.emulated_ns, stepped_ns: costs.stepped_ns }
-            }
+            Control::Calibration(costs) => Self::Calibration {
+                emulated_ns: costs.emulated_ns,
+                stepped_ns: costs.stepped_ns,
+                record_ns: costs.record_ns,
+                value_ns: costs.value_ns,
+            },
             Control::Policy(policy) => Self::Policy {
                 library: &policy.library,
                 path: JsonText::from(&policy.path),

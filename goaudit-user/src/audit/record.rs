@@ -1,0 +1,267 @@
+//! The log's own records: what the log says of itself, for whoever verifies it.
+//!
+//! They are leaves like events, in batches of their own, and have no event numbers. Their form is text, so that they
+//! can be read with nothing but zstd; there is one way to write each, and what is not known is refused.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+
+use sha2::{Digest as _, Sha256};
+
+use super::batch::{Events, PayloadReader};
+use super::chain::parse_batch_header;
+use super::epoch;
+use super::fault::Fault;
+use super::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN};
+use super::frame::{FrameReader, Step};
+use super::keys::log_id;
+use super::note::VerifyKey;
+use super::recover::hex;
+
+/// What every record begins with.
+const START: &str = "goaudit-record/1 ";
+/// Name of [`Genesis`].
+const GENESIS: &str = "genesis";
+/// Name of [`Epoch`].
+const EPOCH: &str = "epoch";
+/// The algorithms of this version, as [`Genesis`] names them.
+const ALGORITHMS: [(&str, &str); 4] =
+    [("hash", "sha256"), ("signature", "ed25519"), ("compression", "zstd"), ("encryption", "none")];
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// The first leaf of a log.
+    Genesis(Genesis),
+    /// The key of the next epoch.
+    Epoch(Epoch),
+}
+
+/// What a log is, once and for all: batch 0 holds it and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Genesis {
+    /// Verification key of the log; its name is the log's origin.
+    pub log_key: VerifyKey,
+    /// Verification key of epoch 0, which the origin commits to.
+    pub epoch_key: VerifyKey,
+    /// How long events must be kept, in nanoseconds: nothing younger may be pruned. 0: for ever.
+    pub retention_ns: u64,
+    /// Which machine: a keyed hash, or zero.
+    pub host_id: [u8; 16],
+    /// What made the log: name, version, build.
+    pub agent: String,
+}
+
+/// The key of an epoch: signs every checkpoint after the one that seals this record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    /// Number of the epoch: one more than that of the epoch before.
+    pub number: u32,
+    /// Its verification key.
+    pub key: VerifyKey,
+    /// Why the key of the epoch before cannot sign this; none if it does.
+    pub lost: Option<String>,
+}
+
+impl Record {
+    /// The stored form.
+    pub fn text(&self) -> String {
+        let mut text = START.to_owned();
+        let mut line = |parts: [&str; 2]| {
+            text.push_str(
+                parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" ").as_str(),
+            );
+            text.push('\n');
+        };
+        match self {
+            Self::Genesis(genesis) => {
+                line([GENESIS, ""]);
+                line(["origin", genesis.log_key.name()]);
+                line(["log-key", &genesis.log_key.text()]);
+                line(["epoch-key", &genesis.epoch_key.text()]);
+                for (name, value) in ALGORITHMS {
+                    line([name, value]);
+                }
+                line(["retention-ns", &genesis.retention_ns.to_string()]);
+                line(["host-id", &hex(&genesis.host_id)]);
+                line(["agent", &genesis.agent]);
+            }
+            Self::Epoch(epoch) => {
+                line([EPOCH, ""]);
+                line(["epoch", &epoch.number.to_string()]);
+                line(["epoch-key", &epoch.key.text()]);
+                if let Some(why) = &epoch.lost {
+                    line(["key-lost", why]);
+                }
+            }
+        }
+        text
+    }
+
+    /// Reads a stored record. What this version does not know is not guessed at.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let shape = || Fault::tampered("a record of the log is malformed");
+        let text = std::str::from_utf8(bytes).map_err(|_| shape())?;
+        let rest = text
+            .strip_prefix(START)
+            .ok_or_else(|| Fault::unsupported("a record of the log is of another version"))?;
+        let (name, body) = rest.split_once('\n').ok_or_else(shape)?;
+        let mut fields = Fields(body);
+        let record = match name {
+            GENESIS => Self::Genesis(Genesis::parse(&mut fields)?),
+            EPOCH => Self::Epoch(Epoch::parse(&mut fields)?),
+            other => {
+                let name: String = other.chars().take(40).collect();
+                return Err(Fault::unsupported(format!(
+                    "a record of kind {name:?} is not known to this goaudit"
+                )));
+            }
+        };
+        // One way to write each: no second form of the same record, and nothing after it.
+        if record.text().as_bytes() == bytes { Ok(record) } else { Err(shape()) }
+    }
+}
+
+/// The lines of a record that are not read yet.
+struct Fields<'a>(&'a str);
+
+impl<'a> Fields<'a> {
+    /// The value of the next line, which must have this name.
+    fn take(&mut self, name: &str) -> Result<&'a str, Fault> {
+        self.optional(name).ok_or_else(|| Fault::tampered(format!("a record of the log has no {name}")))
+    }
+
+    fn optional(&mut self, name: &str) -> Option<&'a str> {
+        let (line, rest) = self.0.split_once('\n')?;
+        let value = line.strip_prefix(name)?.strip_prefix(' ')?;
+        self.0 = rest;
+        Some(value)
+    }
+
+    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<T, Fault> {
+        let value = self.take(name)?;
+        value.parse().map_err(|_| Fault::tampered(format!("{name} of a record of the log is no number")))
+    }
+
+    fn key(&mut self, name: &str) -> Result<VerifyKey, Fault> {
+        VerifyKey::parse(self.take(name)?)
+            .map_err(|error| Fault::tampered(format!("{name} of a record of the log: {error}")))
+    }
+}
+
+impl Genesis {
+    fn parse(fields: &mut Fields<'_>) -> Result<Self, Fault> {
+        let origin = fields.take("origin")?;
+        let (log_key, epoch_key) = (fields.key("log-key")?, fields.key("epoch-key")?);
+        for (name, known) in ALGORITHMS {
+            let found = fields.take(name)?;
+            if found != known {
+                let found: String = found.chars().take(40).collect();
+                return Err(Fault::unsupported(format!("{name} {found:?} is not known to this goaudit")));
+            }
+        }
+        let genesis = Self {
+            retention_ns: fields.number("retention-ns")?,
+            host_id: unhex(fields.take("host-id")?)
+                .ok_or_else(|| Fault::tampered("the host id of the log is malformed"))?,
+            agent: fields.take("agent")?.to_owned(),
+            log_key,
+            epoch_key,
+        };
+        if origin != genesis.log_key.name() {
+            return Err(Fault::tampered("the log names another origin than its key"));
+        }
+        Ok(genesis)
+    }
+
+    /// Checks that this is the beginning of the log that `key` is of.
+    pub fn check(&self, id: &[u8; 16], key: Option<&VerifyKey>) -> Result<(), Fault> {
+        if key.is_some_and(|key| *key != self.log_key) || log_id(&self.log_key) != *id {
+            return Err(Fault::tampered("the log was begun with another key"));
+        }
+        if !epoch::begins(&self.log_key, &self.epoch_key) {
+            return Err(Fault::tampered("the key of epoch 0 is not the one that the log's name commits to"));
+        }
+        Ok(())
+    }
+}
+
+impl Epoch {
+    fn parse(fields: &mut Fields<'_>) -> Result<Self, Fault> {
+        Ok(Self {
+            number: fields.number("epoch")?,
+            key: fields.key("epoch-key")?,
+            lost: fields.optional("key-lost").map(str::to_owned),
+        })
+    }
+
+    /// Checks that this may follow epoch `before` of the log named `origin`; `lost`: the header says that the key of
+    /// that epoch is lost.
+    pub fn check(&self, before: u32, origin: &str, lost: bool) -> Result<(), Fault> {
+        if before.checked_add(1) != Some(self.number) {
+            return Err(Fault::tampered(format!("epoch {} after epoch {before}", self.number)));
+        }
+        if self.key.name() != epoch::name(origin, self.number) {
+            return Err(Fault::tampered("the key of an epoch has the name of another"));
+        }
+        if self.lost.is_some() != lost {
+            return Err(Fault::tampered("the record of an epoch contradicts the header of its batch"));
+        }
+        Ok(())
+    }
+}
+
+/// Opens a batch of records and checks that its header is that of these bytes.
+pub fn open(payloads: &mut PayloadReader, header: &BatchHeader, stored: &[u8]) -> Result<Vec<Record>, Fault> {
+    let hash: Hash = Sha256::digest(stored).into();
+    if hash != header.payload_hash {
+        return Err(Fault::tampered("the stored payload does not hash to what its header says"));
+    }
+    let mut plain = Vec::new();
+    payloads.open(header, stored, &mut plain)?;
+    payloads.check_root(header, &plain)?;
+    Events::new(&plain).map(Record::parse).collect()
+}
+
+/// The last epoch that a segment names. What cannot be read is passed over: `verify` tells of it.
+pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epoch>> {
+    let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
+    let mut payloads = PayloadReader::new()?;
+    let mut last = None;
+    loop {
+        let step = frames.next_wanted(|kind, header| {
+            let header = <BatchHeader as zerocopy::FromBytes>::read_from_bytes(header);
+            kind == FrameKind::Batch && header.is_ok_and(|header| header.is_records())
+        })?;
+        match step {
+            Step::End => return Ok(last),
+            Step::Skipped => {}
+            Step::Frame(frame) => {
+                let records = parse_batch_header(frame.header, frame.body.len())
+                    .and_then(|header| open(&mut payloads, &header, frame.body));
+                for record in records.into_iter().flatten() {
+                    last = Some(match record {
+                        Record::Genesis(genesis) => Epoch { number: 0, key: genesis.epoch_key, lost: None },
+                        Record::Epoch(epoch) => epoch,
+                    });
+                }
+            }
+            Step::Bad(bad) => {
+                if !frames.find_next(bad.offset + 8)? {
+                    return Ok(last);
+                }
+            }
+        }
+    }
+}
+
+fn unhex(text: &str) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}

@@ -1,0 +1,102 @@
+//! `goaudit init`: makes a log and its keys, and shows the key that is to be carried off this host.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+use sha2::{Digest, Sha256};
+
+use super::Exit;
+use super::output::{note, result};
+use crate::audit::{Opened, Writer, WriterConfig, has_log};
+use crate::host::{clock, identity};
+
+/// Make a new log with its keys, and print its verification key.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sudo goaudit init                          the default log; copy the key to another host\n  sudo goaudit init /var/lib/goaudit/audit | ssh auditor 'cat >> goaudit.keys'\n  goaudit verify DIR --log-key goaudit.keys\n\nStandard output gets the key, and on a terminal its fingerprint (SHA-256 of the key's text) and a QR code. Whoever\nchecks the log later needs that key from outside of this host: who replaced the log replaced the key beside it, too.\n\nExit codes: 0 ok, 1 there is a log already, or it cannot be made, 2 usage."
+)]
+pub(super) struct Args {
+    /// Directory of the log.
+    #[arg(default_value = "/var/lib/goaudit/audit")]
+    directory: PathBuf,
+
+    /// What the log is called [default: goaudit/HOST/audit]. Its name in checkpoints is that and a hash of its first key.
+    #[arg(long)]
+    origin: Option<String>,
+
+    /// Days for which events must be kept: pinned in the log's first record [default: for ever].
+    #[arg(long, value_name = "DAYS")]
+    keep: Option<u32>,
+
+    /// Show fingerprint and QR code also if standard output is no terminal.
+    #[arg(long)]
+    qr: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let directory = &args.directory;
+    if has_log(directory)? {
+        return Err(Exit::Error.because(format!(
+            "cannot make a log in {}: there is one already; `goaudit record -w` continues it, and its key is in \
+             keys/log.vkey",
+            directory.display()
+        )));
+    }
+    let origin = args.origin.clone().unwrap_or_else(super::recording::origin);
+    let mut config = WriterConfig::new(origin, identity::host_id(), identity::boot_id());
+    config.retention = Duration::from_secs(u64::from(args.keep.unwrap_or(0)) * 86_400);
+    let opened = Writer::open(directory, config, clock::now())
+        .and_then(|(writer, opened)| writer.close(clock::now()).map(|()| opened))
+        .with_context(|| format!("cannot make a log in {}", directory.display()))?;
+    let mut text = format!("{}\n", opened.vkey);
+    if args.qr || std::io::stdout().is_terminal() {
+        text.push_str(&format!("fingerprint {}\n{}\n", fingerprint(&opened.vkey), qr(&opened.vkey)?));
+    }
+    result(text.as_bytes())?;
+    note(&format!("made the log in {}: keep that key somewhere else than on this host", directory.display()));
+    Ok(Exit::Ok)
+}
+
+/// Tells the key of a log that is recorded into; loudly if it was made just now.
+pub(super) fn tell(opened: &Opened) {
+    if opened.new_log {
+        note("THIS IS A NEW LOG. Keep its verification key somewhere else than on this host:");
+        note(&format!("verification key {}", opened.vkey));
+        note(&format!("fingerprint {}", fingerprint(&opened.vkey)));
+    } else {
+        note(&format!("verification key {}", opened.vkey));
+    }
+    if let Some(why) = &opened.key_chain_broken {
+        note(&format!(
+            "THE CHAIN OF EPOCH KEYS IS BROKEN: {why}. `goaudit verify` will always tell. What was sealed before stays \
+             proven; if nobody here did this, take it for an attack"
+        ));
+    }
+}
+
+/// SHA-256 of the key's text, in groups that can be read aloud.
+fn fingerprint(vkey: &str) -> String {
+    let hash: [u8; 32] = Sha256::digest(vkey).into();
+    hash.chunks(2).map(crate::audit::hex).collect::<Vec<_>>().join(" ")
+}
+
+/// The key as a QR code for a terminal.
+fn qr(vkey: &str) -> anyhow::Result<String> {
+    let code = QrCode::new(vkey).context("cannot draw the key as a QR code")?;
+    Ok(code.render::<Dense1x2>().quiet_zone(true).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fingerprint;
+
+    #[test]
+    fn a_fingerprint_is_the_sha256_of_the_text() {
+        // printf abc | sha256sum
+        assert!(fingerprint("abc").starts_with("ba78 16bf 8f01 cfea 4141 40de 5dae 2223"));
+    }
+}

@@ -1,0 +1,271 @@
+//! B5: what probing a Go function costs each of its calls.
+//!
+//! Compared with a program that does nothing, at the places where every other tool puts its probes (the function's
+//! first instruction and each return), and at goaudit's own places. The figure is CPU time of the probed process, so
+//! what else runs on the machine is not in it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::agent::program;
+use super::contestant::{bpftrace, fresh_dir, interrupt, spawn};
+use super::goal::{Goal, Limit};
+use super::turns::{Contender, Figures, Measured, interleave};
+use crate::command::{capture, command, wait_within};
+use crate::workspace::{find_program, root, target};
+
+const CORE: &str = "0";
+const CALLS: &str = "20000";
+const FUNCTION: &str = "main.work";
+/// From starting a prober until its probes are there.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// Who probes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prober {
+    Nobody,
+    Goaudit,
+    /// A program that does nothing at goaudit's places.
+    EmptySame,
+    /// The same at the first instruction and each return.
+    EmptyUsual,
+    /// A script there that measures the time between them.
+    Bpftrace,
+}
+
+const PROBERS: [Prober; 5] =
+    [Prober::Nobody, Prober::Goaudit, Prober::EmptySame, Prober::EmptyUsual, Prober::Bpftrace];
+
+impl Contender for Prober {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "bare",
+            Self::Goaudit => "goaudit",
+            Self::EmptySame => "empty-same",
+            Self::EmptyUsual => "empty-usual",
+            Self::Bpftrace => "bpftrace",
+        }
+    }
+
+    fn missing(self) -> Option<String> {
+        let missing = self == Self::Bpftrace && find_program("bpftrace").is_none();
+        missing.then(|| "bpftrace is not installed".to_owned())
+    }
+
+    fn is_peer(self) -> bool {
+        self == Self::Bpftrace
+    }
+}
+
+pub(super) const GOALS: &[Goal] = &[
+    Goal {
+        what: "added CPU time of a call, an empty program at the first instruction and each return = 1",
+        limit: Limit::AtMost(0.55),
+        figure: |measured| Some(added(measured, "goaudit")? / added(measured, "empty-usual")?),
+    },
+    Goal {
+        what: "added CPU time of a call, an empty program at the same places = 1",
+        limit: Limit::AtMost(1.15),
+        figure: |measured| Some(added(measured, "goaudit")? / added(measured, "empty-same")?),
+    },
+    Goal {
+        what: "calls that are not in goaudit's log, worst turn",
+        limit: Limit::AtMost(0.0),
+        figure: |measured| measured.worst("goaudit", "unaccounted"),
+    },
+];
+
+fn added(measured: &Measured, who: &str) -> Option<f64> {
+    Some(measured.median(who, "cpu_ns_per_call")? - measured.median("bare", "cpu_ns_per_call")?)
+}
+
+/// The probed program and where its function is.
+struct Target {
+    program: PathBuf,
+    /// File offsets: the first instruction, goaudit's entry, the returns.
+    first: u64,
+    entry: u64,
+    returns: Vec<u64>,
+}
+
+pub(super) fn run(turns: usize) -> Result<Measured> {
+    let target = Target::build()?;
+    interleave(&PROBERS, 1, turns, |prober| turn(prober, &target))
+}
+
+fn turn(prober: Prober, target: &Target) -> Result<Figures> {
+    let mut service = Service::start(&target.program)?;
+    let watching = Watching::start(prober, target)?;
+    let told = service.work()?;
+    let Watching { child, dir } = watching;
+    let mut figures = Figures::new();
+    let calls: f64 = CALLS.parse()?;
+    let number = |pointer: &str| told.pointer(pointer).and_then(Value::as_f64);
+    let (wall, cpu) = number("/latencies_ns/0").zip(number("/latencies_ns/1")).context("no times")?;
+    figures.insert("ns_per_call", wall / calls);
+    figures.insert("cpu_ns_per_call", cpu / calls);
+    drop(service);
+    if let Some(mut child) = child {
+        drop(child.stdin.take());
+        interrupt(&child).ok();
+        if wait_within(&mut child, Duration::from_secs(60))?.is_none() {
+            bail!("{} did not end", prober.name());
+        }
+    }
+    if prober == Prober::Goaudit {
+        let mut replay = Command::new(program("goaudit"));
+        let stored = capture(replay.args(["replay", "-o", "json"]).arg(dir.join("log")))?;
+        let stored = stored.lines().filter(|line| line.contains("\"kind\":\"go_call\"")).count();
+        figures.insert("unaccounted", calls - stored as f64);
+    }
+    Ok(figures)
+}
+
+impl Target {
+    fn build() -> Result<Self> {
+        let dir = target().join("bench");
+        fs::create_dir_all(&dir)?;
+        let program = dir.join("runtime-cases");
+        let fixture = root().join("tests/fixtures/go/runtime-cases");
+        let mut go = command("go");
+        go.current_dir(fixture).env("CGO_ENABLED", "0").env("GOFLAGS", "-trimpath");
+        capture(go.args(["build", "-buildvcs=false", "-o"]).arg(&program).arg("."))
+            .context("no Go program to probe")?;
+        let mut inspect = Command::new(self::program("goaudit"));
+        let plan = capture(inspect.args(["inspect", "--json", "--function", FUNCTION]).arg(&program))?;
+        let plan: Value = serde_json::from_str(&plan).context("inspect told no JSON")?;
+        let entry = plan.pointer("/probes/0/entry/offset").and_then(Value::as_u64).context("no entry")?;
+        let returns = plan.pointer("/probes/0/returns").and_then(Value::as_array).context("no returns")?;
+        let returns: Vec<u64> = returns.iter().filter_map(Value::as_u64).collect();
+        // The code lies as far from its file offsets as the first return does.
+        let symbol = format!("^{FUNCTION}$");
+        let listing = capture(command("go").args(["tool", "objdump", "-s", &symbol]).arg(&program))?;
+        let address = |line: &str| {
+            let word = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("0x"))?;
+            u64::from_str_radix(word, 16).ok()
+        };
+        let first = listing.lines().find_map(address).context("objdump told no instruction")?;
+        let ret = listing.lines().filter(|line| line.trim_end().ends_with("RET")).find_map(address);
+        let delta = ret.context("objdump told no return")? - returns.first().context("no returns")?;
+        Ok(Self { program, first: first - delta, entry, returns })
+    }
+
+    fn usual(&self) -> Vec<u64> {
+        [self.first].into_iter().chain(self.returns.iter().copied()).collect()
+    }
+}
+
+/// A prober at work.
+struct Watching {
+    child: Option<Child>,
+    dir: PathBuf,
+}
+
+impl Watching {
+    fn start(prober: Prober, target: &Target) -> Result<Self> {
+        let dir = fresh_dir(prober.name())?;
+        let child = match prober {
+            Prober::Nobody => return Ok(Self { child: None, dir }),
+            Prober::Goaudit => {
+                let profile = dir.join("work.toml");
+                fs::write(&profile, PROFILE)?;
+                let mut record = Command::new(program("goaudit"));
+                record.args(["record", "--quiet", "--only", "go", "--probe-budget", "10000", "--profile"]);
+                record.arg(profile).arg("-w").arg(dir.join("log"));
+                spawn(record, &dir)?
+            }
+            Prober::EmptySame => {
+                let places = [target.entry].into_iter().chain(target.returns.iter().copied());
+                empty(target, &places.collect::<Vec<_>>(), &dir)?
+            }
+            Prober::EmptyUsual => empty(target, &target.usual(), &dir)?,
+            Prober::Bpftrace => {
+                let path = target.program.display();
+                let places = target
+                    .returns
+                    .iter()
+                    .map(|at| format!("uprobe:{path}:\"{FUNCTION}\"+{}", at - target.first));
+                let script = format!(
+                    "uprobe:{path}:\"{FUNCTION}\" {{ @start[tid] = nsecs; }} {} {{ @took = hist(nsecs - @start[tid]); }}",
+                    places.collect::<Vec<_>>().join(", ")
+                );
+                let mut bpftrace = bpftrace();
+                bpftrace.arg("--unsafe").arg("-o").arg(dir.join("output")).args(["-e", &script]);
+                spawn(bpftrace, &dir)?
+            }
+        };
+        let mut watching = Self { child: Some(child), dir };
+        sleep(SETTLE);
+        if let Some(status) = watching.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+            let told = fs::read_to_string(watching.dir.join("stderr")).unwrap_or_default();
+            bail!("{} ended before it was measured, with {status}: {}", prober.name(), told.trim());
+        }
+        Ok(watching)
+    }
+}
+
+const PROFILE: &str = r#"
+[[probe]]
+id = "bench.work"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "work"
+signature = "func(n int, s string) (done int, err error)"
+"#;
+
+fn empty(target: &Target, places: &[u64], dir: &Path) -> Result<Child> {
+    let mut empty = Command::new(program("empty_probes"));
+    empty.arg(&target.program).args(places.iter().map(u64::to_string));
+    let child = empty.stdin(Stdio::piped()).stdout(fs::File::create(dir.join("stdout"))?);
+    child.stderr(fs::File::create(dir.join("stderr"))?).spawn().context("failed to start empty_probes")
+}
+
+/// The probed program: waits until it is told to work. Dropped, it ends.
+struct Service {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    fn start(program: &Path) -> Result<Self> {
+        let mut child = Command::new("taskset")
+            .args(["-c", CORE])
+            .arg(program)
+            .args(["-case", "rate", "-calls", CALLS])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start the probed program")?;
+        let input = child.stdin.take();
+        let mut output = BufReader::new(child.stdout.take().context("stdout is a pipe")?).lines();
+        output.next().context("the probed program ended before it was ready")??;
+        Ok(Self { child, input, output })
+    }
+
+    /// Has it work, and gives what it tells about it.
+    fn work(&mut self) -> Result<Value> {
+        self.input.as_mut().context("stdin is a pipe")?.write_all(b"go\n")?;
+        let line = self.output.next().context("the probed program told nothing")??;
+        serde_json::from_str(&line).context("the probed program told no JSON")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // The end of its input is its end.
+        self.input = None;
+        if !matches!(wait_within(&mut self.child, Duration::from_secs(10)), Ok(Some(_))) {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
