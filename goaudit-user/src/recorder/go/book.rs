@@ -261,7 +261,7 @@ fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>,
             let sum: Result<u64, &'static str> =
                 less.into_iter().chain([idle]).try_fold(0u64, |sum, one| Ok(sum.saturating_add(one?)));
             // Not taken at one moment: at least the one that panics is there.
-            all.and_then(|all| Ok(all.saturating_sub(sum?).max(1)))
+            all.and_then(|all| sum.map(|sum| all.saturating_sub(sum).max(1)))
         }
         Err(reason) => Err(*reason),
     };
