@@ -9,12 +9,15 @@
 //! [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
+pub mod anchor;
 pub mod batch;
 pub mod chain;
 pub mod checkpoint;
+pub mod cosignature;
 mod directory;
 pub mod epoch;
 mod error;
+pub mod extent;
 pub mod fault;
 pub mod format;
 pub mod frame;
@@ -24,8 +27,10 @@ pub mod leaves;
 pub mod merkle;
 pub mod note;
 mod place;
+pub mod policy;
 pub mod proof;
 mod prove;
+mod prune;
 mod reader;
 pub mod record;
 mod recover;
@@ -37,21 +42,25 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod tiles;
+pub mod timestamp;
 mod torn;
 mod verify;
+pub mod witness;
 mod writer;
 
 pub use directory::{has_log, log_id_of};
 pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
 pub use prove::{ProveError, prove};
+pub use prune::{Prune, retention};
 pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
 pub use recover::{MiddleDamage, hex};
 pub use repair::{Repaired, repair};
 pub use report::{BadPlace, Check, Freshness, Report, Verdict};
 pub use sync::SyncFn;
 pub use torn::Torn;
-pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, verify, verify_since};
+pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, Witnessed, verify, verify_since};
 pub use writer::{
     NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
+    prunable,
 };

@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod anchor;
 mod capture;
 mod completions;
 mod demo;
 mod doctor;
+mod evidence;
 mod exit;
 mod export;
 mod hist;
@@ -23,6 +25,7 @@ mod man;
 mod output;
 mod process;
 mod prove;
+mod prune;
 mod record;
 mod recording;
 mod replay;
@@ -30,6 +33,7 @@ mod schema;
 mod storage;
 mod trace;
 mod verify;
+mod witness;
 
 pub use exit::Exit;
 
@@ -65,6 +69,13 @@ enum Command {
     Verify(verify::Args),
     /// Take single events out of a log, with a proof that others can check without the log.
     Prove(prove::Args),
+    /// Have others vouch for a log's last checkpoint.
+    Anchor(anchor::Args),
+    /// Cosign checkpoints of logs that only ever grow (C2SP tlog-witness).
+    Witness(witness::Args),
+    /// Pack a log, or some events of it, with all that others need to check it.
+    Evidence(evidence::Args),
+    Prune(prune::Args),
     /// Write a log in a form that other tools read.
     Export(export::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
@@ -104,6 +115,10 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Prove(args) => prove::run(&args),
+        Command::Anchor(args) => anchor::run(&args),
+        Command::Witness(args) => witness::run(&args),
+        Command::Evidence(args) => evidence::run(&args),
+        Command::Prune(args) => prune::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),

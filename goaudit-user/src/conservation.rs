@@ -7,7 +7,8 @@ use crate::audit::{BadPlace, Check, Report, Verdict};
 use crate::correlate::conservation::{Finding, Run};
 
 /// Adds the checks `decoded` and `conservation` to the report. Books that do not agree are tampering or a bug, an
-/// open book or told loss makes a log incomplete.
+/// open book or told loss makes a log incomplete. Of a log that is damaged, or unknown in parts, the findings are told and
+/// make nothing worse.
 ///
 /// `undecodable`: number of the first event whose bytes are not an event, and why.
 pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String)>) {
@@ -18,6 +19,8 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
     } else {
         report.checks.push(Check { name: "decoded", ok: true, detail: "every event can be read".to_owned() });
     }
+    // Books cannot balance where a part of the log could not be read: that says nothing more than what is said already.
+    let whole = report.first_bad.is_none();
     report.lost = runs.iter().map(|run| run.lost).sum();
     report.not_run = runs.iter().map(|run| run.not_run).sum();
     let findings: Vec<String> = runs
@@ -26,7 +29,9 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
         .flat_map(|(number, run)| run.findings.iter().map(move |finding| (number, finding)))
         .map(|(number, finding)| {
             let what = format!("run {}: {}", number + 1, tell(finding));
-            bad(report, severity(finding), None, &what);
+            if whole {
+                bad(report, severity(finding), None, &what);
+            }
             what
         })
         .collect();

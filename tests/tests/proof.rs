@@ -254,7 +254,7 @@ fn go_packages_accept_our_proofs_and_refuse_changed_ones() {
         assert_eq!(lines, if asked[0].contains('-') { events.len() } else { asked.len() });
     }
     let good = std::fs::read(&file).unwrap();
-    let stranger = SignKey::from_seed(ORIGIN, &[9; 32]).unwrap().public().text();
+    let stranger = SignKey::from_seed(key.name(), &[9; 32]).unwrap().public().text();
     assert!(!go_check(&stranger).status.success());
     for place in (0..good.len()).step_by(7) {
         let mut changed = good.clone();
@@ -396,7 +396,7 @@ fn proofs_are_checked_by_hand_as_the_page_says() {
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{asked:?}: {told}{}", String::from_utf8_lossy(&output.stderr));
         for seq in &asked {
-            assert!(told.contains(&format!("PROVEN: event {seq} of {ORIGIN}")), "{told}");
+            assert!(told.contains(&format!("PROVEN: event {seq} of {}", key.name())), "{told}");
             let event = std::fs::read(at.path().join(format!("event.{seq}"))).unwrap();
             assert_eq!(event, events[seq.parse::<usize>().unwrap()]);
         }
@@ -418,7 +418,7 @@ fn proofs_are_checked_by_hand_as_the_page_says() {
     }
     // Another key, and a change in every part of the file.
     assert!(prove(&log, &["60"], &file).status.success());
-    let stranger = SignKey::from_seed(ORIGIN, &[9; 32]).unwrap().public().text();
+    let stranger = SignKey::from_seed(key.name(), &[9; 32]).unwrap().public().text();
     assert!(!by_hand(&file, &stranger).0.status.success());
     let good = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = good.lines().collect();

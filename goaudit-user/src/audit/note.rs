@@ -17,9 +17,9 @@ const MAX_SIGNATURES: usize = 100;
 /// Bytes of the largest note that is parsed.
 const MAX_NOTE: usize = 1_000_000;
 /// What a signature line begins with: an em dash and a space.
-const LINE_START: &str = "\u{2014} ";
+pub(super) const LINE_START: &str = "\u{2014} ";
 /// What a private key's text begins with, as in Go's note package.
-const PRIVATE_START: &str = "PRIVATE+KEY+";
+pub(super) const PRIVATE_START: &str = "PRIVATE+KEY+";
 
 /// Why a note or a key was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +104,12 @@ impl<'a> Note<'a> {
 }
 
 impl<'a> SignatureLine<'a> {
+    /// The line as it stands in a note, with its newline.
+    pub fn text(&self) -> String {
+        let bytes = [&self.key_id[..], &self.signature].concat();
+        format!("{LINE_START}{} {}\n", self.name, BASE64.encode(bytes))
+    }
+
     fn parse(line: &'a str) -> Result<Self, NoteError> {
         let bad = || NoteError::Malformed("signature line");
         let (name, encoded) =
@@ -131,7 +137,7 @@ pub struct VerifyKey {
 impl VerifyKey {
     /// Parses `name+hex key id+base64 key`.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let (name, key_id, key) = split_key_text(text)?;
+        let (name, key_id, key) = split_key_text(text, TYPE_ED25519)?;
         let key = VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key("no point on the curve"))?;
         let parsed = Self::new(name, key)?;
         if parsed.key_id != key_id {
@@ -144,7 +150,7 @@ impl VerifyKey {
         if !is_key_name(name) {
             return Err(NoteError::Key("a name is not empty and has neither spaces nor +"));
         }
-        Ok(Self { name: name.to_owned(), key_id: key_id(name, key.as_bytes()), key })
+        Ok(Self { name: name.to_owned(), key_id: key_id(name, TYPE_ED25519, key.as_bytes()), key })
     }
 
     /// Name of the key: the log's origin.
@@ -164,7 +170,7 @@ impl VerifyKey {
 
     /// The text form.
     pub fn text(&self) -> String {
-        key_text(&self.name, self.key_id, self.key.as_bytes())
+        key_text(&self.name, TYPE_ED25519, self.key_id, self.key.as_bytes())
     }
 }
 
@@ -184,7 +190,7 @@ impl SignKey {
     /// Parses the text form that Go's note package uses.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let rest = text.strip_prefix(PRIVATE_START).ok_or(NoteError::Key("not a private key"))?;
-        let (name, key_id, seed) = split_key_text(rest)?;
+        let (name, key_id, seed) = split_key_text(rest, TYPE_ED25519)?;
         let parsed = Self::from_seed(name, &Zeroizing::new(seed))?;
         if parsed.public.key_id != key_id {
             return Err(NoteError::Key("the key id does not fit name and key: a character was changed"));
@@ -194,7 +200,12 @@ impl SignKey {
 
     /// The text form.
     pub fn text(&self) -> Zeroizing<String> {
-        let rest = Zeroizing::new(key_text(&self.public.name, self.public.key_id, self.secret.as_bytes()));
+        let rest = Zeroizing::new(key_text(
+            &self.public.name,
+            TYPE_ED25519,
+            self.public.key_id,
+            self.secret.as_bytes(),
+        ));
         Zeroizing::new(format!("{PRIVATE_START}{}", rest.as_str()))
     }
 
@@ -227,25 +238,28 @@ pub fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
 }
 
-fn key_id(name: &str, public: &[u8; 32]) -> [u8; 4] {
+/// Id of a key of a signature type.
+pub(super) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name);
-    hasher.update([b'\n', TYPE_ED25519]);
+    hasher.update([b'\n', kind]);
     hasher.update(public);
     let hash: [u8; 32] = hasher.finalize().into();
     let [a, b, c, d, ..] = hash;
     [a, b, c, d]
 }
 
-fn key_text(name: &str, key_id: [u8; 4], key: &[u8; 32]) -> String {
-    let mut typed = Zeroizing::new([TYPE_ED25519; 33]);
+/// A key's text: of a public or, without its beginning, of a secret one.
+pub(super) fn key_text(name: &str, kind: u8, key_id: [u8; 4], key: &[u8; 32]) -> String {
+    let mut typed = Zeroizing::new([kind; 33]);
     if let Some(rest) = typed.last_chunk_mut::<32>() {
         *rest = *key;
     }
     format!("{name}+{:08x}+{}", u32::from_be_bytes(key_id), BASE64.encode(*typed))
 }
 
-fn split_key_text(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
+/// Name, id and bytes of a key of a signature type.
+pub(super) fn split_key_text(text: &str, kind: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
     let shape = || NoteError::Key("expected name+key id+key");
     let (name, rest) = text.split_once('+').ok_or_else(shape)?;
     let (id, key) = rest.split_once('+').ok_or_else(shape)?;
@@ -254,8 +268,12 @@ fn split_key_text(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
     }
     let id = u32::from_str_radix(id, 16).map_err(|_| shape())?;
     let typed = Zeroizing::new(BASE64.decode(key).map_err(|_| NoteError::Key("not base64"))?);
-    let Some((&TYPE_ED25519, key)) = typed.split_first() else {
-        return Err(NoteError::Key("only Ed25519 keys (type 1) are known"));
+    let Some((_, key)) = typed.split_first().filter(|(found, _)| **found == kind) else {
+        return Err(NoteError::Key(if kind == TYPE_ED25519 {
+            "only Ed25519 keys (type 1) are known"
+        } else {
+            "a witness's key has type 4 (Ed25519 cosignatures)"
+        }));
     };
     let key = key.try_into().map_err(|_| NoteError::Key("an Ed25519 key has 32 bytes"))?;
     Ok((name, id.to_be_bytes(), key))

@@ -19,8 +19,10 @@ mod foreign;
 mod layout;
 mod notes;
 mod proofs;
+mod retention;
 mod tiles;
 mod trees;
+mod witnesses;
 mod write_read;
 
 /// A clock that the test moves.

@@ -6,6 +6,7 @@
 
 mod books;
 mod epochs;
+mod pruned;
 mod segment;
 mod state;
 mod workers;
@@ -17,7 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chain::Chain;
 use super::checkpoint::Checkpoint;
-use super::directory::{DirLock, checkpoint_path, list_segments, open_regular, read_small, segment_no};
+use super::directory::{
+    DirLock, checkpoint_path, list_all, open_regular, pruned_path, read_small, segment_no,
+};
 use super::error::AuditError;
 use super::fault::Fault;
 use super::format::{Hash, MAX_NOTE_LEN};
@@ -41,6 +44,8 @@ pub struct VerifyOptions {
     pub log_key: Option<VerifyKey>,
     /// A checkpoint (signed note) that the log must contain: proves that the log is at least that fresh.
     pub expect: Option<String>,
+    /// The newest checkpoint that witnesses cosigned, or why there is none: proves that the log is at least that fresh.
+    pub witnessed: Option<Witnessed>,
     /// Check bytes, chain and signatures only, without opening payloads. The visitor then sees nothing.
     pub bytes_only: bool,
     /// Threads that open payloads; none: as many as there are CPUs.
@@ -59,6 +64,20 @@ pub struct Progress {
     pub total: AtomicU64,
     /// Bytes read.
     pub done: AtomicU64,
+}
+
+/// What witnesses say about a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Witnessed {
+    /// Enough of them cosigned this checkpoint: the signed note, and who and when in words.
+    Cosigned {
+        /// The note.
+        note: String,
+        /// By whom and when.
+        told: String,
+    },
+    /// They did not, or too long ago: why freshness is not proven.
+    Lacking(String),
 }
 
 /// Verifies a log's directory, or the segment files given, which must follow each other.
@@ -98,6 +117,7 @@ pub fn verify_since(
             workers: Workers::start(scope, threads, options.bytes_only, visitor.map(|visitor| visitor as _))?,
             end: SegmentEnding::Open,
             restarts: 0,
+            walked: Vec::new(),
             resumed_at: 0,
             begun: None,
             last_head: None,
@@ -105,14 +125,16 @@ pub fn verify_since(
         verifier.check_key(options, key_trouble);
         let resumed = verifier.begin_since(options);
         verifier.watch_latest(&input);
-        let expected = verifier.watch_expected(options);
+        let expected = verifier.watch_expected(options) | verifier.watch_witnessed(options);
         verifier.walk(&input, options.progress.as_deref())?;
         verifier.workers.finish(&mut verifier.books);
         verifier.check_watches();
         verifier.check_end(&input);
         verifier.check_epochs();
+        verifier.check_pruned();
         let state = verifier.state();
-        let fresh = (expected || resumed) && verifier.watches.iter().any(|watch| watch.outside && watch.seen);
+        let outside = || verifier.watches.iter().filter(|watch| watch.outside);
+        let fresh = (expected || resumed) && outside().all(|watch| watch.seen && !watch.differs);
         let freshness = if fresh { Freshness::Proven } else { Freshness::NotProven };
         let opened = !options.bytes_only;
         Ok((verifier.books.report(input.name, freshness, opened, verifier.restarts), state))
@@ -137,6 +159,8 @@ struct PinnedSegment {
     path: PathBuf,
     file: File,
     size: u64,
+    /// Its events are gone.
+    pruned: bool,
 }
 
 impl Input {
@@ -153,7 +177,7 @@ impl Input {
                 Err(_) => None,
             });
         let listed = match &dir {
-            Some(dir) => list_segments(dir)?,
+            Some(dir) => list_all(dir)?,
             None => paths.iter().map(|path| (segment_no(path).unwrap_or(0), path.clone())).collect(),
         };
         if listed.is_empty() {
@@ -162,7 +186,8 @@ impl Input {
         let mut segments = Vec::new();
         for (number, path) in listed {
             let (file, size) = open_regular(&path)?;
-            segments.push(PinnedSegment { number, path, file, size });
+            let pruned = dir.as_ref().is_some_and(|dir| path == pruned_path(dir, number));
+            segments.push(PinnedSegment { number, path, file, size, pruned });
         }
         // Asked again: a writer may have begun a segment meanwhile.
         let live = live_before || is_live();
@@ -193,6 +218,8 @@ struct Watch {
     /// From outside the log's directory.
     outside: bool,
     seen: bool,
+    /// The log has another tree there.
+    differs: bool,
 }
 
 /// How the segment walked last ended.
@@ -220,6 +247,8 @@ struct Verifier<'scope, 'v> {
     workers: Workers<'scope, 'v>,
     end: SegmentEnding,
     restarts: u64,
+    /// Pruned segments.
+    walked: Vec<pruned::Walked>,
     /// The segment that an earlier verification lets this one begin with; 0 for all.
     resumed_at: u64,
     /// The state at the beginning of the segment with the last checkpoint.
@@ -267,6 +296,7 @@ impl Verifier<'_, '_> {
                 property: Property::LatestCheckpoint,
                 outside: false,
                 seen: false,
+                differs: false,
             }),
             Err(error) => {
                 let fault = Fault::damaged(format!("the checkpoint file: {error}"));
@@ -303,10 +333,13 @@ impl Verifier<'_, '_> {
                 // What was verified before is expected again.
                 return false;
             }
+            if options.witnessed.is_some() {
+                return false;
+            }
             self.books.unproven(
                 Property::Freshness,
                 "not proven: an older copy of the whole directory would look the same; give --expect a checkpoint \
-                 kept elsewhere"
+                 kept elsewhere, or a --witness-policy"
                     .to_owned(),
             );
             return false;
@@ -322,6 +355,7 @@ impl Verifier<'_, '_> {
                     property: Property::Freshness,
                     outside: true,
                     seen: false,
+                    differs: false,
                 });
                 true
             }
@@ -330,6 +364,46 @@ impl Verifier<'_, '_> {
                     Property::Freshness,
                     format!("the expected checkpoint is not one of this log: {error}"),
                 );
+                false
+            }
+            None => {
+                self.books.lack(Property::Freshness, "without a key no checkpoint can be checked".to_owned());
+                false
+            }
+        }
+    }
+
+    /// The checkpoint that witnesses cosigned; whether there is a good one.
+    fn watch_witnessed(&mut self, options: &VerifyOptions) -> bool {
+        let (note, told) = match &options.witnessed {
+            None => return false,
+            Some(Witnessed::Lacking(why)) => {
+                self.books.lack(Property::Freshness, why.clone());
+                return false;
+            }
+            Some(Witnessed::Cosigned { note, told }) => (note, told),
+        };
+        match self.key.as_ref().map(|key| Checkpoint::open(note.as_bytes(), key)) {
+            Some(Ok(cosigned)) => {
+                self.watches.push(Watch {
+                    size: cosigned.size,
+                    root: cosigned.root,
+                    note: note.clone().into_bytes(),
+                    name: "the cosigned checkpoint",
+                    property: Property::Freshness,
+                    outside: true,
+                    seen: false,
+                    differs: false,
+                });
+                self.books.note(
+                    Property::Freshness,
+                    format!("the log contains the checkpoint (size {}) that {told}", cosigned.size),
+                );
+                true
+            }
+            Some(Err(error)) => {
+                let what = format!("the cosigned checkpoint is not one of this log: {error}");
+                self.books.lack(Property::Freshness, what);
                 false
             }
             None => {
@@ -363,7 +437,11 @@ impl Verifier<'_, '_> {
             }
             let begun = self.remember(segment.number);
             let before = self.last_head.take();
-            self.segment(segment, input.live && index == last, index == last)?;
+            if segment.pruned {
+                self.pruned(segment)?;
+            } else {
+                self.segment(segment, input.live && index == last, index == last)?;
+            }
             if self.last_head.is_some() {
                 self.begun = begun.or(self.begun.take());
             } else {
@@ -385,6 +463,7 @@ impl Verifier<'_, '_> {
             }
             watch.seen = true;
             if watch.root != chain.frontier.root() {
+                watch.differs = true;
                 let fault = Fault::tampered(format!(
                     "the first {} batches are not those of {}: history was replaced",
                     watch.size, watch.name

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::anchoring::AnchorError;
 use crate::audit::{AuditError, ProveError};
+use crate::evidence::EvidenceError;
 use crate::kernel::KernelError;
 use crate::recorder::RecorderError;
 use crate::replay::ReplayError;
@@ -57,19 +59,36 @@ impl Exit {
                 }
                 Some(ReplayError::Audit(_)) | None => {}
             }
+            if let Some(error) = cause.downcast_ref::<ProveError>()
+                && is_damage(error)
+            {
+                return Self::Tampered;
+            }
+            match cause.downcast_ref() {
+                Some(EvidenceError::Log(error)) if is_damage(error) => return Self::Tampered,
+                Some(
+                    EvidenceError::Log(_)
+                    | EvidenceError::Audit(_)
+                    | EvidenceError::Write(_)
+                    | EvidenceError::Zip(_)
+                    | EvidenceError::Json(_)
+                    | EvidenceError::Shrunk(_),
+                )
+                | None => {}
+            }
             match cause.downcast_ref() {
                 Some(
-                    ProveError::Audit(AuditError::Segment { .. })
-                    | ProveError::Missing { .. }
-                    | ProveError::Gap(_)
-                    | ProveError::Checkpoint(_)
-                    | ProveError::Inconsistent(_),
+                    AnchorError::RolledBack { .. }
+                    | AnchorError::Forked { .. }
+                    | AnchorError::Audit(AuditError::Segment { .. }),
                 ) => return Self::Tampered,
+                Some(AnchorError::Log(error)) if is_damage(error) => return Self::Tampered,
                 Some(
-                    ProveError::Audit(_)
-                    | ProveError::NoSuchEvent { .. }
-                    | ProveError::NotSealed { .. }
-                    | ProveError::TooLarge(_),
+                    AnchorError::Log(_)
+                    | AnchorError::Audit(_)
+                    | AnchorError::Http(_)
+                    | AnchorError::Stamp { .. }
+                    | AnchorError::Refused { .. },
                 )
                 | None => {}
             }
@@ -90,6 +109,22 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// Whether a log could not be used because it is damaged or was changed.
+const fn is_damage(error: &ProveError) -> bool {
+    match error {
+        ProveError::Audit(AuditError::Segment { .. })
+        | ProveError::Missing { .. }
+        | ProveError::Gap(_)
+        | ProveError::Checkpoint(_)
+        | ProveError::Inconsistent(_) => true,
+        ProveError::Audit(_)
+        | ProveError::NoSuchEvent { .. }
+        | ProveError::NotSealed { .. }
+        | ProveError::Pruned { .. }
+        | ProveError::TooLarge(_) => false,
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// A number, or two with a dash between them.
-fn events(text: &str) -> Result<(u64, u64), String> {
+pub(super) fn events(text: &str) -> Result<(u64, u64), String> {
     let number =
         |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not the number of an event"));
     match text.split_once('-') {

@@ -11,6 +11,7 @@ use super::capture::{Select, View, budget, duration, profiles, size};
 use super::output::{Format, note};
 use super::recording::{self, Recording, Shown, Whom};
 use super::storage::Storage;
+use crate::anchoring::WitnessAt;
 use crate::correlate;
 use crate::correlate::env::EnvNames;
 use crate::event::Text;
@@ -63,6 +64,15 @@ pub(super) struct Args {
     #[arg(long)]
     origin: Option<String>,
 
+    /// A witness that is asked to cosign the log while it is written: its URL, a plus sign, its key (see `goaudit
+    /// witness`). Recording never waits for it. May be repeated.
+    #[arg(long, value_name = "URL+VKEY", value_parser = super::anchor::witness)]
+    witness: Vec<WitnessAt>,
+
+    /// How often witnesses are asked; they are asked once more at the end.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    witness_every: Duration,
+
     /// Also write the ring's records to this file as they come (docs/demo.md).
     #[arg(long, value_name = "FILE", hide = true)]
     tap: Option<PathBuf>,
@@ -103,6 +113,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             filter: Filter::default(),
             kernel_probes: true,
         },
+        witnesses: (args.witness.clone(), args.witness_every),
     })?;
     if std::io::stderr().is_terminal() {
         let directory = args.directory.display();

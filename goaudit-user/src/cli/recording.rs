@@ -1,11 +1,12 @@
 //! A recording from its start to its end, whatever is recorded: `record` and `trace`.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,6 +16,7 @@ use super::Exit;
 use super::output::{Format, note, told};
 use super::process::Process;
 use super::replay::{Show, show};
+use crate::anchoring::{AnchorError, Anchored, Follower, WitnessAt};
 use crate::event::control::{Counters, NOT_RUN};
 use crate::filter::Filter;
 use crate::kernel::AttachReport;
@@ -59,6 +61,8 @@ pub(super) struct Recording<'a> {
     pub duration: Option<Duration>,
     /// What is shown meanwhile.
     pub shown: Shown,
+    /// Who is asked to cosign the log meanwhile, and how often.
+    pub witnesses: (Vec<WitnessAt>, Duration),
 }
 
 /// A recording that ended.
@@ -80,7 +84,7 @@ impl Ended {
 
 /// Records until a signal, the time, or the end of whom it is about.
 pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
-    let Recording { config, whom, duration, shown } = recording;
+    let Recording { config, whom, duration, shown, witnesses } = recording;
     let directory = config.directory.clone();
     // From here on Ctrl-C is a normal end, also while programs are being loaded.
     let mut signals = Signals::catch().context("cannot catch signals")?;
@@ -114,10 +118,14 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     let running = recorder.run().context("cannot record")?;
     let ended = Arc::new(AtomicBool::new(false));
     let watcher = watch(&directory, shown, first_seq, &ended)?;
+    let follower = follow(&directory, witnesses)?;
     let (reason, status) = wait(duration, child, process, &running, &mut signals)?;
     let summary = running.stop(reason).context("recording ended early");
     ended.store(true, Ordering::Release);
     let watched = watcher.map(std::thread::JoinHandle::join);
+    if let Some(follower) = follower {
+        follower.finish();
+    }
     let summary = summary?;
     summarise(&summary, begun.elapsed());
     if let Some(Err(_)) = watched {
@@ -134,6 +142,32 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
         ));
     }
     Ok(Ended { summary, first_seq })
+}
+
+/// Has witnesses cosign the log as it grows. What they say is told when it is not what they said before.
+fn follow(
+    directory: &Path,
+    (witnesses, every): (Vec<WitnessAt>, Duration),
+) -> anyhow::Result<Option<Follower>> {
+    if witnesses.is_empty() {
+        return Ok(None);
+    }
+    let last = Mutex::new(HashMap::new());
+    let tell = move |witness: &WitnessAt, result: Result<Anchored, AnchorError>| {
+        let line = match result {
+            Ok(_) => format!("{} cosigns the log", witness.key.name()),
+            Err(error) => {
+                format!("not cosigned by {}, recording goes on: {}", witness.key.name(), told(&error.into()))
+            }
+        };
+        let before = last.lock().ok().and_then(|mut last| last.insert(witness.url.clone(), line.clone()));
+        if before.is_none_or(|before| before != line) {
+            note(&line);
+        }
+    };
+    Follower::start(directory, witnesses, every, Box::new(tell))
+        .map(Some)
+        .context("cannot start the thread that asks witnesses")
 }
 
 /// Oldest an event may get before it is in the log.

@@ -129,6 +129,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             filter: filter(None, Some(SHOWN))?,
             kernel_probes: false,
         },
+        witnesses: (Vec::new(), Duration::ZERO),
     })?;
     let (table, calls) = hist::table_of(&directory, ended.first_seq, By::Function)?;
     if calls == 0 {

@@ -6,13 +6,15 @@ mod proof;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
 use super::Exit;
 use super::output::note;
 use crate::audit::note::VerifyKey;
-use crate::audit::{self, BatchInfo, Check, Report, State, Verdict, VerifyOptions};
+use crate::audit::policy::Policy;
+use crate::audit::{self, BatchInfo, Check, Report, State, Verdict, VerifyOptions, Witnessed, anchor};
 use crate::conservation;
 use crate::correlate::conservation::Conservation;
 use crate::event::Event;
@@ -41,6 +43,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
+    /// Which witnesses must have cosigned a checkpoint that the log contains (C2SP tlog-policy). Proves freshness up to it.
+    #[arg(long, value_name = "FILE", requires = "log_key", conflicts_with = "proof")]
+    witness_policy: Option<PathBuf>,
+
+    /// A cosigned checkpoint that was kept elsewhere, in addition to those in the log's `anchors`. May be repeated.
+    #[arg(long, value_name = "FILE", requires = "witness_policy")]
+    anchor: Vec<PathBuf>,
+
+    /// The oldest that the cosignatures may be, such as `5m`.
+    #[arg(long, value_name = "TIME", value_parser = super::capture::duration, requires = "witness_policy")]
+    max_age: Option<Duration>,
     /// First set a torn tail aside (in DIR/torn) and write a `checkpoint` file anew that is missing or torn. Nothing is
     /// deleted, and damage is left as it is. Not while a recorder writes the log.
     #[arg(long, conflicts_with = "proof")]
@@ -72,8 +85,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(path) => State::load(path).context("cannot verify")?,
         None => None,
     };
+    let witnessed = match (&args.witness_policy, &log_key) {
+        (Some(policy), Some(key)) => Some(witnessed(args, directory, policy, key)?),
+        _ => None,
+    };
     let (progress, bar) = bar::start();
-    let options = VerifyOptions { log_key, expect, since, progress, ..VerifyOptions::default() };
+    let options = VerifyOptions { log_key, expect, witnessed, since, progress, ..VerifyOptions::default() };
     let checked = check_with(directory, &options);
     bar.end();
     let (report, exit, state) = checked?;
@@ -88,6 +105,32 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         super::output::result(text(&report).as_bytes())?;
     }
     Ok(exit)
+}
+
+/// What witnesses say about the log, by a policy.
+fn witnessed(args: &Args, directory: &Path, policy: &Path, key: &VerifyKey) -> anyhow::Result<Witnessed> {
+    let bytes = std::fs::read(policy).with_context(|| format!("cannot read {}", policy.display()))?;
+    let policy = Policy::parse(&bytes)
+        .map_err(|error| Exit::Usage.because(format!("--witness-policy {}: {error}", policy.display())))?;
+    let found = anchor::newest_cosigned(directory, &args.anchor, key, &policy)
+        .with_context(|| format!("cannot verify {}", directory.display()))?;
+    let (cosigned, quorum) = match found {
+        Ok(found) => found,
+        Err(why) => return Ok(Witnessed::Lacking(why)),
+    };
+    let Some(time) = quorum.time() else {
+        return Ok(Witnessed::Lacking("the policy demands no witnesses, so none proves anything".to_owned()));
+    };
+    let names: Vec<&str> = quorum.witnesses.iter().map(|(name, _)| name.as_str()).collect();
+    let told = format!("{} cosigned at {}", names.join(", "), super::anchor::when(time));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if let Some(most) = args.max_age
+        && now.saturating_sub(Duration::from_secs(time)) > most
+    {
+        let age = now.saturating_sub(Duration::from_secs(time)).as_secs();
+        return Ok(Witnessed::Lacking(format!("what {told} is {age} s old, more than --max-age allows")));
+    }
+    Ok(Witnessed::Cosigned { note: cosigned.note, told })
 }
 
 /// Puts right what can be put right, and says what was done.
@@ -128,8 +171,12 @@ fn check_with(directory: &Path, options: &VerifyOptions) -> anyhow::Result<(Repo
     let mut books = Conservation::default();
     let mut undecodable = None;
     let mut steps = ClockSteps::default();
+    let mut begun = false;
     let mut visit = |batch: &BatchInfo, index: usize, stored: &[u8]| match Event::decode(stored) {
         Ok(event) => {
+            if !std::mem::replace(&mut begun, true) && batch.first_seq > 0 {
+                books.begin_in_middle();
+            }
             books.feed(&event);
             steps.feed(&event);
         }
@@ -145,6 +192,10 @@ fn check_with(directory: &Path, options: &VerifyOptions) -> anyhow::Result<(Repo
         conservation::judge(&mut report, &books.finish(), undecodable);
     }
     report.checks.push(steps.check());
+    if let Some(key) = &options.log_key {
+        audit::timestamp::judge(directory, key, &mut report)
+            .with_context(|| format!("cannot verify {}", directory.display()))?;
+    }
     let exit = exit_of(report.verdict);
     Ok((report, exit, state))
 }

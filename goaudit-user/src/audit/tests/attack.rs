@@ -177,6 +177,123 @@ fn without_the_latest_checkpoint_file_a_cut_at_a_checkpoint_is_incomplete_and_ne
 }
 
 #[test]
+fn with_a_checkpoint_from_outside_no_older_state_and_no_other_history_is_ok() {
+    let lab = Lab::new(3, 3, 2);
+    let dir = lab.dir.path();
+    let kept = std::fs::read_to_string(dir.join("checkpoint")).unwrap();
+    let options = |state: Option<State>, expect: Option<&String>| VerifyOptions {
+        log_key: keys::load_public(dir).ok(),
+        threads: Some(1),
+        since: state,
+        expect: expect.cloned(),
+        ..VerifyOptions::default()
+    };
+    let (report, state) = verify_since(&[dir.to_owned()], &options(None, None), None).unwrap();
+    assert_eq!((report.verdict, report.freshness), (Verdict::Ok, Freshness::NotProven));
+    let state = state.unwrap();
+    assert_eq!((state.segment(), state.size()), (2, report.size));
+    let both =
+        [options(None, Some(&kept)), options(Some(state.clone()), None), options(Some(state), Some(&kept))];
+    let mut count = 0;
+    for (&no, bytes) in &lab.files {
+        for (at, _) in frames(bytes).into_iter().chain([(bytes.len(), 0)]) {
+            // As it was then: what came later is not there, and the checkpoint file is the one of then.
+            let mut files: Files = lab.files.range(..no).map(|(no, bytes)| (*no, bytes.clone())).collect();
+            files.insert(no, bytes[..at].to_vec());
+            let whole = files == lab.files;
+            std::fs::remove_file(dir.join("checkpoint")).ok();
+            lab.verify(&files);
+            for options in &both {
+                let report = verify(&[dir.to_owned()], options, None).unwrap();
+                let fresh = report.freshness == Freshness::Proven;
+                assert_eq!(report.verdict == Verdict::Ok && fresh, whole, "segment {no}, {at}: {report:#?}");
+                // Nothing but the end of the last segment comes after the checkpoint.
+                let sealed = report.size == state_size(&both);
+                assert_eq!(report.verdict == Verdict::Tampered, !sealed, "segment {no}, {at}: {report:#?}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+fn state_size(options: &[VerifyOptions]) -> u64 {
+    options.iter().find_map(|options| options.since.as_ref()).map_or(0, State::size)
+}
+
+#[test]
+fn what_was_verified_before_is_not_read_again_and_what_comes_after_is() {
+    let lab = Lab::new(3, 3, 2);
+    let dir = lab.dir.path();
+    let path = lab.dir.path().join("state");
+    let options = |since| VerifyOptions { threads: Some(1), since, ..VerifyOptions::default() };
+    let (first, state) = verify_since(&[dir.to_owned()], &options(None), None).unwrap();
+    state.unwrap().store(&path).unwrap();
+    // The log goes on: another run, several epochs, two segments.
+    let mut clock = Clock(500_000_000_000);
+    let (mut writer, _) = Writer::open(dir, config(), clock.now()).unwrap();
+    for n in 0..25_u8 {
+        if n == 12 {
+            writer.force_roll();
+        }
+        writer.append(&[n], clock.0, false, clock.now()).unwrap();
+        clock.forward_ms(3000);
+        writer.tick(clock.now()).unwrap();
+    }
+    writer.close(clock.now()).unwrap();
+    let (whole, _) = verify_since(&[dir.to_owned()], &options(None), None).unwrap();
+    let mut seen = 0;
+    let mut visitor = |_: &BatchInfo, _: usize, _: &[u8]| seen += 1;
+    let since = State::load(&path).unwrap();
+    let (part, next) = verify_since(&[dir.to_owned()], &options(since), Some(&mut visitor)).unwrap();
+    assert_eq!((part.verdict, part.freshness), (Verdict::Ok, Freshness::Proven), "{part:#?}");
+    assert_eq!(
+        (part.segments, part.batches, part.events, part.sealed_events, part.size, &part.root),
+        (whole.segments, whole.batches, whole.events, whole.sealed_events, whole.size, &whole.root)
+    );
+    assert!(seen > 0 && seen < whole.events - first.events + 20, "only from the last segment on: {seen}");
+    let epochs =
+        |report: &Report| report.checks.iter().find(|check| check.name == "epoch_keys").unwrap().clone();
+    assert_eq!(epochs(&part), epochs(&whole));
+    let next = next.unwrap();
+    assert_eq!(next.segment(), 4);
+    // A change in what is not read again is not seen; in what is read, it is. Nothing of it becomes a state.
+    let damage = |number: u64, state: &State| {
+        let path = directory::segment_path(dir, number);
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[5000] ^= 1;
+        std::fs::write(&path, bad).unwrap();
+        let result = verify_since(&[dir.to_owned()], &options(Some(state.clone())), None).unwrap();
+        std::fs::write(&path, good).unwrap();
+        result
+    };
+    assert_eq!(damage(1, &next).0.verdict, Verdict::Ok);
+    let (report, state) = damage(4, &next);
+    assert_eq!((report.verdict, state), (Verdict::Damaged, None), "{report:#?}");
+    // Of another log, cut short, changed, of another version.
+    let other = fast_dir();
+    let mut foreign = config();
+    foreign.origin = "example.org/other".to_owned();
+    Writer::open(other.path(), foreign, Clock(1).now()).unwrap().0.close(Clock(1).now()).unwrap();
+    let report = verify(&[other.path().to_owned()], &options(Some(next.clone())), None).unwrap();
+    assert_eq!(report.verdict, Verdict::Tampered, "{report:#?}");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for bad in [
+        text[..text.len() / 2].to_owned(),
+        text.replace("\"version\":1", "\"version\":2"),
+        String::new(),
+        text.replace("goaudit-record", "goaudit-other"),
+        text.replace("\"size\"", "\"sized\""),
+    ] {
+        std::fs::write(&path, bad).unwrap();
+        let error = State::load(&path).unwrap_err();
+        assert!(error.to_string().contains("verify all of it again"), "{error}");
+    }
+    assert!(State::load(&dir.join("nowhere")).unwrap().is_none());
+}
+
+#[test]
 fn a_changed_byte_with_a_right_checksum_is_tampering_or_unknown() {
     let lab = Lab::new(2, 2, 2);
     for (&no, bytes) in &lab.files {

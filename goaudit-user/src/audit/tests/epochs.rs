@@ -359,7 +359,7 @@ pub(super) fn reseal(path: &Path, sign: impl Fn(&Checkpoint) -> String) {
     let mut last = String::new();
     while let frame::Step::Frame(found) = frames.next_frame().unwrap() {
         let body = match found.kind {
-            format::FrameKind::Batch => found.body.to_vec(),
+            format::FrameKind::Batch | format::FrameKind::Gap => found.body.to_vec(),
             format::FrameKind::Checkpoint => {
                 let note = Note::parse(found.body).unwrap();
                 last = sign(&Checkpoint::parse_text(note.text()).unwrap());

@@ -171,6 +171,7 @@ impl Verifier<'_, '_> {
             property: Property::Freshness,
             outside: true,
             seen: false,
+            differs: false,
         });
         if state.segment == 0 {
             return true;
