@@ -195,6 +195,7 @@ impl Conservation {
             Control::Genesis(_)
             | Control::ClockStep(_)
             | Control::Calibration(_)
+            | Control::Policy(_)
             | Control::Probe(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}

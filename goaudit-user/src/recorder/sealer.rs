@@ -226,6 +226,7 @@ fn counters(event: &mut Event) -> Option<&mut crate::event::control::Counters> {
         | Control::Probe(_)
         | Control::Snapshot(_)
         | Control::Segment(_)
-        | Control::Calibration(_) => None,
+        | Control::Calibration(_)
+        | Control::Policy(_) => None,
     }
 }
