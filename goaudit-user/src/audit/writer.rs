@@ -22,7 +22,7 @@ use super::batch::{BatchBuilder, BatchContext, BatchKind};
 use super::chain::{Chain, Turn};
 use super::checkpoint::Checkpoint;
 use super::directory::{DirLock, checkpoint_path, list_segments, make_dir};
-use super::epoch::{self, StoreFn};
+use super::epoch;
 use super::error::AuditError;
 use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
 use super::frame;
