@@ -30,6 +30,7 @@ mod place;
 pub mod policy;
 pub mod proof;
 mod prove;
+mod prune;
 mod reader;
 pub mod record;
 mod recover;
@@ -51,6 +52,7 @@ pub use directory::{has_log, log_id_of};
 pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
 pub use prove::{ProveError, prove};
+pub use prune::{Prune, retention};
 pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
 pub use recover::{MiddleDamage, hex};
 pub use repair::{Repaired, repair};
@@ -60,4 +62,5 @@ pub use torn::Torn;
 pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, Witnessed, verify, verify_since};
 pub use writer::{
     NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
+    prunable,
 };

@@ -25,6 +25,7 @@ mod man;
 mod output;
 mod process;
 mod prove;
+mod prune;
 mod record;
 mod recording;
 mod replay;
@@ -74,6 +75,7 @@ enum Command {
     Witness(witness::Args),
     /// Pack a log, or some events of it, with all that others need to check it.
     Evidence(evidence::Args),
+    Prune(prune::Args),
     /// Write a log in a form that other tools read.
     Export(export::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Anchor(args) => anchor::run(&args),
         Command::Witness(args) => witness::run(&args),
         Command::Evidence(args) => evidence::run(&args),
+        Command::Prune(args) => prune::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -239,6 +239,7 @@ impl Histograms {
             | Control::Stop(_)
             | Control::Heartbeat(_)
             | Control::ClockStep(_)
+            | Control::Policy(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}
         }

@@ -29,9 +29,9 @@ mod tap_file;
 #[cfg(test)]
 mod tests;
 
-pub use go::GoConfig;
 use go::GoWatch;
 use go::book::Book;
+pub use go::{GoConfig, PolicyFile};
 pub use sealer::WhenFull;
 
 /// Batches of events that may wait for the writer. When it is full the reader waits and the ring fills: one
@@ -167,7 +167,8 @@ impl Recorder {
         log.room = config.room;
         log.opener = Some(segment_opener());
         let (writer, opened) = audit::Writer::open(&config.directory, log, clock::now())?;
-        let book = Arc::new(Book::default());
+        let labels = config.go.as_ref().map(|go| go.labels.clone()).unwrap_or_default();
+        let book = Arc::new(Book::new(labels));
         let go = match &config.go {
             Some(go) => session
                 .take_go()

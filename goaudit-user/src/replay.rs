@@ -115,6 +115,7 @@ fn host_of(event: &Event) -> Option<&Host> {
         | Control::Loss(_)
         | Control::ClockStep(_)
         | Control::Calibration(_)
+        | Control::Policy(_)
         | Control::Probe(_)
         | Control::Snapshot(_) => None,
     }

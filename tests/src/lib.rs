@@ -17,6 +17,7 @@ pub mod compare;
 pub mod go_capture;
 pub mod go_cases;
 pub mod go_decisions;
+pub mod go_digests;
 pub mod go_fixture;
 pub mod go_module;
 pub mod go_service;

@@ -136,6 +136,77 @@ fn programs_that_cannot_be_read_are_told() {
     assert!(output.status.code().is_some(), "{output:?}");
 }
 
+#[test]
+fn a_go_version_that_nobody_knows_yet_is_probed_and_said_to_be_new() {
+    needs!(Root, Bpf, GoUprobes);
+    let Some(toolchain) = newest() else { return };
+    let folder = LogDir::new();
+    let built = toolchain.build(&Build::of("authz-ladon").flags(STRIPPED)).unwrap();
+    let known = format!("go{}", toolchain.version());
+    let unknown = if known.len() == 8 { "go1.99.0" } else { "go1.99.10" };
+    assert_eq!(known.len(), unknown.len(), "one replaces the other");
+    let mut data = fs::read(&built).unwrap();
+    let mut at = 0;
+    while let Some(found) = data[at..].windows(known.len()).position(|bytes| bytes == known.as_bytes()) {
+        at += found;
+        data[at..at + known.len()].copy_from_slice(unknown.as_bytes());
+    }
+    let program = executable(folder.join("newer"), &data);
+    let told = goaudit().args(["inspect", "--json"]).arg(&program).output().unwrap();
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let warnings = told["warnings"].to_string();
+    assert!(warnings.contains("1.99 is newer than this goaudit knows"), "{warnings}");
+    // What is read is checked at every hit, and here the nearest version's layout is right.
+    let recording = GoRecording::of(&[], &program, &["-now", "-calls", "5"]);
+    assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
+    assert_eq!(recording.calls().count(), recording.truth().calls.len(), "{}", recording.report());
+    recording.assert_sound();
+}
+
+#[test]
+fn what_is_not_there_is_not_probed_and_no_error() {
+    needs!(Root, Bpf, GoUprobes);
+    let Some(toolchain) = newest() else { return };
+    let folder = LogDir::new();
+    let profile = folder.join("absent.toml");
+    let text = "[[probe]]\nid = \"absent.f\"\nkind = \"call\"\nmodule = \"example.org/absent\"\n\
+                function = \"F\"\nsignature = \"func()\"\n";
+    fs::write(&profile, text).unwrap();
+    let options = ["--profile", profile.to_str().unwrap()];
+    // A library that the program does not have; a program that is not Go's; one that is no program.
+    let ladon = toolchain.build(&Build::of("authz-ladon").flags(STRIPPED)).unwrap();
+    let script = executable(folder.join("script"), b"#!/bin/sh\ntrue\n");
+    for (program, arguments) in [
+        (ladon.as_path(), &["-now", "-calls", "1"][..]),
+        (Path::new("/bin/true"), &[]),
+        (script.as_path(), &[]),
+    ] {
+        let recording = GoRecording::of(&options, program, arguments);
+        assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
+        let told: Vec<&Value> = recording
+            .probes()
+            .filter(|probe| goaudit_tests::go_capture::text(probe, "/program") == "absent.f")
+            .collect();
+        assert!(told.is_empty(), "{told:?}");
+        assert!(refusal(&recording, program).is_empty(), "{}", recording.report());
+        recording.assert_sound();
+    }
+    // Who asks for it by name is told.
+    let inspect = |arguments: &[&str]| {
+        let output = goaudit().arg("inspect").args(arguments).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (code, told) = inspect(&["--function", "example.org/absent.F", ladon.to_str().unwrap()]);
+    assert!(code == Some(0) && told.contains("does not contain it"), "{told}");
+    let (code, told) = inspect(&["/bin/true"]);
+    assert!(code == Some(1) && told.contains("Go"), "{told}");
+    let (code, told) = inspect(&[script.to_str().unwrap()]);
+    assert!(code == Some(1) && told.contains("not an ELF file"), "{told}");
+}
+
 /// File offset of a section.
 fn section(data: &[u8], name: &str) -> Option<usize> {
     use object::{Object, ObjectSection};

@@ -7,6 +7,7 @@
 
 use goaudit_tests::go_capture::GoRecording;
 use goaudit_tests::go_decisions::assert_decisions;
+use goaudit_tests::go_digests::assert_digests;
 use goaudit_tests::go_fixture::{self, Toolchain, VERSIONS, each_version};
 use goaudit_tests::go_service::{KINDS, Kind};
 use goaudit_tests::needs;
@@ -39,6 +40,9 @@ fn decisions_of(fixture: &str, test: &str) {
             let decisions = assert_decisions(&recording, &truth, &name);
             recording.assert_sound();
             assert_eq!(decisions, 3 * 468, "{name}");
+            let digests = assert_digests(&recording, &[], &name);
+            // Twelve subjects of which all is taken, and the contexts of twelve objects and actions.
+            assert!(digests >= 24, "{name}: {digests}");
             println!("{name}: {decisions} decisions, all told");
         }
     });

@@ -1,6 +1,6 @@
 //! Every way of building a Go program: what is told of it is what it did.
 #![expect(clippy::print_stdout, reason = "a run tells what it compared")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 
@@ -33,7 +33,7 @@ fn one(toolchain: &Toolchain, name: &str, build: &Build<'_>) {
         Err(error) if build.cgo => {
             return tell_skip("every_build_is_told_as_it_is", &what, &format!("{error:#}"));
         }
-        Err(error) => Err(error).unwrap(),
+        Err(error) => panic!("{what}: {error:#}"),
     };
     let folder = LogDir::new();
     let profile = folder.join("cases.toml");

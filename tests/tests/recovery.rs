@@ -65,6 +65,51 @@ fn repair_tells_what_it_set_aside_and_every_byte_stays() {
 }
 
 #[test]
+fn prune_gives_up_what_is_old_and_nothing_else() {
+    let folder = LogDir::new();
+    let dir = folder.join("log");
+    // Three segments of 2023, to be kept for thirty days.
+    let mut config = WriterConfig::new("example.org/prune", goaudit_user::host::identity::host_id(), [8; 16]);
+    config.retention = std::time::Duration::from_secs(30 * 86_400);
+    let (mut writer, _) = Writer::open(&dir, config, NOW).unwrap();
+    for n in 0..3 {
+        if n > 0 {
+            writer.force_roll();
+        }
+        let host = Host { name: format!("host-{n}"), ..Host::default() };
+        let event = Event::control(Ktime(1_000), Control::Start(Start { host, ..Start::default() }));
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes);
+        writer.append(&bytes, 1_000, true, NOW).unwrap();
+        writer.seal(NOW).unwrap();
+    }
+    writer.close(NOW).unwrap();
+    let prune = |options: &[&str]| {
+        let output = goaudit().arg("prune").args(options).arg(&dir).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, told) = prune(&["--keep", "29"]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("must be kept for 30 days"), "{told}");
+    let (code, told) = prune(&["--keep", "36500"]);
+    assert!(code == Some(0) && told.contains("nothing is old enough"), "{told}");
+    let (code, told) = prune(&[]);
+    assert!(code == Some(0) && told.contains("segments up to 1 are pruned: events before 2"), "{told}");
+    let (code, out, _) = verify(&dir, &[]);
+    assert_eq!(code, Some(4), "the runs of this log have no end: {out}");
+    assert!(out.starts_with("INCOMPLETE") && !out.contains("first bad place"), "{out}");
+    let retention = out.lines().find(|line| line.contains("retention")).unwrap();
+    assert!(retention.starts_with("proven") && retention.contains("segments 0 to 1"), "{retention}");
+    // Its pruned segments are not believed without the record.
+    let newest = segments(&dir).pop().unwrap();
+    std::fs::remove_file(newest).unwrap();
+    std::fs::remove_file(dir.join("checkpoint")).unwrap();
+    let (code, out, _) = verify(&dir, &[]);
+    assert_eq!(code, Some(3), "{out}");
+    assert!(out.contains("does not say so"), "{out}");
+}
+
+#[test]
 fn repair_of_a_whole_log_changes_nothing() {
     let folder = LogDir::new();
     let dir = folder.join("log");

@@ -12,6 +12,7 @@ mod b2_exec_rate;
 mod b3_exec_storm;
 mod b4_super_producer;
 mod b5_go_call;
+mod b9_start;
 mod contestant;
 mod cpu;
 mod goal;
@@ -61,7 +62,7 @@ struct Benchmark {
 }
 
 /// The ids are those of docs/benchmarks.md.
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 7] = [
     Benchmark {
         id: "b1",
         title: "prctl loop on one core, every call recorded and sealed",
@@ -91,6 +92,12 @@ const BENCHMARKS: [Benchmark; 6] = [
         title: "a call of a probed Go function: what the probes add",
         goals: b5_go_call::GOALS,
         run: b5_go_call::run,
+    },
+    Benchmark {
+        id: "b9",
+        title: "start with 20 functions of a stripped Go program of 100 MB",
+        goals: b9_start::GOALS,
+        run: b9_start::run,
     },
     Benchmark {
         id: "b10",

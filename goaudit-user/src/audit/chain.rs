@@ -153,6 +153,25 @@ impl Chain {
         leaf
     }
 
+    /// Takes in batches that were pruned, by the roots of their subtrees and the header of the last one. Whether they were
+    /// there the next checkpoint proves.
+    pub fn skip(&mut self, roots: &[Hash], last: &BatchHeader) -> Result<(), Fault> {
+        if last.log_id != self.log_id {
+            return Err(Fault::tampered("a pruned batch of another log"));
+        }
+        if self.turn.is_some() || last.is_records() || last.first_seq.get() < self.next_seq {
+            return Err(Fault::tampered("pruned batches do not fit the log before them"));
+        }
+        if last.batch_no.get() < self.frontier.size() || !self.frontier.extend(last.batch_no.get(), roots) {
+            return Err(Fault::tampered("the subtrees of pruned batches do not fit their numbers"));
+        }
+        self.next_seq = last.first_seq.get();
+        self.push(last);
+        // Checkpoints were pruned, too.
+        self.sealed = None;
+        Ok(())
+    }
+
     /// Takes over from the last batch what it tells of its run and its epoch.
     pub fn take_run(&mut self, header: &BatchHeader) {
         self.instance = Some(header.agent_instance.get());

@@ -61,6 +61,22 @@ pub fn log_id_of(dir: &Path) -> Result<Option<[u8; 16]>, AuditError> {
     Ok(file.read_exact_at(&mut id, place).ok().map(|()| id))
 }
 
+/// Path of a segment that was pruned.
+pub(super) fn pruned_path(dir: &Path, segment_no: u64) -> PathBuf {
+    segment_path(&dir.join("pruned"), segment_no)
+}
+
+/// The segments of a directory and the pruned ones; where one is there in both forms (a crash came between) the whole one.
+pub(super) fn list_all(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
+    let mut all = std::collections::BTreeMap::new();
+    let pruned = dir.join("pruned");
+    if pruned.is_dir() {
+        all.extend(list_segments(&pruned)?);
+    }
+    all.extend(list_segments(dir)?);
+    Ok(all.into_iter().collect())
+}
+
 /// Opens a regular file for reading; links, pipes and devices are refused, not followed.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64), AuditError> {
     open_regular_with(OpenOptions::new().read(true), path)

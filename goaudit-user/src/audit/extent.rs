@@ -59,7 +59,7 @@ fn sealed_len(segment: &Extent) -> Result<u64, AuditError> {
             Step::End | Step::Bad(_) => return Ok(sealed),
             Step::Skipped | Step::Frame(_) => match kind {
                 Some(FrameKind::Checkpoint | FrameKind::SegmentEnd) => sealed = frames.offset(),
-                Some(FrameKind::Batch) | None => {}
+                Some(FrameKind::Batch | FrameKind::Gap) | None => {}
             },
         }
     }

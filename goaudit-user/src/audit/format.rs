@@ -116,6 +116,9 @@ pub enum FrameKind {
     Checkpoint,
     /// Header: [`SegmentEnd`]; body: the last checkpoint's signed note, or nothing.
     SegmentEnd,
+    /// In a pruned segment only. Header: [`BatchHeader`] of the last batch that is gone; body: the subtree roots of those
+    /// before it.
+    Gap,
 }
 
 impl FrameKind {
@@ -126,18 +129,21 @@ impl FrameKind {
             Self::Checkpoint => 2,
             // 3 is reserved for anchors (cosignatures, timestamps).
             Self::SegmentEnd => 4,
+            Self::Gap => 5,
         }
     }
 
     /// The kind of a frame head's byte; none for reserved and unknown ones.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Batch, Self::Checkpoint, Self::SegmentEnd].into_iter().find(|kind| kind.code() == code)
+        [Self::Batch, Self::Checkpoint, Self::SegmentEnd, Self::Gap]
+            .into_iter()
+            .find(|kind| kind.code() == code)
     }
 
     /// The length that the frame's header must have.
     pub fn header_len(self) -> usize {
         match self {
-            Self::Batch => BATCH_HEADER_LEN,
+            Self::Batch | Self::Gap => BATCH_HEADER_LEN,
             Self::Checkpoint => 0,
             Self::SegmentEnd => SEGMENT_END_LEN,
         }
@@ -148,6 +154,7 @@ impl FrameKind {
         match self {
             Self::Batch => MAX_STORED_LEN,
             Self::Checkpoint | Self::SegmentEnd => MAX_NOTE_LEN,
+            Self::Gap => 2 * MAX_FRONTIER * size_of::<Hash>(),
         }
     }
 }

@@ -97,6 +97,29 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Adds the leaves up to `size` by the roots of their subtrees, as [`subtree_roots`] gives them; whether they fit.
+    pub fn extend(&mut self, size: u64, roots: &[Hash]) -> bool {
+        let mut roots = roots.iter();
+        while self.size < size {
+            let level = level(self.size, size);
+            let Some(root) = roots.next() else { return false };
+            self.push_subtree(level, *root);
+        }
+        self.size == size && roots.next().is_none()
+    }
+
+    /// Adds 2^level leaves by the root over them; the size must be a multiple of that.
+    fn push_subtree(&mut self, level: u32, root: Hash) {
+        let mut node = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
+            if let Some(left) = self.roots.pop() {
+                node = node_hash(&left, &node);
+            }
+        }
+        self.roots.push(node);
+        self.size += 1 << level;
+    }
+
     /// Root of the whole tree.
     pub fn root(&self) -> Hash {
         let mut from_right = self.roots.iter().rev();
@@ -108,6 +131,25 @@ impl Frontier {
         }
         root
     }
+}
+
+/// Of the leaves from `from` to `to`, the level of the largest subtree that begins with the first of them.
+fn level(from: u64, to: u64) -> u32 {
+    (to - from).ilog2().min(from.trailing_zeros())
+}
+
+/// Roots of the largest subtrees over `leaves`, the first of which is leaf number `first`.
+pub fn subtree_roots(first: u64, leaves: &[Hash]) -> Vec<Hash> {
+    let (mut rest, mut from) = (leaves, first);
+    let mut roots = Vec::new();
+    while !rest.is_empty() {
+        let len = 1_usize << level(from, from + rest.len() as u64);
+        let (subtree, after) = rest.split_at(len.min(rest.len()));
+        roots.push(root(subtree));
+        from += subtree.len() as u64;
+        rest = after;
+    }
+    roots
 }
 
 /// The path that proves that leaf `index` is in the tree over `leaves`; none if it is not there.

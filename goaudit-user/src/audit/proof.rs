@@ -177,7 +177,9 @@ impl Proof {
                 }
                 Ok((epoch.number, epoch.key))
             }
-            Record::Genesis(_) | Record::Epoch(_) => Err(bad("the record stands where none belongs")),
+            Record::Genesis(_) | Record::Epoch(_) | Record::Prune(_) => {
+                Err(bad("the record stands where none belongs"))
+            }
         }
     }
 }

@@ -14,11 +14,11 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
 use super::checkpoint::Checkpoint;
-use super::directory::{list_segments, open_regular};
+use super::directory::{list_all, open_regular};
 use super::epoch;
 use super::error::AuditError;
 use super::fault::Fault;
-use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, SEED_LEN, SEGMENT_HEADER_LEN, flag};
+use super::format::{BATCH_HEADER_LEN, BatchHeader, FrameKind, Hash, SEED_LEN, SEGMENT_HEADER_LEN, flag};
 use super::frame::{FrameReader, Step};
 use super::keys;
 use super::merkle::{Paths, leaf_hash};
@@ -64,6 +64,16 @@ pub enum ProveError {
         /// What is not there.
         what: String,
     },
+    /// The event was given up.
+    #[error(
+        "prove event {seq}: it was pruned, as the log's retention allows; events from {first} on are there"
+    )]
+    Pruned {
+        /// Its number.
+        seq: Seq,
+        /// The first event that is there.
+        first: Seq,
+    },
     /// Part of the tree cannot be known.
     #[error("hash the log: {0}; `goaudit verify` names all that is wrong")]
     Gap(String),
@@ -103,7 +113,7 @@ pub(super) struct Segments(Vec<(PathBuf, File, u64)>);
 impl Segments {
     pub(super) fn pin(dir: &Path) -> Result<Self, ProveError> {
         let mut pinned = Vec::new();
-        for (expected, (number, path)) in (0..).zip(list_segments(dir)?) {
+        for (expected, (number, path)) in (0..).zip(list_all(dir)?) {
             if number != expected {
                 let what = format!("segments {expected} to {} are missing", number - 1);
                 return Err(ProveError::Gap(what));
@@ -136,6 +146,7 @@ impl Segments {
                     }
                     FrameKind::Checkpoint => true,
                     FrameKind::SegmentEnd => false,
+                    FrameKind::Gap => true,
                 });
                 match step.map_err(io())? {
                     Step::End => break,
@@ -155,6 +166,11 @@ impl Segments {
                         }
                         FrameKind::Checkpoint => see(path, Seen::Checkpoint(frame.body))?,
                         FrameKind::SegmentEnd => {}
+                        FrameKind::Gap => {
+                            let last =
+                                parse_gap(frame.header).map_err(|fault| at(path, frame.offset, fault))?;
+                            see(path, Seen::Gap { roots: frame.body.as_chunks::<32>().0, last: &last })?;
+                        }
                     },
                     // What follows damage may still be good; the checkpoint tells whether all is known.
                     Step::Bad(bad) => {
@@ -171,8 +187,16 @@ impl Segments {
 
 /// What a walk sees.
 pub(super) enum Seen<'a> {
-    Batch { header: &'a BatchHeader, opened: Option<(u64, &'a [u8])> },
+    Batch {
+        header: &'a BatchHeader,
+        opened: Option<(u64, &'a [u8])>,
+    },
     Checkpoint(&'a [u8]),
+    /// Pruned batches: the roots of their subtrees, and the last one of them.
+    Gap {
+        roots: &'a [Hash],
+        last: &'a BatchHeader,
+    },
 }
 
 /// What the first pass finds.
@@ -186,6 +210,8 @@ struct Found {
     events: u64,
     /// Batches of the wanted events: number, and these events.
     batches: BTreeMap<u64, Vec<Seq>>,
+    /// Events before this number were pruned.
+    pruned: u64,
     /// Batch with the record that names the key of the checkpoint's epoch.
     certificate: u64,
 }
@@ -213,6 +239,10 @@ fn find(segments: &Segments, wanted: &BTreeSet<Seq>, key: &VerifyKey) -> Result<
                     }
                     found.events = end;
                 }
+                Seen::Gap { last, .. } => {
+                    found.events = last.first_seq.get().saturating_add(u64::from(last.n_events.get()));
+                    found.pruned = found.events;
+                }
                 Seen::Checkpoint(note) => {
                     found.note = note.to_vec();
                     found.sealed = found.events;
@@ -228,6 +258,9 @@ fn find(segments: &Segments, wanted: &BTreeSet<Seq>, key: &VerifyKey) -> Result<
         }
         if seq >= found.sealed {
             return Err(ProveError::NotSealed { seq, sealed: found.sealed });
+        }
+        if seq < found.pruned {
+            return Err(ProveError::Pruned { seq, first: found.pruned });
         }
         if !there.contains(&seq) {
             return Err(ProveError::Missing { seq, what: "its batch is damaged or missing".to_owned() });
@@ -262,7 +295,19 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
             number == found.certificate || found.batches.contains_key(&number)
         },
         |path, seen| {
-            let Seen::Batch { header, opened } = seen else { return Ok(()) };
+            let (header, opened) = match seen {
+                Seen::Batch { header, opened } => (header, opened),
+                Seen::Checkpoint(_) => return Ok(()),
+                Seen::Gap { roots, last } => {
+                    let number = last.batch_no.get();
+                    if !paths.extend(number, roots) {
+                        return Err(ProveError::Gap("the subtrees of pruned batches do not fit".to_owned()));
+                    }
+                    paths.push(leaf_hash(last.as_bytes()));
+                    next = number + 1;
+                    return Ok(());
+                }
+            };
             let number = header.batch_no.get();
             // After a failed sync a batch may be there twice.
             if number < next || number >= checkpoint.size {
@@ -346,6 +391,11 @@ fn open(
         event.path = path;
     }
     Ok(taken)
+}
+
+/// The last batch of a gap.
+fn parse_gap(bytes: &[u8]) -> Result<BatchHeader, Fault> {
+    BatchHeader::read_from_bytes(bytes).map_err(|_| Fault::damaged("a gap of a wrong length"))
 }
 
 fn at(path: &Path, offset: u64, fault: Fault) -> ProveError {

@@ -16,6 +16,7 @@ use super::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN};
 use super::frame::{FrameReader, Step};
 use super::keys::log_id;
 use super::note::VerifyKey;
+use super::prune::Prune;
 use super::recover::hex;
 
 /// What every record begins with.
@@ -24,6 +25,8 @@ const START: &str = "goaudit-record/1 ";
 const GENESIS: &str = "genesis";
 /// Name of [`Epoch`].
 const EPOCH: &str = "epoch";
+/// Name of [`Prune`].
+const PRUNE: &str = "prune";
 /// The algorithms of this version, as [`Genesis`] names them.
 const ALGORITHMS: [(&str, &str); 4] =
     [("hash", "sha256"), ("signature", "ed25519"), ("compression", "zstd"), ("encryption", "none")];
@@ -32,9 +35,11 @@ const ALGORITHMS: [(&str, &str); 4] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// The first leaf of a log.
-    Genesis(Genesis),
+    Genesis(Box<Genesis>),
     /// The key of the next epoch.
     Epoch(Epoch),
+    /// What the log is about to give up.
+    Prune(Prune),
 }
 
 /// What a log is, once and for all: batch 0 holds it and nothing else.
@@ -86,6 +91,12 @@ impl Record {
                 line(["host-id", &hex(&genesis.host_id)]);
                 line(["agent", &genesis.agent]);
             }
+            Self::Prune(prune) => {
+                line([PRUNE, ""]);
+                line(["last-segment", &prune.last_segment.to_string()]);
+                line(["next-event", &prune.next_seq.to_string()]);
+                line(["newest-ns", &prune.newest_ns.to_string()]);
+            }
             Self::Epoch(epoch) => {
                 line([EPOCH, ""]);
                 line(["epoch", &epoch.number.to_string()]);
@@ -108,8 +119,13 @@ impl Record {
         let (name, body) = rest.split_once('\n').ok_or_else(shape)?;
         let mut fields = Fields(body);
         let record = match name {
-            GENESIS => Self::Genesis(Genesis::parse(&mut fields)?),
+            GENESIS => Self::Genesis(Box::new(Genesis::parse(&mut fields)?)),
             EPOCH => Self::Epoch(Epoch::parse(&mut fields)?),
+            PRUNE => Self::Prune(Prune {
+                last_segment: fields.number("last-segment")?,
+                next_seq: fields.number("next-event")?,
+                newest_ns: fields.number("newest-ns")?,
+            }),
             other => {
                 let name: String = other.chars().take(40).collect();
                 return Err(Fault::unsupported(format!(
@@ -240,10 +256,13 @@ pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epo
                 let records = parse_batch_header(frame.header, frame.body.len())
                     .and_then(|header| open(&mut payloads, &header, frame.body));
                 for record in records.into_iter().flatten() {
-                    last = Some(match record {
-                        Record::Genesis(genesis) => Epoch { number: 0, key: genesis.epoch_key, lost: None },
-                        Record::Epoch(epoch) => epoch,
-                    });
+                    last = match record {
+                        Record::Genesis(genesis) => {
+                            Some(Epoch { number: 0, key: genesis.epoch_key, lost: None })
+                        }
+                        Record::Epoch(epoch) => Some(epoch),
+                        Record::Prune(_) => last,
+                    };
                 }
             }
             Step::Bad(bad) => {

@@ -275,6 +275,7 @@ impl Walk<'_> {
                     self.chain.seal();
                 }
             }
+            FrameKind::Gap => return Err(Fault::tampered("a gap in a segment that was not pruned")),
             FrameKind::SegmentEnd => {
                 let end = SegmentEnd::read_from_bytes(frame.header)
                     .map_err(|_| Fault::damaged("segment end of a wrong length"))?;

@@ -19,6 +19,7 @@ mod foreign;
 mod layout;
 mod notes;
 mod proofs;
+mod retention;
 mod tiles;
 mod trees;
 mod witnesses;

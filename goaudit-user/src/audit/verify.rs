@@ -6,6 +6,7 @@
 
 mod books;
 mod epochs;
+mod pruned;
 mod segment;
 mod state;
 mod workers;
@@ -17,7 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chain::Chain;
 use super::checkpoint::Checkpoint;
-use super::directory::{DirLock, checkpoint_path, list_segments, open_regular, read_small, segment_no};
+use super::directory::{
+    DirLock, checkpoint_path, list_all, open_regular, pruned_path, read_small, segment_no,
+};
 use super::error::AuditError;
 use super::fault::Fault;
 use super::format::{Hash, MAX_NOTE_LEN};
@@ -114,6 +117,7 @@ pub fn verify_since(
             workers: Workers::start(scope, threads, options.bytes_only, visitor.map(|visitor| visitor as _))?,
             end: SegmentEnding::Open,
             restarts: 0,
+            walked: Vec::new(),
             resumed_at: 0,
             begun: None,
             last_head: None,
@@ -127,6 +131,7 @@ pub fn verify_since(
         verifier.check_watches();
         verifier.check_end(&input);
         verifier.check_epochs();
+        verifier.check_pruned();
         let state = verifier.state();
         let outside = || verifier.watches.iter().filter(|watch| watch.outside);
         let fresh = (expected || resumed) && outside().all(|watch| watch.seen && !watch.differs);
@@ -154,6 +159,8 @@ struct PinnedSegment {
     path: PathBuf,
     file: File,
     size: u64,
+    /// Its events are gone.
+    pruned: bool,
 }
 
 impl Input {
@@ -170,7 +177,7 @@ impl Input {
                 Err(_) => None,
             });
         let listed = match &dir {
-            Some(dir) => list_segments(dir)?,
+            Some(dir) => list_all(dir)?,
             None => paths.iter().map(|path| (segment_no(path).unwrap_or(0), path.clone())).collect(),
         };
         if listed.is_empty() {
@@ -179,7 +186,8 @@ impl Input {
         let mut segments = Vec::new();
         for (number, path) in listed {
             let (file, size) = open_regular(&path)?;
-            segments.push(PinnedSegment { number, path, file, size });
+            let pruned = dir.as_ref().is_some_and(|dir| path == pruned_path(dir, number));
+            segments.push(PinnedSegment { number, path, file, size, pruned });
         }
         // Asked again: a writer may have begun a segment meanwhile.
         let live = live_before || is_live();
@@ -239,6 +247,8 @@ struct Verifier<'scope, 'v> {
     workers: Workers<'scope, 'v>,
     end: SegmentEnding,
     restarts: u64,
+    /// Pruned segments.
+    walked: Vec<pruned::Walked>,
     /// The segment that an earlier verification lets this one begin with; 0 for all.
     resumed_at: u64,
     /// The state at the beginning of the segment with the last checkpoint.
@@ -427,7 +437,11 @@ impl Verifier<'_, '_> {
             }
             let begun = self.remember(segment.number);
             let before = self.last_head.take();
-            self.segment(segment, input.live && index == last, index == last)?;
+            if segment.pruned {
+                self.pruned(segment)?;
+            } else {
+                self.segment(segment, input.live && index == last, index == last)?;
+            }
             if self.last_head.is_some() {
                 self.begun = begun.or(self.begun.take());
             } else {

@@ -29,13 +29,14 @@ use super::guard;
 use super::keys;
 use super::note::SignKey;
 use super::place;
+use super::prune::{self, Prune};
 use super::record::{Genesis, Record};
 use super::recover::{MiddleDamage, recover};
 use super::segment::SegmentHeader;
 use super::sync::{SyncFn, Syncer};
 use super::torn::Torn;
 use epochs::Epochs;
-use failover::{Mark, Pending};
+use failover::{ATTEMPTS, Mark, Pending};
 use file::SegmentFile;
 pub use file::WriteFn;
 use room::Room;
@@ -108,6 +109,10 @@ pub struct WriterConfig {
     pub opener: Option<OpenerFn>,
     /// How data is made durable.
     pub sync: SyncFn,
+    /// How frames are written.
+    pub write: WriteFn,
+    /// How much is free on the disk.
+    pub space: SpaceFn,
     /// What makes the log, for its first record: name, version, build.
     pub agent: String,
     /// How long events of a new log must be kept; zero is for ever.
@@ -116,14 +121,10 @@ pub struct WriterConfig {
     pub epoch_age: Duration,
     /// How the file with the epoch's keys is replaced.
     pub store_key: StoreFn,
-    /// How frames are written.
-    pub write: WriteFn,
-    /// How much is free on the disk.
-    pub space: SpaceFn,
 }
 
 impl WriterConfig {
-    /// The defaults: 1 s, 256 MiB, 1 h, each day, no ballast, epochs of 10 s, seeds from the kernel, fdatasync.
+    /// The defaults: 1 s, 256 MiB, 1 h, each day, epochs of 10 s, no ballast, seeds from the kernel, fdatasync.
     pub fn new(origin: impl Into<String>, host_id: [u8; 16], boot_id: [u8; 16]) -> Self {
         Self {
             origin: origin.into(),
@@ -140,12 +141,12 @@ impl WriterConfig {
             seeds: Box::new(|seed| getrandom::fill(seed).map_err(io::Error::other)),
             opener: None,
             sync: Arc::new(std::fs::File::sync_data),
+            write: Arc::new(|mut file, bytes| io::Write::write_all(&mut file, bytes)),
+            space: Arc::new(room::free),
             agent: concat!("goaudit ", env!("CARGO_PKG_VERSION")).to_owned(),
             retention: Duration::ZERO,
             epoch_age: Duration::from_secs(10),
             store_key: Arc::new(epoch::store),
-            write: Arc::new(|mut file, bytes| io::Write::write_all(&mut file, bytes)),
-            space: Arc::new(room::free),
         }
     }
 }
@@ -207,6 +208,8 @@ pub struct Writer {
     /// Not before that boot time is writing tried again, and the error that is told until then.
     stall: Option<(u64, AuditError)>,
     room: Room,
+    /// How long the log must be kept; none: for ever, or not known.
+    retention: Option<Duration>,
     syncer: Syncer,
     next_mark: u64,
     /// Frames that may not be durable, oldest first.
@@ -252,7 +255,7 @@ impl Writer {
             &list_segments(dir)?,
             key.public().name(),
             &mut recovered.chain,
-            StoreFn::clone(&config.store_key),
+            &config.store_key,
             &mut config.seeds,
         )?;
         let mut room = Room::begin(dir, config.room, Arc::clone(&config.space));
@@ -306,6 +309,7 @@ impl Writer {
             roll_due: false,
             stall: None,
             room,
+            retention: None,
             syncer,
             next_mark: 1,
             pending: VecDeque::new(),
@@ -316,6 +320,7 @@ impl Writer {
             _lock: lock,
         };
         if writer.chain.frontier.size() == 0 {
+            writer.retention = Some(writer.config.retention).filter(|keep| !keep.is_zero());
             writer.begin_log(now)?;
         } else if writer.chain.turn.is_some() {
             // The last run ended between the record of an epoch and the checkpoint that seals it.
@@ -323,6 +328,10 @@ impl Writer {
                 writer.announce(now)?;
             }
             writer.sign_head(now)?;
+        }
+        if !opened.new_log && writer.retention.is_none() {
+            // Of a log whose beginning cannot be read nothing is given up.
+            writer.retention = prune::retention(dir).ok().flatten();
         }
         Ok((writer, opened))
     }
@@ -445,6 +454,19 @@ impl Writer {
 
     /// Seals everything and ends the segment in order. The epoch ends, too: its key is erased.
     pub fn close(mut self, now: Now) -> Result<(), AuditError> {
+        let mut attempt = 1;
+        loop {
+            match self.finish(now) {
+                // Another segment may take what this one did not.
+                Err(error) if error.is_write() && !self.closed && attempt < ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    /// One attempt at that.
+    fn finish(&mut self, now: Now) -> Result<(), AuditError> {
+        self.collect_syncs(now)?;
         self.seal(now)?;
         if self.epochs.is_used() && self.announce(now)? {
             self.sign_head(now)?;
@@ -463,6 +485,29 @@ impl Writer {
             self.epochs.durable(self.next_mark);
             self.epochs.settle()
         })
+    }
+
+    /// Gives up the events of the oldest segments, if they are older than `keep` (none: than the log must be kept) and the log
+    /// may be pruned at all. The log says so first, durably.
+    pub fn prune(&mut self, keep: Option<Duration>, now: Now) -> Result<Option<Prune>, AuditError> {
+        if self.closed {
+            return Err(AuditError::Closed);
+        }
+        let Some(pinned) = self.retention else { return Ok(None) };
+        let keep = keep.unwrap_or_default().max(pinned);
+        let Some((prune, segments)) = prune::find(&self.dir, self.segment.number(), keep, now.realtime_ns)?
+        else {
+            return Ok(None);
+        };
+        self.close_batch(now)?;
+        self.seal_turn(now)?;
+        self.record(&Record::Prune(prune.clone()), None, now)?;
+        self.seal(now)?;
+        make_dir(&self.dir.join("pruned"))?;
+        for (number, path) in segments {
+            prune::replace(&self.dir, number, &path)?;
+        }
+        Ok(Some(prune))
     }
 
     /// Adds an event to the batch, which it fits, or begins one.
@@ -498,6 +543,16 @@ impl Writer {
         if self.builder.fits(0) { Ok(()) } else { self.close_batch(now) }
     }
 
+    /// Signs the checkpoint that the record of a new epoch waits for, if that failed before: no batch may come between.
+    fn seal_turn(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.chain.turn.is_none() {
+            return Ok(());
+        }
+        self.sign_head(now).inspect_err(|error| {
+            self.stall = Some((now.boottime_ns.saturating_add(nanos(STALL)), again(error)))
+        })
+    }
+
     /// Makes a frame of the batch and writes it. On error the batch stays, to be tried again.
     fn close_batch(&mut self, now: Now) -> Result<(), AuditError> {
         if self.builder.is_empty() {
@@ -505,6 +560,7 @@ impl Writer {
         }
         self.ready(now)?;
         self.make_room(now)?;
+        self.seal_turn(now)?;
         let context = BatchContext {
             boot_id: self.config.boot_id,
             instance: self.instance,
@@ -543,7 +599,7 @@ impl Writer {
             host_id: self.config.host_id,
             agent: self.config.agent.clone(),
         };
-        self.record(&Record::Genesis(genesis), None, now)
+        self.record(&Record::Genesis(Box::new(genesis)), None, now)
     }
 
     /// Writes a record of the log about itself, as a batch of its own.
@@ -697,6 +753,13 @@ fn create_segment(
         frontier: chain.frontier.clone(),
     };
     SegmentFile::create(dir, &header, now)
+}
+
+/// What [`Writer::prune`] would give up of the log in `dir`.
+pub fn prunable(dir: &Path, keep: Duration, now: Now) -> Result<Option<Prune>, AuditError> {
+    // A writer would begin another segment.
+    let current = list_segments(dir)?.last().map_or(0, |(number, _)| number.saturating_add(1));
+    Ok(prune::find(dir, current, keep, now.realtime_ns)?.map(|(prune, _)| prune))
 }
 
 /// Does it, and once more if there was no room and giving the ballast up made some.

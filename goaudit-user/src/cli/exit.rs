@@ -123,6 +123,7 @@ const fn is_damage(error: &ProveError) -> bool {
         ProveError::Audit(_)
         | ProveError::NoSuchEvent { .. }
         | ProveError::NotSealed { .. }
+        | ProveError::Pruned { .. }
         | ProveError::TooLarge(_) => false,
     }
 }

@@ -74,6 +74,7 @@ struct View<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "names of the JSON view, with their unit")]
 struct HitCosts {
     emulated_ns: u64,
     stepped_ns: u64,

@@ -17,7 +17,7 @@ use crate::correlate::env::EnvNames;
 use crate::event::Text;
 use crate::filter::Filter;
 use crate::kernel;
-use crate::recorder::{Config, GoConfig};
+use crate::recorder::{Config, GoConfig, PolicyFile};
 
 /// Record this host, or one command, into a sealed log.
 #[derive(Debug, clap::Args)]
@@ -84,6 +84,15 @@ pub(super) struct Args {
     /// A file with profiles of Go functions, in addition to the built-in ones. May be repeated.
     #[arg(long, value_name = "FILE")]
     profile: Vec<PathBuf>,
+
+    /// A file that a Go library decides by, as in casbin=/etc/shop/policy.csv: its digest is the policy version of the
+    /// library's decisions, and its changes are events. May be repeated.
+    #[arg(long, value_name = "LIBRARY=FILE", value_parser = policy)]
+    policy: Vec<PolicyFile>,
+
+    /// A label of the environment, as in env=production, for the context hash of decisions. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
 
     /// Part of one CPU, in percent, that the probe of one Go function may cost before it is taken away
     /// [default: 2; without limit when a command is recorded].
@@ -163,6 +172,23 @@ fn config(args: &Args, format: Format) -> anyhow::Result<Config> {
     })
 }
 
+/// `LIBRARY=FILE`
+fn policy(text: &str) -> Result<PolicyFile, String> {
+    let (library, path) = label(text)?;
+    if path.is_empty() {
+        return Err("it must name a file behind the =".to_owned());
+    }
+    Ok(PolicyFile { library, path: path.into() })
+}
+
+/// `KEY=VALUE`
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("it must have the form NAME=VALUE".to_owned()),
+    }
+}
+
 /// What to probe in Go programs.
 fn go(args: &Args) -> anyhow::Result<Option<GoConfig>> {
     if args.no_go {
@@ -172,5 +198,7 @@ fn go(args: &Args) -> anyhow::Result<Option<GoConfig>> {
         profile: profiles(&args.profile)?,
         all_panics: !args.command.is_empty(),
         budget: budget(args.probe_budget, args.command.is_empty())?,
+        policies: args.policy.clone(),
+        labels: args.label.clone(),
     }))
 }

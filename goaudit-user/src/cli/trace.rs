@@ -115,6 +115,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
                 profile,
                 all_panics: true,
                 budget: budget(args.probe_budget, process.is_some())?,
+                policies: Vec::new(),
+                labels: Vec::new(),
             }),
             strict: false,
             tap: None,

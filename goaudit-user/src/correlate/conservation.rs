@@ -70,12 +70,18 @@ struct Cpu {
     lost: u64,
     /// Sequence number up to which the books agreed.
     agreed: u64,
+    /// Records behind events that were pruned.
+    before: u64,
 }
 
 #[derive(Debug, Default)]
 struct Open {
     run: Run,
     cpus: Vec<Cpu>,
+    /// The run's first events were pruned: its first books tell what they came to.
+    cut: bool,
+    /// Losses by cause that were told in them.
+    before: Vec<(String, u64)>,
 }
 
 impl Open {
@@ -89,12 +95,17 @@ impl Open {
 
     fn compare(&mut self, counters: &Counters) {
         let cpus = self.cpus.len().max(counters.seen.len());
+        let cut = std::mem::take(&mut self.cut);
         for at in 0..cpus {
             let Ok(cpu) = u32::try_from(at) else { break };
             let of = |column: &[u64]| column.get(at).copied().unwrap_or(0);
             let (seen, filtered) = (of(&counters.seen), of(&counters.filtered));
             let Some(books) = self.cpu(cpu) else { break };
             let explained = books.stored.saturating_add(books.lost).saturating_add(filtered);
+            if cut {
+                books.before = seen.saturating_sub(explained);
+            }
+            let explained = explained.saturating_add(books.before);
             if seen == explained {
                 books.agreed = seen;
                 continue;
@@ -112,7 +123,13 @@ impl Open {
         self.run.filtered = counters.filtered.iter().fold(0, |sum, count| sum.saturating_add(*count));
         let not_run = (NOT_RUN.to_owned(), counters.not_run);
         for (cause, claimed) in counters.lost.iter().chain([&not_run]) {
-            let told = self.run.causes.iter().find(|row| row.0 == *cause).map_or(0, |row| row.1);
+            let count =
+                |rows: &[(String, u64)]| rows.iter().find(|row| row.0 == *cause).map_or(0, |row| row.1);
+            let told = count(&self.run.causes);
+            if cut && *claimed > told {
+                self.before.push((cause.clone(), claimed - told));
+            }
+            let told = told.saturating_add(count(&self.before));
             let known = self
                 .run
                 .findings
@@ -133,6 +150,11 @@ pub struct Conservation {
 }
 
 impl Conservation {
+    /// The log's first events were pruned: what comes first may be the middle of a run.
+    pub fn begin_in_middle(&mut self) {
+        self.open = Some(Open { cut: true, ..Open::default() });
+    }
+
     /// Takes the next event of the log.
     pub fn feed(&mut self, event: &Event) {
         if let Some(source) = &event.source {
@@ -173,6 +195,7 @@ impl Conservation {
             Control::Genesis(_)
             | Control::ClockStep(_)
             | Control::Calibration(_)
+            | Control::Policy(_)
             | Control::Probe(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}
@@ -188,12 +211,13 @@ impl Conservation {
     fn current(&mut self) -> &mut Open {
         self.open.get_or_insert_with(|| Open {
             run: Run { findings: vec![Finding::NoStart], ..Run::default() },
-            cpus: Vec::new(),
+            ..Open::default()
         })
     }
 
     fn end_open(&mut self) {
-        if let Some(mut open) = self.open.take() {
+        // Of a run that was pruned to its end nothing is claimed.
+        if let Some(mut open) = self.open.take().filter(|open| !open.cut || open.run.stored > 0) {
             open.run.findings.push(Finding::NotClosed);
             self.runs.push(open.run);
         }

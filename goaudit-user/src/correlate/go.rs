@@ -42,6 +42,8 @@ pub struct Ended<'a> {
     pub exit: Option<&'a [u8]>,
     /// Probes of the calls of the same goroutine that it is nested in, outermost first.
     pub within: &'a [u32],
+    /// When its process began (boot time).
+    pub process_start_ktime_ns: Option<u64>,
 }
 
 /// What is known of probes and of the programs that they are in.
@@ -316,6 +318,7 @@ impl<H: HostInfo> Correlator<H> {
             entry: None,
             exit: Some(cells),
             within: &[],
+            process_start_ktime_ns: process.start_ktime_ns,
         };
         let payload = self.go.book.payload(ended);
         let started = match &payload {
@@ -562,6 +565,7 @@ impl<H: HostInfo> Correlator<H> {
             entry: Some(&cells),
             exit: exit.map(|(_, cells)| cells),
             within: &within,
+            process_start_ktime_ns: process.start_ktime_ns,
         };
         let payload = self.go.book.payload(ended);
         self.go_tell(at.unwrap_or(Ktime(start)), source, process, payload, missing, out);

@@ -37,6 +37,39 @@ pub enum Control {
     /// What a hit of a probe costs on this host.
     #[n(9)]
     Calibration(#[n(0)] Calibration),
+    /// A file that decisions are made by: at the beginning, and whenever it changes.
+    #[n(10)]
+    Policy(#[n(0)] Policy),
+}
+
+/// A file that a library decides by.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Policy {
+    /// The library, as in `casbin`.
+    #[n(0)]
+    pub library: String,
+    /// The file.
+    #[n(1)]
+    pub path: Text,
+    /// SHA-256 of its content, in hex; none when it cannot be read.
+    #[n(2)]
+    pub sha256: Option<String>,
+    /// The same before, if it was read before.
+    #[n(3)]
+    pub previous: Option<String>,
+    /// Why it cannot be read.
+    #[n(4)]
+    pub error: Option<String>,
+    /// Its length.
+    #[n(5)]
+    pub bytes: Option<u64>,
+    /// When it was changed last (boot time).
+    #[n(6)]
+    pub changed_ktime_ns: Option<u64>,
+    /// Processes with this library that began before the change: they may still decide by what was there before.
+    #[n(7)]
+    pub processes: Vec<u32>,
 }
 
 /// What a hit of a uprobe costs the probed program on this host, measured by the agent on itself.

@@ -85,6 +85,12 @@ impl Target {
         self.planned.iter().any(|planned| planned.role == Role::Call)
     }
 
+    /// Whether decisions of a library are probed.
+    pub fn has_library(&self, library: &str) -> bool {
+        let declared = self.planned.iter().filter_map(|planned| planned.compiled.as_ref());
+        declared.into_iter().any(|compiled| compiled.declared.library() == library)
+    }
+
     /// Plans a program.
     pub fn plan(program: &Program<'_>, profile: &Profile) -> Self {
         let release = program.build().and_then(BuildInfo::release).map(|(major, minor)| (major, minor, 0));

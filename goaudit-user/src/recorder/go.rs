@@ -25,10 +25,13 @@ use crate::kernel::go::{GoProbes, Link, Site};
 pub(super) mod book;
 mod budget;
 mod code;
+mod policy;
 mod sniff;
 
 use book::{Book, Names};
 use budget::Budget;
+pub use policy::PolicyFile;
+use policy::Registry;
 
 /// What to probe in Go programs.
 #[derive(Debug, Clone)]
@@ -39,6 +42,10 @@ pub struct GoConfig {
     pub all_panics: bool,
     /// Part of one CPU that one probe may cost before it is taken away; none for no limit.
     pub budget: Option<f64>,
+    /// Files that libraries decide by.
+    pub policies: Vec<PolicyFile>,
+    /// Key and value of labels of the environment, which go into the hash of a decision's context.
+    pub labels: Vec<(String, String)>,
 }
 
 /// What the ring's reader tells.
@@ -127,6 +134,7 @@ pub(super) struct GoWatch {
     /// Programs that are not probed any more, and why.
     struck: HashMap<Identity, String>,
     budget: Budget,
+    registry: Registry,
     /// What is to be told before the threads run.
     told: Vec<Control>,
 }
@@ -158,7 +166,8 @@ impl GoWatch {
                 entry_stepped: None,
             }));
         }
-        Self {
+        let registry = Registry::new(&config.policies);
+        let mut watch = Self {
             probes,
             book,
             config,
@@ -167,8 +176,38 @@ impl GoWatch {
             ended: VecDeque::new(),
             struck: HashMap::new(),
             budget,
+            registry,
             told,
+        };
+        watch.look_at_policies();
+        watch
+    }
+
+    /// Looks whether a file that a library decides by has changed.
+    fn look_at_policies(&mut self) {
+        let changed = self.registry.look();
+        if changed.is_empty() {
+            return;
         }
+        self.book.set_policies(self.registry.versions());
+        for mut policy in changed {
+            if policy.previous.is_some() {
+                policy.processes = self.deciding_by(&policy.library);
+            }
+            self.told.push(Control::Policy(policy));
+        }
+    }
+
+    /// Processes that a library is probed in.
+    fn deciding_by(&self, library: &str) -> Vec<u32> {
+        let has = |probed: &Probed| {
+            let known = self.programs.get(&probed.identity).and_then(Option::as_ref);
+            known.is_some_and(|known| known.target.has_library(library))
+        };
+        let mut all: Vec<u32> =
+            self.processes.iter().filter(|(_, probed)| has(probed)).map(|(tgid, _)| *tgid).collect();
+        all.sort_unstable();
+        all
     }
 
     /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
@@ -220,6 +259,7 @@ impl GoWatch {
                 looked = Instant::now();
                 self.keep_budget();
                 self.sweep();
+                self.look_at_policies();
             }
             if !self.tell(events) {
                 break;

@@ -43,6 +43,9 @@ pub(super) struct Sealer {
     waiting_for_first: bool,
     shed: Books,
     told: Option<Instant>,
+    /// The segment at whose beginning old ones were pruned.
+    pruned_at: Option<u64>,
+    was_low: bool,
     failing: Option<Instant>,
 }
 
@@ -57,6 +60,8 @@ impl Sealer {
             waiting_for_first: true,
             shed: Books::default(),
             told: None,
+            pruned_at: None,
+            was_low: false,
             failing: None,
         }
     }
@@ -78,12 +83,29 @@ impl Sealer {
             let ticked = self.writer.tick(now);
             self.bear(ticked)?;
             let low = self.writer.is_low(now);
+            self.prune(low, now)?;
             if self.shed.is_due() && (!low || self.told.is_none_or(|told| told.elapsed() >= TELL)) {
                 self.tell(now)?;
             }
         }
         self.writer.close(clock::now())?;
         Ok(self.summary)
+    }
+
+    /// Gives up what need not be kept any longer: with each segment, and when the disk gets low.
+    fn prune(&mut self, low: bool, now: Now) -> Result<(), AuditError> {
+        let segment = Some(self.writer.segment_no());
+        let due = self.pruned_at != segment || (low && !self.was_low);
+        self.was_low = low;
+        if !due {
+            return Ok(());
+        }
+        self.pruned_at = segment;
+        match self.writer.prune(None, now) {
+            Err(error @ (AuditError::Closed | AuditError::Sync { .. })) => Err(error),
+            // What could not be pruned stays until the next segment; a damaged one for ever: `verify` tells of it.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Stores an event, or counts it as lost.
@@ -204,6 +226,7 @@ fn counters(event: &mut Event) -> Option<&mut crate::event::control::Counters> {
         | Control::Probe(_)
         | Control::Snapshot(_)
         | Control::Segment(_)
-        | Control::Calibration(_) => None,
+        | Control::Calibration(_)
+        | Control::Policy(_) => None,
     }
 }

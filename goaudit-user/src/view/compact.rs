@@ -107,6 +107,7 @@ fn is_background(event: &Event) -> bool {
         | Control::Loss(_)
         | Control::ClockStep(_)
         | Control::Calibration(_)
+        | Control::Policy(_)
         | Control::Segment(_) => false,
     }
 }
@@ -379,6 +380,21 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
                 let _ = write!(text, "; on top {record} ns for the record and {value} ns for each value");
             }
             (Tone::Quiet, "cost")
+        }
+        Control::Policy(policy) => {
+            let _ = write!(text, "{} decides by ", policy.library);
+            escape(&mut text, policy.path.as_bytes());
+            let digest = policy.sha256.as_deref().or(policy.error.as_deref()).unwrap_or_default();
+            let _ = write!(text, ": {digest}");
+            if let Some(previous) = &policy.previous {
+                let _ = write!(text, ", before {previous}");
+            }
+            if !policy.processes.is_empty() {
+                let processes: Vec<_> = policy.processes.iter().map(u32::to_string).collect();
+                let _ = write!(text, "; may not have read it again: {}", processes.join(" "));
+            }
+            let changed = policy.previous.is_some() || policy.error.is_some();
+            (if changed { Tone::Attention } else { Tone::Quiet }, "policy")
         }
         Control::ClockStep(step) => {
             let _ = write!(text, "the wall clock moved by {} ns", step.delta_ns);

@@ -2,7 +2,7 @@
 
 use goaudit_ebpf::units::Ktime;
 use goaudit_user::event::control::{
-    Calibration, ClockStep, Counters, Genesis, Host, Loss, NOT_RUN, Probe, Snapshot, Start, Stop,
+    Calibration, ClockStep, Counters, Genesis, Host, Loss, NOT_RUN, Policy, Probe, Snapshot, Start, Stop,
 };
 use goaudit_user::event::{Control, Event, Payload, Process};
 
@@ -71,6 +71,26 @@ pub(crate) fn all() -> Vec<Event> {
             stepped_ns: 2_900,
             record_ns: Some(600),
             value_ns: Some(40),
+        }),
+        Control::Policy(Policy {
+            library: "casbin".into(),
+            path: "/srv/shop/policy.csv".into(),
+            sha256: Some("ba7816bf".into()),
+            previous: Some("e3b0c442".into()),
+            error: None,
+            bytes: Some(3),
+            changed_ktime_ns: Some(99),
+            processes: vec![400, 401],
+        }),
+        Control::Policy(Policy {
+            library: "opa".into(),
+            path: b"/srv/\xff.rego"[..].into(),
+            sha256: None,
+            previous: None,
+            error: Some("Permission denied (os error 13)".into()),
+            bytes: None,
+            changed_ktime_ns: None,
+            processes: Vec::new(),
         }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),

@@ -111,18 +111,22 @@ fn turn(prober: Prober, target: &Target) -> Result<Figures> {
     let (wall, cpu) = number("/latencies_ns/0").zip(number("/latencies_ns/1")).context("no times")?;
     figures.insert("ns_per_call", wall / calls);
     figures.insert("cpu_ns_per_call", cpu / calls);
+    let own = format!("\"tgid\":{},", service.child.id());
     drop(service);
     if let Some(mut child) = child {
         drop(child.stdin.take());
         interrupt(&child).ok();
-        if wait_within(&mut child, Duration::from_secs(60))?.is_none() {
+        if wait_within(&mut child, Duration::from_mins(1))?.is_none() {
             bail!("{} did not end", prober.name());
         }
     }
     if prober == Prober::Goaudit {
         let mut replay = Command::new(program("goaudit"));
         let stored = capture(replay.args(["replay", "-o", "json"]).arg(dir.join("log")))?;
-        let stored = stored.lines().filter(|line| line.contains("\"kind\":\"go_call\"")).count();
+        let stored = stored
+            .lines()
+            .filter(|line| line.contains("\"kind\":\"go_call\"") && line.contains(&own))
+            .count();
         figures.insert("unaccounted", calls - stored as f64);
     }
     Ok(figures)
@@ -243,6 +247,7 @@ impl Service {
             .args(["-case", "rate", "-calls", CALLS])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .context("failed to start the probed program")?;
         let input = child.stdin.take();

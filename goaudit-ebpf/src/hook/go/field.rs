@@ -26,7 +26,7 @@ const _: () = assert!(FRAMES_MAX * 8 <= VALUE_MAX);
 /// Steps of all values together.
 const ROUNDS: u32 = 4096;
 /// The same where the verifier follows every one of them.
-const ROUNDS_FOLLOWED: u32 = 384;
+const ROUNDS_FOLLOWED: u32 = 256;
 
 /// A buffer of the Go programs: the record, then the machine.
 #[repr(C)]

@@ -4,7 +4,7 @@
 //! its leaves come by; the proofs fall out when the pieces are folded. Memory is a few hashes for each wanted leaf,
 //! however large the log is.
 
-use super::{Frontier, node_hash};
+use super::{Frontier, level, node_hash};
 use crate::audit::format::Hash;
 
 /// Collects the proofs of some leaves of one tree.
@@ -50,6 +50,21 @@ impl Paths {
         if self.ends.get(self.roots.len()) == Some(&self.next) {
             self.roots.push(std::mem::take(&mut self.piece).root());
         }
+    }
+
+    /// Takes the leaves up to `to`, none of which is wanted, by the roots of their subtrees; whether these fit.
+    pub fn extend(&mut self, to: u64, roots: &[Hash]) -> bool {
+        let mut roots = roots.iter();
+        while self.next < to.min(self.size) {
+            let level = level(self.next, to);
+            let Some(root) = roots.next() else { return false };
+            self.piece.push_subtree(level, *root);
+            self.next += 1 << level;
+            if self.ends.get(self.roots.len()) == Some(&self.next) {
+                self.roots.push(std::mem::take(&mut self.piece).root());
+            }
+        }
+        true
     }
 
     /// Root of the tree, and the proof of each wanted leaf, in the order of [`Self::wanted`]. None if leaves are missing.

@@ -359,7 +359,7 @@ pub(super) fn reseal(path: &Path, sign: impl Fn(&Checkpoint) -> String) {
     let mut last = String::new();
     while let frame::Step::Frame(found) = frames.next_frame().unwrap() {
         let body = match found.kind {
-            format::FrameKind::Batch => found.body.to_vec(),
+            format::FrameKind::Batch | format::FrameKind::Gap => found.body.to_vec(),
             format::FrameKind::Checkpoint => {
                 let note = Note::parse(found.body).unwrap();
                 last = sign(&Checkpoint::parse_text(note.text()).unwrap());
@@ -433,13 +433,13 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
     let dir = fast_dir();
     sample(dir.path(), 1, 1, 1);
     let (log, keys) = steal(dir.path());
-    let genesis = Record::Genesis(record::Genesis {
+    let genesis = Record::Genesis(Box::new(record::Genesis {
         log_key: log.public().clone(),
         epoch_key: keys.key.public().clone(),
         retention_ns: 7,
         host_id: [0xab; 16],
         agent: "goaudit 1.2.3".to_owned(),
-    });
+    }));
     let epoch = Record::Epoch(record::Epoch {
         number: 4,
         key: keys.key.public().clone(),
@@ -462,7 +462,7 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
                 assert_eq!(error.kind, FaultKind::Unsupported, "{from}: {error}");
             }
         }
-        for wrong in [format!("{text}more 1\n"), text.replacen("\n", "\n\n", 1), text.trim_end().to_owned()] {
+        for wrong in [format!("{text}more 1\n"), text.replacen('\n', "\n\n", 1), text.trim_end().to_owned()] {
             assert!(Record::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
         for len in 0..text.len() {

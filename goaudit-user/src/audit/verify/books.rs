@@ -22,6 +22,8 @@ pub(super) enum Property {
     Signatures,
     /// Checkpoints are signed by their epochs' keys, which are erased.
     EpochKeys,
+    /// What is gone was pruned as the log may.
+    Retention,
     /// The key came from outside.
     Origin,
     /// The log passes through its own last durable state.
@@ -35,13 +37,14 @@ pub(super) enum Property {
 }
 
 /// Name in the report, and what it says when nothing else is said.
-const PROPERTIES: [(Property, &str, &str); 11] = [
+const PROPERTIES: [(Property, &str, &str); 12] = [
     (Property::Structure, "structure", "every byte of every segment is accounted for"),
     (Property::Segments, "segments", "no segment is missing, swapped or of another log"),
     (Property::Chain, "chain", "batches and events are numbered densely and each batch names the one before"),
     (Property::Contents, "contents", "every event hashes to its batch's root"),
     (Property::Signatures, "signatures", "every checkpoint is signed by the log's key and fits the tree"),
     (Property::EpochKeys, "epoch_keys", ""),
+    (Property::Retention, "retention", "nothing was pruned"),
     (Property::Origin, "origin", ""),
     (Property::LatestCheckpoint, "latest_checkpoint", ""),
     (Property::Sealed, "sealed", "every event is covered by a checkpoint"),

@@ -6,6 +6,7 @@ use crate::audit::epoch;
 use crate::audit::fault::Fault;
 use crate::audit::format::{BatchHeader, flag};
 use crate::audit::note::{Note, NoteError, VerifyKey};
+use crate::audit::prune::Prune;
 use crate::audit::record::{self, Genesis, Record};
 
 /// The chain of epoch keys, as far as the log was walked.
@@ -18,6 +19,8 @@ pub(super) struct EpochChain {
     /// Why the key before is lost, as that record says.
     lost: Option<String>,
     payloads: Option<PayloadReader>,
+    /// What the log said that it gives up, and when.
+    pub(super) prunes: Vec<(u64, Prune)>,
     /// What the log's first record said.
     pub(super) genesis: Option<Genesis>,
     /// Epochs that were walked through.
@@ -61,8 +64,9 @@ impl EpochChain {
                     }
                     genesis.check(&header.log_id, log_key)?;
                     self.key = Some(genesis.epoch_key.clone());
-                    self.genesis = Some(genesis);
+                    self.genesis = Some(*genesis);
                 }
+                Record::Prune(prune) => self.prunes.push((header.realtime_last_ns.get(), prune)),
                 Record::Epoch(_) if first || announces => {
                     return Err(Fault::tampered("the record of an epoch where none belongs"));
                 }

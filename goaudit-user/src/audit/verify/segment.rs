@@ -21,13 +21,26 @@ use crate::audit::segment::SegmentHeader;
 const READ_AHEAD: usize = 256 << 10;
 
 /// What is known of the segment that is walked.
-struct Here {
+pub(super) struct Here {
     segment_no: u64,
     boot_id: [u8; 16],
     batches: u64,
     events: u64,
     last_note: Vec<u8>,
     ending: SegmentEnding,
+}
+
+impl Here {
+    pub(super) fn new(segment_no: u64, boot_id: [u8; 16]) -> Self {
+        Self {
+            segment_no,
+            boot_id,
+            batches: 0,
+            events: 0,
+            last_note: Vec::new(),
+            ending: SegmentEnding::Open,
+        }
+    }
 }
 
 impl Verifier<'_, '_> {
@@ -58,14 +71,7 @@ impl Verifier<'_, '_> {
                 return Ok(());
             }
         };
-        let mut here = Here {
-            segment_no: segment.number,
-            boot_id: header.boot_id,
-            batches: 0,
-            events: 0,
-            last_note: Vec::new(),
-            ending: SegmentEnding::Open,
-        };
+        let mut here = Here::new(segment.number, header.boot_id);
         let source = BufReader::with_capacity(READ_AHEAD, &segment.file);
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
@@ -130,7 +136,7 @@ impl Verifier<'_, '_> {
     }
 
     /// Gives the rest of a segment up; the next one begins from its own header.
-    fn leave(&mut self, ending: SegmentEnding, segment: u64) {
+    pub(super) fn leave(&mut self, ending: SegmentEnding, segment: u64) {
         for property in [Property::Structure, Property::Chain, Property::Contents] {
             let detail = format!("what follows the first bad place in segment {segment} was not looked at");
             self.books.unproven(property, detail);
@@ -143,7 +149,11 @@ impl Verifier<'_, '_> {
     }
 
     /// Compares a segment's header with the log before it, and begins the segment.
-    fn begin(&mut self, segment: &PinnedSegment, header: SegmentHeader) -> Result<SegmentHeader, Fault> {
+    pub(super) fn begin(
+        &mut self,
+        segment: &PinnedSegment,
+        header: SegmentHeader,
+    ) -> Result<SegmentHeader, Fault> {
         if header.segment_no != segment.number {
             let (name, found) = (segment.number, header.segment_no);
             return Err(Fault::tampered(format!(
@@ -187,10 +197,13 @@ impl Verifier<'_, '_> {
             FrameKind::SegmentEnd => {
                 self.segment_end(here, frame).map_err(|fault| (Property::Structure, fault))
             }
+            FrameKind::Gap => {
+                Err((Property::Structure, Fault::tampered("a gap in a segment that was not pruned")))
+            }
         }
     }
 
-    fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+    pub(super) fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
         let header = parse_batch_header(frame.header, frame.body.len())?;
         let Some(chain) = &mut self.chain else {
             return Err(Fault::tampered("a batch without a chain"));
@@ -214,7 +227,7 @@ impl Verifier<'_, '_> {
         Ok(())
     }
 
-    fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
+    pub(super) fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
         here.last_note = frame.body.to_vec();
         self.books.checkpoints += 1;
         let Some(chain) = &mut self.chain else {

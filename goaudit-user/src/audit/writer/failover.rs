@@ -14,7 +14,7 @@ use crate::audit::error::AuditError;
 use crate::audit::format::FrameKind;
 
 /// Segments that are tried, one after another, before the writer gives up.
-const ATTEMPTS: u32 = 4;
+pub(super) const ATTEMPTS: u32 = 4;
 
 /// A frame that may not be durable.
 pub(super) struct Pending {
@@ -47,7 +47,7 @@ impl Writer {
         match kind {
             FrameKind::Batch => self.segment.count_batch(events),
             FrameKind::SegmentEnd => self.segment.set_ended(),
-            FrameKind::Checkpoint => {}
+            FrameKind::Checkpoint | FrameKind::Gap => {}
         }
         self.pending_bytes += bytes.len();
         self.pending.push_back(Pending { kind, events, bytes, end: self.segment.len() });
@@ -163,7 +163,7 @@ impl Writer {
                     with_room(room, || segment.append(bytes, &config.write))?;
                 }
                 // The end of the segment that failed.
-                FrameKind::SegmentEnd => continue,
+                FrameKind::SegmentEnd | FrameKind::Gap => continue,
             }
             if *kind == FrameKind::Batch {
                 segment.count_batch(*events);

@@ -29,11 +29,13 @@ impl Compiled {
     }
 
     /// The decision that a call made, and everything that could not be had of it. The request that it was made for is
-    /// the call's, unless the call's own arguments tell it. `labels` go into the context's hash.
+    /// the call's, unless the call's own arguments tell it. `registered` is the version of the library's policy files, if
+    /// there are any: for what the library does not tell itself. `labels` go into the context's hash.
     pub fn authz(
         &self,
         mut call: GoCall,
         reading: Reading,
+        registered: Option<Result<String, String>>,
         labels: &[(String, String)],
     ) -> (Authz, Vec<Missing>) {
         let mut values = Values { golden: reading.golden.clone(), missing: Vec::new() };
@@ -52,7 +54,7 @@ impl Compiled {
             subject_type: values.text(Golden::SubjectType),
             object: values.text(Golden::Object),
             action: values.text(Golden::Action),
-            policy_version: values.text(Golden::PolicyVersion),
+            policy_version: values.policy_version(registered),
             policy_id: values.text(Golden::PolicyId),
             error: values.error(),
             ..Authz::default()
@@ -149,6 +151,20 @@ impl Values {
                 self.lacks(key, reason);
                 None
             }
+        }
+    }
+
+    /// What the library tells, or the version of its files.
+    fn policy_version(&mut self, registered: Option<Result<String, String>>) -> Option<Text> {
+        match registered {
+            Some(version) if self.find(Golden::PolicyVersion).is_err() => match version {
+                Ok(version) => Some(version.into()),
+                Err(reason) => {
+                    self.lacks(Golden::PolicyVersion, reason);
+                    None
+                }
+            },
+            Some(_) | None => self.text(Golden::PolicyVersion),
         }
     }
 

@@ -149,7 +149,7 @@ impl Casbin {
         self.machine.registers[..3].copy_from_slice(&registers);
         let returned = self.machine.cells(&self.compiled.returned);
         let reading = self.compiled.read(Some(&self.entry), Some(&returned), &types);
-        self.compiled.authz(GoCall::default(), reading, &[])
+        self.compiled.authz(GoCall::default(), reading, None, &[])
     }
 }
 
@@ -251,14 +251,14 @@ fn casbin_with_a_context_and_with_other_types() {
 fn a_call_that_did_not_return() {
     let call = Casbin::enter(Arch::Amd64, |machine| strings(machine, &["alice", "/data/1", "read"]), false);
     let reading = call.compiled.read(Some(&call.entry), None, &types);
-    let (authz, missing) = call.compiled.authz(GoCall::default(), reading, &[]);
+    let (authz, missing) = call.compiled.authz(GoCall::default(), reading, None, &[]);
     assert_eq!(told(authz.subject_id.as_ref()), Some("alice"));
     assert_eq!(authz.decision, None);
     let unseen = "the call did not return, or its return was not seen";
     assert_eq!(reason(&missing, "authz.authz_decision"), unseen);
     assert_eq!(reason(&missing, "authz.authz_error"), unseen);
     let reading = call.compiled.read(None, None, &types);
-    let (_, missing) = call.compiled.authz(GoCall::default(), reading, &[]);
+    let (_, missing) = call.compiled.authz(GoCall::default(), reading, None, &[]);
     assert_eq!(reason(&missing, "authz.authz_subject_id"), "the entry of the call was not seen");
     assert_eq!(reason(&missing, "authz.authz_context_hash"), "neither object nor action is known");
 }
@@ -287,7 +287,7 @@ fn kubernetes_record_by_value_and_by_pointer() {
         machine.registers[0] = decision;
         let returned = machine.cells(&compiled.returned);
         let reading = compiled.read(Some(&entry), Some(&returned), &types);
-        compiled.authz(GoCall::default(), reading, &[])
+        compiled.authz(GoCall::default(), reading, None, &[])
     };
     let (authz, missing) = read(2);
     assert_eq!(told(authz.subject_id.as_ref()), Some("system:serviceaccount:ci:builder"));
@@ -544,7 +544,7 @@ proptest! {
         }
         for cells in [&cells, &entry] {
             let reading = compiled.read(Some(cells), Some(cells), &types);
-            let (authz, missing) = compiled.authz(GoCall::default(), reading, &[]);
+            let (authz, missing) = compiled.authz(GoCall::default(), reading, None, &[]);
             // What is null has a reason; what is there has none.
             for (value, path) in [
                 (authz.subject_id.is_none(), "authz.authz_subject_id"),

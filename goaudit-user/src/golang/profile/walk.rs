@@ -210,7 +210,7 @@ impl Walk<'_> {
             return Err(WalkError::Keys);
         }
         self.keys.push(text.to_owned());
-        Ok((self.keys.len() - 1 | text.len() << 8) as u64)
+        Ok(((self.keys.len() - 1) | (text.len() << 8)) as u64)
     }
 
     /// The value behind a key of a map.

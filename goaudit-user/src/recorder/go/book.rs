@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use goaudit_ebpf::hook::go::{PROCESSORS, Status};
 
+use super::policy;
 use crate::correlate::go::{Ended, GoBook};
 use crate::event::go::{GoFrame, GoPanic, RequestContext};
 use crate::event::{GoCall, Missing, Payload, Text};
@@ -53,9 +54,38 @@ impl Known {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     probes: RwLock<HashMap<u32, Arc<Known>>>,
+    policies: RwLock<policy::Versions>,
+    /// Go into the hash of a decision's context.
+    labels: Vec<(String, String)>,
 }
 
 impl Book {
+    pub(crate) fn new(labels: Vec<(String, String)>) -> Self {
+        Self { labels, ..Self::default() }
+    }
+
+    /// The policy files have these versions from now on.
+    pub(super) fn set_policies(&self, versions: policy::Versions) {
+        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = versions;
+    }
+
+    /// Version of a library's policy files, as a process that began at a time has read them; none if there are no such
+    /// files.
+    fn policy_version(&self, library: &str, began: Option<u64>) -> Option<Result<String, String>> {
+        let versions = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        Some(match versions.get(library)? {
+            Ok(version) if began.is_some_and(|began| began >= version.since_ktime_ns) => {
+                Ok(version.text.clone())
+            }
+            Ok(_) => {
+                Err("the policy files (--policy) were changed after this process began: it may have read \
+                          them again or not"
+                    .to_owned())
+            }
+            Err(error) => Err(format!("a policy file (--policy) cannot be read: {error}")),
+        })
+    }
+
     /// A probe is going to be attached in a program whose code lies `code_delta` above its place in the file.
     pub(crate) fn add(&self, index: u32, planned: &Planned, code_delta: u64, names: Arc<Names>) {
         let address = |offset: u64| offset.wrapping_add(code_delta);
@@ -84,7 +114,7 @@ impl GoBook for Book {
     }
 
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
-        let Ended { probe, site, call, entry, exit, within } = ended;
+        let Ended { probe, site, call, entry, exit, within, process_start_ktime_ns } = ended;
         let Some(known) = self.known(probe) else {
             let missing = vec![Missing::new("go_call.probe", "no probe of that number was attached")];
             return Some((Payload::GoCall(Box::new(call)), missing));
@@ -109,7 +139,8 @@ impl GoBook for Book {
                 (Payload::GoCall(Box::new(call)), missing)
             }
             Kind::Authz => {
-                let (authz, missing) = compiled.authz(call, reading, &[]);
+                let version = self.policy_version(compiled.declared.library(), process_start_ktime_ns);
+                let (authz, missing) = compiled.authz(call, reading, version, &self.labels);
                 (Payload::Authz(Box::new(authz)), missing)
             }
             Kind::Request => return None,
@@ -230,7 +261,7 @@ fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>,
             let sum: Result<u64, &'static str> =
                 less.into_iter().chain([idle]).try_fold(0u64, |sum, one| Ok(sum.saturating_add(one?)));
             // Not taken at one moment: at least the one that panics is there.
-            all.and_then(|all| Ok(all.saturating_sub(sum?).max(1)))
+            all.and_then(|all| sum.map(|sum| all.saturating_sub(sum).max(1)))
         }
         Err(reason) => Err(*reason),
     };

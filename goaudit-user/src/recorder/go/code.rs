@@ -81,7 +81,7 @@ fn same_but_breakpoints(stored: &[u8], loaded: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
     use std::io::Write;
 
     use super::*;

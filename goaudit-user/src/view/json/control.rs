@@ -90,6 +90,26 @@ pub enum ControlView<'a> {
         /// Of reading each value, on top.
         value_ns: Option<u64>,
     },
+    /// A file that decisions are made by.
+    Policy {
+        /// The library that decides by it.
+        library: &'a str,
+        /// The file.
+        path: JsonText<'a>,
+        /// SHA-256 of its content, in hexadecimal; null when it cannot be read.
+        sha256: Option<&'a str>,
+        /// The same before, if it was read before.
+        previous: Option<&'a str>,
+        /// Why it cannot be read.
+        error: Option<&'a str>,
+        /// Its length.
+        bytes: Option<u64>,
+        /// When it was changed last, boot time.
+        changed_ktime_ns: Option<u64>,
+        /// Processes with this library that began before the change: they may still decide by what was there
+        /// before.
+        processes: &'a [u32],
+    },
     /// A program of the kernel side.
     Probe {
         /// The hook that it serves.
@@ -248,6 +268,16 @@ impl<'a> ControlView<'a> {
                 stepped_ns: costs.stepped_ns,
                 record_ns: costs.record_ns,
                 value_ns: costs.value_ns,
+            },
+            Control::Policy(policy) => Self::Policy {
+                library: &policy.library,
+                path: JsonText::from(&policy.path),
+                sha256: policy.sha256.as_deref(),
+                previous: policy.previous.as_deref(),
+                error: policy.error.as_deref(),
+                bytes: policy.bytes,
+                changed_ktime_ns: policy.changed_ktime_ns,
+                processes: &policy.processes,
             },
             Control::Probe(probe) => Self::Probe {
                 hook: &probe.hook,
