@@ -1,5 +1,10 @@
 //! Time stamps (RFC 3161) end to end, with an authority made of openssl: it accepts what we store, and we find what does not fit.
-#![expect(clippy::unwrap_used, reason = "a failed unwrap or panic is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed unwrap, index or panic is a failed test"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -3,6 +3,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::format_push_string,
     reason = "a failed unwrap, index or panic is a failed test"
 )]
 
