@@ -246,6 +246,7 @@ fn is_report(control: &Control) -> bool {
         | Control::Loss(_)
         | Control::ClockStep(_)
         | Control::Calibration(_)
+        | Control::Policy(_)
         | Control::Probe(_) => true,
         Control::Heartbeat(_) | Control::Snapshot(_) | Control::Segment(_) => false,
     }
