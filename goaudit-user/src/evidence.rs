@@ -143,8 +143,10 @@ fn last_event(log: &Path, checkpoint: &audit::checkpoint::Checkpoint) -> Result<
     let mut last = None;
     leaves::each_leaf(log, checkpoint, |leaf| {
         if let Some(header) = leaf.header.and_then(|bytes| BatchHeader::read_from_bytes(bytes).ok()) {
-            let end = header.first_seq.get().saturating_add(u64::from(header.n_events.get()));
-            last = end.checked_sub(1);
+            // Batches of the log's own records have no events.
+            if header.numbered_events() > 0 {
+                last = header.first_seq.get().saturating_add(header.numbered_events()).checked_sub(1);
+            }
         }
         Ok(())
     })?;

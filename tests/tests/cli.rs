@@ -150,3 +150,46 @@ fn the_demo_plays_events_and_a_verdict() {
     }
     assert!(told.contains("OK"), "no verdict: {told}");
 }
+
+#[test]
+fn init_makes_a_log_shows_its_key_and_refuses_another() {
+    let folder = LogDir::new();
+    let log = folder.join("log");
+    let init = |arguments: &[&str]| {
+        goaudit()
+            .arg("init")
+            .arg(&log)
+            .args(["--origin", "example.org/host"])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let output = init(&["--keep", "90", "--qr"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("somewhere else than on this host"), "{told}");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let (key, rest) = shown.split_once('\n').unwrap();
+    assert_eq!(format!("{key}\n"), std::fs::read_to_string(log.join("keys/log.vkey")).unwrap());
+    assert!(key.starts_with("example.org/host/"), "{key}");
+    // The fingerprint is what sha256sum says of the key's text.
+    let fingerprint = rest.lines().next().unwrap().strip_prefix("fingerprint ").unwrap();
+    let text = folder.join("key");
+    std::fs::write(&text, key).unwrap();
+    let sum = std::process::Command::new("sha256sum").arg(&text).output().unwrap().stdout;
+    assert!(String::from_utf8(sum).unwrap().starts_with(&fingerprint.replace(' ', "")), "{fingerprint}");
+    let code: Vec<&str> = rest.lines().skip(1).filter(|line| line.contains('\u{2588}')).collect();
+    assert!(code.len() > 15 && code.iter().all(|line| line.chars().count() > 30), "{rest}");
+    // The log is whole, and its first record says what was asked for.
+    let verified = goaudit().arg("verify").arg(&log).args(["--log-key", key]).output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let before = std::fs::read(log.join("keys/log.key")).unwrap();
+    let again = init(&[]);
+    assert_eq!(again.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(told.contains("there is one already") && again.stdout.is_empty(), "{told}");
+    assert_eq!(std::fs::read(log.join("keys/log.key")).unwrap(), before);
+    // Only the keys are left: that is a log's, too.
+    std::fs::remove_file(log.join("seg-00000000000000000000.gal")).unwrap();
+    assert_eq!(init(&[]).status.code(), Some(1));
+}

@@ -327,9 +327,13 @@ fn every_wanted_program_attaches_or_says_why() {
             eprintln!("{}: {:?}", info.name, features::try_feature(info.feature, None));
         }
     });
-    if let Ok(programs) = verify_programs(&Config::default()) {
-        for (name, verdict) in programs {
-            eprintln!("verifier, {name}: {verdict:?}");
+    let go = goaudit_tests::ability::Ability::GoUprobes.check().is_ok();
+    // Also as kernels before 6.9 do it.
+    for followed_loops in [false, true] {
+        let config = Config { followed_loops, go: true, ..Config::default() };
+        for (name, verdict) in verify_programs(&config).into_iter().flatten() {
+            eprintln!("verifier, {name}, loops followed {followed_loops}: {verdict:?}");
+            assert!(verdict.is_ok() || !go || !name.starts_with("go_"), "{name}");
         }
     }
     let begun = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

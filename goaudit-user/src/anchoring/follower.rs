@@ -1,6 +1,6 @@
 //! Has witnesses cosign a log while it is written, in a thread of its own that nobody waits for but at the end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Follower {
     }
 }
 
-fn follow(log: &PathBuf, witnesses: &[WitnessAt], every: Duration, stopped: &Receiver<()>, tell: &Tell) {
+fn follow(log: &Path, witnesses: &[WitnessAt], every: Duration, stopped: &Receiver<()>, tell: &Tell) {
     loop {
         let ended = match stopped.recv_timeout(every) {
             Err(RecvTimeoutError::Timeout) => false,

@@ -25,7 +25,7 @@ pub type StoreFn = Arc<dyn Fn(&Path, &[u8]) -> io::Result<()> + Send + Sync>;
 const FILE_START: &str = "goaudit epoch keys";
 const FILE_END: &str = "end";
 /// More than any key file has.
-const MAX_FILE: u64 = 4096;
+const MAX_FILE: usize = 4096;
 /// Before the public key in the hash that the log's name ends with.
 const COMMITMENT: &[u8] = b"goaudit epoch 0\n";
 /// Hex digits of that hash that the name has.
@@ -87,7 +87,7 @@ pub struct EpochKeys {
 impl EpochKeys {
     /// The stored form of these keys.
     pub fn text(key: &SignKey, next: Option<&SignKey>) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize));
+        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE));
         text.push_str(FILE_START);
         for key in [Some(key), next].into_iter().flatten() {
             text.push('\n');
@@ -136,8 +136,8 @@ pub(super) fn load(dir: &Path, origin: &str) -> Result<Result<EpochKeys, String>
         let what = format!("others may read it (mode {:o}): chmod 600", mode & 0o777);
         return Err(AuditError::Key { path, what });
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(AuditError::io("read", &path))?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE));
+    file.take(MAX_FILE as u64).read_to_end(&mut bytes).map_err(AuditError::io("read", &path))?;
     let parsed = std::str::from_utf8(&bytes)
         .map_err(|_| "it is not text".to_owned())
         .and_then(|text| EpochKeys::parse(text, origin));
@@ -163,7 +163,7 @@ pub fn store(path: &Path, text: &[u8]) -> io::Result<()> {
     sync_dir(path.parent().unwrap_or(path)).map_err(io::Error::other)?;
     if let Some((mut old, len)) = old {
         // The new file is durable: failing to overwrite the old one, which has no name any more, loses nothing.
-        let zeros = vec![0; usize::try_from(len.min(MAX_FILE)).unwrap_or(0)];
+        let zeros = vec![0; usize::try_from(len).unwrap_or(MAX_FILE).min(MAX_FILE)];
         let _ = old.write_all(&zeros).and_then(|()| old.sync_data());
     }
     Ok(())

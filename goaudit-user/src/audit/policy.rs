@@ -71,7 +71,10 @@ impl Policy {
             parser.line(line).map_err(|what| PolicyError { line: count, what })?;
         }
         let missing = PolicyError { line: count + 1, what: "no `quorum` line".to_owned() };
-        let quorum = parser.quorum.ok_or(missing)?;
+        let quorum = match parser.quorum.ok_or(missing)? {
+            Demanded::Nobody => None,
+            Demanded::Of(name) => Some(name),
+        };
         Ok(Self { logs: parser.logs, witnesses: parser.witnesses, groups: parser.groups, quorum })
     }
 
@@ -109,13 +112,20 @@ impl Policy {
     }
 }
 
+/// Whose cosignatures a policy demands.
+enum Demanded {
+    Nobody,
+    /// This witness or group.
+    Of(String),
+}
+
 #[derive(Default)]
 struct Parser {
     logs: Vec<VerifyKey>,
     witnesses: Vec<PolicyWitness>,
     groups: BTreeMap<String, (usize, Vec<String>)>,
     members: BTreeSet<String>,
-    quorum: Option<Option<String>>,
+    quorum: Option<Demanded>,
 }
 
 impl Parser {
@@ -187,7 +197,7 @@ impl Parser {
         if name != "none" {
             self.is_known(name)?;
         }
-        self.quorum = Some((name != "none").then(|| name.to_owned()));
+        self.quorum = Some(if name == "none" { Demanded::Nobody } else { Demanded::Of(name.to_owned()) });
         Ok(())
     }
 

@@ -35,7 +35,7 @@ const ALGORITHMS: [(&str, &str); 4] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     /// The first leaf of a log.
-    Genesis(Genesis),
+    Genesis(Box<Genesis>),
     /// The key of the next epoch.
     Epoch(Epoch),
     /// What the log is about to give up.
@@ -119,7 +119,7 @@ impl Record {
         let (name, body) = rest.split_once('\n').ok_or_else(shape)?;
         let mut fields = Fields(body);
         let record = match name {
-            GENESIS => Self::Genesis(Genesis::parse(&mut fields)?),
+            GENESIS => Self::Genesis(Box::new(Genesis::parse(&mut fields)?)),
             EPOCH => Self::Epoch(Epoch::parse(&mut fields)?),
             PRUNE => Self::Prune(Prune {
                 last_segment: fields.number("last-segment")?,

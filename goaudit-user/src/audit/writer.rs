@@ -255,7 +255,7 @@ impl Writer {
             &list_segments(dir)?,
             key.public().name(),
             &mut recovered.chain,
-            StoreFn::clone(&config.store_key),
+            &config.store_key,
             &mut config.seeds,
         )?;
         let mut room = Room::begin(dir, config.room, Arc::clone(&config.space));
@@ -599,7 +599,7 @@ impl Writer {
             host_id: self.config.host_id,
             agent: self.config.agent.clone(),
         };
-        self.record(&Record::Genesis(genesis), None, now)
+        self.record(&Record::Genesis(Box::new(genesis)), None, now)
     }
 
     /// Writes a record of the log about itself, as a batch of its own.

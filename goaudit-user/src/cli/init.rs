@@ -1,5 +1,6 @@
 //! `goaudit init`: makes a log and its keys, and shows the key that is to be carried off this host.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         .with_context(|| format!("cannot make a log in {}", directory.display()))?;
     let mut text = format!("{}\n", opened.vkey);
     if args.qr || std::io::stdout().is_terminal() {
-        text.push_str(&format!("fingerprint {}\n{}\n", fingerprint(&opened.vkey), qr(&opened.vkey)?));
+        writeln!(text, "fingerprint {}\n{}", fingerprint(&opened.vkey), qr(&opened.vkey)?)?;
     }
     result(text.as_bytes())?;
     note(&format!("made the log in {}: keep that key somewhere else than on this host", directory.display()));

@@ -58,6 +58,7 @@ pub(super) struct Args {
     /// deleted, and damage is left as it is. Not while a recorder writes the log.
     #[arg(long, conflicts_with = "proof")]
     repair: bool,
+
     /// Remember in this file what was verified; next time read only what came since, and find out if the log went back
     /// behind it. Keep it where nobody can change it who can change the log.
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         args.directory.as_deref().ok_or_else(|| Exit::Usage.because("no log and no proof is given"))?;
     let expect =
         args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
-    let log_key = keys.map(|keys| pinned(directory, keys)).transpose()?;
+    let log_key = keys.map(|keys| pinned(directory, &keys)).transpose()?;
     if args.repair {
         repair(directory, log_key.as_ref())?;
     }
@@ -251,7 +252,7 @@ fn the_only(keys: &[VerifyKey]) -> anyhow::Result<VerifyKey> {
 
 /// Of the keys that are given, the one whose log this is; of several keys none of which fits, the first: the verdict
 /// then tells.
-fn pinned(directory: &Path, keys: Vec<VerifyKey>) -> anyhow::Result<VerifyKey> {
+fn pinned(directory: &Path, keys: &[VerifyKey]) -> anyhow::Result<VerifyKey> {
     let id = audit::log_id_of(directory).ok().flatten();
     let fits = keys.iter().find(|key| Some(audit::keys::log_id(key)) == id);
     let key = fits.or(keys.first()).cloned();

@@ -65,7 +65,7 @@ impl<W: Write + Seek> Archive<W> {
             bytes += read.len() as u64;
         }
         #[cfg(feature = "gm")]
-        self.sm3.push_str(&format!("{}  {name}\n", hex(&sm3::Digest::finalize(sm3))));
+        self.sm3.extend([&hex(&sm3::Digest::finalize(sm3)), "  ", name, "\n"]);
         self.members.push(Member { name: name.to_owned(), bytes, sha256: hex(&sha256.finalize()) });
         Ok(bytes)
     }

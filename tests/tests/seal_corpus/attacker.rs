@@ -110,7 +110,7 @@ impl Part {
         PayloadReader::new().unwrap().open(&old, &self.body, &mut plain).unwrap();
         let mut events: Vec<Vec<u8>> = Events::new(&plain).map(<[u8]>::to_vec).collect();
         change(&mut events);
-        let offset = old.realtime_first_ns.get() as i64 - old.boottime_first_ns.get() as i64;
+        let offset = old.realtime_first_ns.get().cast_signed() - old.boottime_first_ns.get().cast_signed();
         let mut builder = BatchBuilder::new().unwrap();
         builder.begin(plain.first_chunk::<SEED_LEN>().unwrap(), offset);
         for (number, event) in events.iter().enumerate() {

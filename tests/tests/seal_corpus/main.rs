@@ -4,6 +4,7 @@
 //! `GOAUDIT_BLESS=1 cargo test -p goaudit-tests --test seal_corpus` makes the data anew ([`make`]): read the diff.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "a failed unwrap, index or panic is a failed test; sizes are small"

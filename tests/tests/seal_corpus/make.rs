@@ -20,6 +20,9 @@ use super::attacker::{
 };
 use super::patch::{self, Files};
 
+/// What an attacker does to segments in parts.
+type Change<'a> = &'a dyn Fn(&mut Vec<Segment>);
+
 const CALLED: &str = "goaudit.example/corpus";
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
@@ -153,7 +156,7 @@ fn cut(files: &Files, checkpoints: usize, then: bool) -> Files {
 fn last_note(files: &Files) -> Vec<u8> {
     let segments = apart(files);
     let parts = segments.iter().flat_map(|segment| &segment.parts);
-    parts.filter(|part| part.kind == FrameKind::Checkpoint).last().unwrap().body.clone()
+    parts.filter(|part| part.kind == FrameKind::Checkpoint).next_back().unwrap().body.clone()
 }
 
 /// Makes the corpus in `dir`.
@@ -204,7 +207,7 @@ pub(crate) fn bless(dir: &Path) {
             events[1][last] ^= 1;
         });
     };
-    let attack = |change: &dyn Fn(&mut Vec<Segment>), sign: &dyn Fn(&Checkpoint) -> String| {
+    let attack = |change: Change<'_>, sign: &dyn Fn(&Checkpoint) -> String| {
         let mut segments = apart(&base);
         change(&mut segments);
         let note = rechain(&mut segments, sign);
@@ -250,7 +253,7 @@ pub(crate) fn bless(dir: &Path) {
         let batches = segments[0].parts.iter().enumerate().filter(|(_, part)| part.is_events());
         batches.map(|(place, _)| place).nth(n).unwrap()
     };
-    let changes: [(&str, &str, &dyn Fn(&mut Vec<Segment>)); 3] = [
+    let changes: [(&str, &str, Change<'_>); 3] = [
         ("delete", "after 3 batches", &|segments| {
             let at = nth(segments, 1);
             segments[0].parts.remove(at);

@@ -33,7 +33,7 @@ pub(crate) fn write(files: &Files, dir: &Path) {
         let path = dir.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
-        let mode = if name.ends_with(".key") { 0o600 } else { 0o644 };
+        let mode = if Path::new(name).extension().is_some_and(|end| end == "key") { 0o600 } else { 0o644 };
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
 }

@@ -147,8 +147,9 @@ fn functions() -> impl Iterator<Item = String> {
 fn declared(name: &str) -> String {
     let (package, function) = name.split_once('.').unwrap_or_default();
     format!(
-        "[[probe]]\nid = \"big.{package}_{function}\"\nkind = \"call\"\nmodule = \"{MODULE}\"\npackage = \"{MODULE}/{package}\"\n\
-         function = \"{function}\"\nsignature = \"func(a, b int, s string) (string, error)\"\n"
+        "[[probe]]\nid = \"big.{package}_{}\"\nkind = \"call\"\nmodule = \"{MODULE}\"\npackage = \"{MODULE}/{package}\"\n\
+         function = \"{function}\"\nsignature = \"func(a, b int, s string) (string, error)\"\n",
+        function.to_lowercase()
     )
 }
 

@@ -433,13 +433,13 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
     let dir = fast_dir();
     sample(dir.path(), 1, 1, 1);
     let (log, keys) = steal(dir.path());
-    let genesis = Record::Genesis(record::Genesis {
+    let genesis = Record::Genesis(Box::new(record::Genesis {
         log_key: log.public().clone(),
         epoch_key: keys.key.public().clone(),
         retention_ns: 7,
         host_id: [0xab; 16],
         agent: "goaudit 1.2.3".to_owned(),
-    });
+    }));
     let epoch = Record::Epoch(record::Epoch {
         number: 4,
         key: keys.key.public().clone(),
@@ -462,7 +462,7 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
                 assert_eq!(error.kind, FaultKind::Unsupported, "{from}: {error}");
             }
         }
-        for wrong in [format!("{text}more 1\n"), text.replacen("\n", "\n\n", 1), text.trim_end().to_owned()] {
+        for wrong in [format!("{text}more 1\n"), text.replacen('\n', "\n\n", 1), text.trim_end().to_owned()] {
             assert!(Record::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
         for len in 0..text.len() {

@@ -64,7 +64,7 @@ impl EpochChain {
                     }
                     genesis.check(&header.log_id, log_key)?;
                     self.key = Some(genesis.epoch_key.clone());
-                    self.genesis = Some(genesis);
+                    self.genesis = Some(*genesis);
                 }
                 Record::Prune(prune) => self.prunes.push((header.realtime_last_ns.get(), prune)),
                 Record::Epoch(_) if first || announces => {

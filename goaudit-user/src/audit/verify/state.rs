@@ -151,7 +151,7 @@ impl State {
         let fits = checkpoint.size == self.size && self.first_batch <= self.size && genesis.log_key == *key;
         // Segment 0 begins with nothing, and its first batch brings the first key.
         (fits && (self.segment == 0 || epoch_key.is_some()))
-            .then(|| (chain, EpochChain::resumed(epoch_key, genesis, self.turns), checkpoint))
+            .then(|| (chain, EpochChain::resumed(epoch_key, *genesis, self.turns), checkpoint))
     }
 }
 
@@ -240,7 +240,7 @@ impl Verifier<'_, '_> {
         let mut state = self.begun.take()?;
         state.checkpoint = String::from_utf8(note).ok()?;
         state.size = size;
-        state.genesis = Record::Genesis(genesis).text();
+        state.genesis = Record::Genesis(Box::new(genesis)).text();
         Some(state)
     }
 }

@@ -56,7 +56,7 @@ impl Epochs {
         segments: &[(u64, PathBuf)],
         origin: &str,
         chain: &mut Chain,
-        store: StoreFn,
+        store: &StoreFn,
         seeds: &mut SeedFn,
     ) -> Result<Self, AuditError> {
         let stored = epoch::load(dir, origin)?;
@@ -67,7 +67,7 @@ impl Epochs {
             };
             Ok::<_, AuditError>(Self {
                 path: epoch::path(dir),
-                store: StoreFn::clone(&store),
+                store: StoreFn::clone(store),
                 origin: origin.to_owned(),
                 number,
                 key,
