@@ -71,6 +71,7 @@ impl RequestContext {
     }
 
     /// The same, known in another way.
+    #[must_use]
     pub fn by(&self, source: RequestSource) -> Self {
         Self { source, ..self.clone() }
     }

@@ -134,6 +134,23 @@ fn base(path: &Text) -> &[u8] {
     path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
+/// A file that a library decides by.
+fn policy_line(text: &mut String, policy: &control::Policy) -> Tone {
+    let _ = write!(text, "{} decides by ", policy.library);
+    escape(text, policy.path.as_bytes());
+    let digest = policy.sha256.as_deref().or(policy.error.as_deref()).unwrap_or_default();
+    let _ = write!(text, ": {digest}");
+    if let Some(previous) = &policy.previous {
+        let _ = write!(text, ", before {previous}");
+    }
+    if !policy.processes.is_empty() {
+        let processes: Vec<_> = policy.processes.iter().map(u32::to_string).collect();
+        let _ = write!(text, "; may not have read it again: {}", processes.join(" "));
+    }
+    let changed = policy.previous.is_some() || policy.error.is_some();
+    if changed { Tone::Attention } else { Tone::Quiet }
+}
+
 /// `1907 bash`.
 fn name(body: &mut String, process: Option<&Process>) {
     if let Some(process) = process {
@@ -381,21 +398,7 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
             }
             (Tone::Quiet, "cost")
         }
-        Control::Policy(policy) => {
-            let _ = write!(text, "{} decides by ", policy.library);
-            escape(&mut text, policy.path.as_bytes());
-            let digest = policy.sha256.as_deref().or(policy.error.as_deref()).unwrap_or_default();
-            let _ = write!(text, ": {digest}");
-            if let Some(previous) = &policy.previous {
-                let _ = write!(text, ", before {previous}");
-            }
-            if !policy.processes.is_empty() {
-                let processes: Vec<_> = policy.processes.iter().map(u32::to_string).collect();
-                let _ = write!(text, "; may not have read it again: {}", processes.join(" "));
-            }
-            let changed = policy.previous.is_some() || policy.error.is_some();
-            (if changed { Tone::Attention } else { Tone::Quiet }, "policy")
-        }
+        Control::Policy(policy) => (policy_line(&mut text, policy), "policy"),
         Control::ClockStep(step) => {
             let _ = write!(text, "the wall clock moved by {} ns", step.delta_ns);
             (Tone::Attention, "clock")

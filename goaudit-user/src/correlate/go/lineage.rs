@@ -48,12 +48,12 @@ impl Lineage {
         if let Some(known) = self.known.get(&goid) {
             return known.request.upgrade();
         }
-        let of_parent = |parent| match serving(parent) {
-            Some(request) => Some(Ancestor { request: Arc::downgrade(request), hops: 1 }),
-            None => {
-                let known = self.known.get(&parent).filter(|known| known.hops < HOPS)?;
-                Some(Ancestor { request: Weak::clone(&known.request), hops: known.hops + 1 })
+        let of_parent = |parent| {
+            if let Some(request) = serving(parent) {
+                return Some(Ancestor { request: Arc::downgrade(request), hops: 1 });
             }
+            let known = self.known.get(&parent).filter(|known| known.hops < HOPS)?;
+            Some(Ancestor { request: Weak::clone(&known.request), hops: known.hops + 1 })
         };
         let ancestor = parent.and_then(of_parent).unwrap_or_default();
         let request = ancestor.request.upgrade();

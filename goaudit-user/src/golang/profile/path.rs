@@ -230,6 +230,7 @@ impl Parser<'_> {
 
     /// What stands in brackets.
     fn bracket(&mut self, depth: usize) -> Result<Part, SyntaxError> {
+        const WHAT: &str = "a number up to 65535, a text in quotes, or a field of the elements";
         self.blanks();
         if self.rest().starts_with(|c: char| c.is_ascii_digit()) {
             return self.index().map(Part::Index);
@@ -237,7 +238,6 @@ impl Parser<'_> {
         if self.rest().starts_with('"') {
             return self.text().map(Part::Key);
         }
-        const WHAT: &str = "a number up to 65535, a text in quotes, or a field of the elements";
         let at = self.at;
         if !self.rest().starts_with(|c: char| is_letter(c) || c == '*' || c == '(') {
             return Err(self.expected(WHAT));
