@@ -144,7 +144,7 @@ fn request(number: u64) -> RequestContext {
         request_id: id(1).map(Into::into),
         trace_id: id(2),
         span_id: id(4),
-        source: sources[usize::try_from(number % 3).unwrap()],
+        source: *sources.iter().cycle().nth(usize::try_from(number % 3).unwrap()).unwrap(),
     }
 }
 

@@ -25,10 +25,16 @@ pub fn sha256sum(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&output.stdout).split(' ').next().unwrap_or_default().to_owned()
 }
 
-/// A text of an event that is whole and UTF-8; `None`: it is null.
-fn whole<'a>(authz: &'a Value, key: &str) -> Option<Option<&'a str>> {
+/// A field of an event that digests are made of.
+enum Field<'a> {
+    Null,
+    Text(&'a str),
+}
+
+/// A field that is null or a whole UTF-8 text.
+fn whole<'a>(authz: &'a Value, key: &str) -> Option<Field<'a>> {
     let value = authz.get(key)?;
-    if value.is_null() { Some(None) } else { value.as_str().map(Some) }
+    if value.is_null() { Some(Field::Null) } else { value.as_str().map(Field::Text) }
 }
 
 /// The canonical form of a subject: a Kubernetes service account, or plain.
@@ -52,7 +58,7 @@ pub fn assert_digests(recording: &GoRecording, labels: &[(&str, &str)], name: &s
     let mut digest = |bytes: Vec<u8>| known.entry(bytes.clone()).or_insert_with(|| sha256sum(&bytes)).clone();
     for event in recording.all("authz") {
         let Some(authz) = event.get("authz") else { continue };
-        if let Some(Some(subject)) = whole(authz, "authz_subject_id") {
+        if let Some(Field::Text(subject)) = whole(authz, "authz_subject_id") {
             let wanted = digest(form(subject));
             let told = authz.get("subject_fingerprint").and_then(Value::as_str);
             assert_eq!(told, wanted.get(..32), "{name}: {event}");
@@ -61,15 +67,18 @@ pub fn assert_digests(recording: &GoRecording, labels: &[(&str, &str)], name: &s
         let Some(values) = keys.into_iter().map(|key| whole(authz, key)).collect::<Option<Vec<_>>>() else {
             continue;
         };
-        if values.iter().skip(1).all(Option::is_none) {
+        if values.iter().skip(1).all(|value| matches!(value, Field::Null)) {
             continue;
         }
         let mut form = b"goaudit.context/1\0".to_vec();
-        let labels = labels.iter().flat_map(|(key, value)| [Some(*key), Some(*value)]);
+        let labels = labels.iter().flat_map(|(key, value)| [Field::Text(key), Field::Text(value)]);
         for value in values.into_iter().chain(labels) {
-            let len = value.map_or(u64::MAX, |value| value.len() as u64);
+            let (len, text) = match value {
+                Field::Null => (u64::MAX, ""),
+                Field::Text(text) => (text.len() as u64, text),
+            };
             form.extend(len.to_be_bytes());
-            form.extend(value.unwrap_or_default().bytes());
+            form.extend(text.bytes());
         }
         let told = authz.get("authz_context_hash").and_then(Value::as_str);
         assert_eq!(told, Some(&*digest(form)), "{name}: {event}");

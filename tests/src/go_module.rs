@@ -19,11 +19,12 @@ pub fn source(toolchain: &Toolchain, fixture: &str, module: &str) -> Result<Path
         .output()
         .context("go did not start")?;
     let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    match told["Dir"].as_str() {
+    let word = |name: &str| told.get(name).and_then(Value::as_str);
+    match word("Dir") {
         Some(dir) if output.status.success() => Ok(PathBuf::from(dir)),
         _ => bail!(
             "go mod download {module}: {} {}",
-            told["Error"].as_str().unwrap_or_default(),
+            word("Error").unwrap_or_default(),
             String::from_utf8_lossy(&output.stderr).trim()
         ),
     }

@@ -37,7 +37,7 @@ pub enum Record {
     /// The first leaf of a log.
     Genesis(Box<Genesis>),
     /// The key of the next epoch.
-    Epoch(Epoch),
+    Epoch(Box<Epoch>),
     /// What the log is about to give up.
     Prune(Prune),
 }
@@ -120,7 +120,7 @@ impl Record {
         let mut fields = Fields(body);
         let record = match name {
             GENESIS => Self::Genesis(Box::new(Genesis::parse(&mut fields)?)),
-            EPOCH => Self::Epoch(Epoch::parse(&mut fields)?),
+            EPOCH => Self::Epoch(Box::new(Epoch::parse(&mut fields)?)),
             PRUNE => Self::Prune(Prune {
                 last_segment: fields.number("last-segment")?,
                 next_seq: fields.number("next-event")?,
@@ -260,7 +260,7 @@ pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epo
                         Record::Genesis(genesis) => {
                             Some(Epoch { number: 0, key: genesis.epoch_key, lost: None })
                         }
-                        Record::Epoch(epoch) => Some(epoch),
+                        Record::Epoch(epoch) => Some(*epoch),
                         Record::Prune(_) => last,
                     };
                 }

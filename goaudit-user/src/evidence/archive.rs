@@ -77,8 +77,13 @@ impl<W: Write + Seek> Archive<W> {
 
     /// Adds the lists of sums and ends the archive.
     pub(super) fn finish(mut self) -> Result<Summary, zip::result::ZipError> {
-        let sums: String =
-            self.members.iter().map(|member| format!("{}  {}\n", member.sha256, member.name)).collect();
+        let mut sums = String::new();
+        for member in &self.members {
+            sums.push_str(&member.sha256);
+            sums.push_str("  ");
+            sums.push_str(&member.name);
+            sums.push('\n');
+        }
         // Of the same members: neither list names a list.
         #[cfg(feature = "gm")]
         let sm3 = std::mem::take(&mut self.sm3);

@@ -101,7 +101,7 @@ fn mistakes_are_found_before_the_first_event() {
     let unknown = Filter::new(Some("exec,exce"), None).unwrap_err().to_string();
     assert_eq!(
         unknown,
-        "there is no kind `exce`; kinds are exec, fork, exit, prctl, ptrace, go_call, authz, go_panic, go_exit, \
+        "there is no kind `exce`; kinds are exec, fork, exit, prctl, ptrace, go_call, authz, go_panic, go_exit, go_signal, \
          control; `go` stands for all kinds that tell of Go programs"
     );
 }

@@ -1,6 +1,7 @@
 //! The writer's thread on disks that are full, fail, and recover: nothing is lost that the log does not tell of.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::print_stderr,
     clippy::panic,
     reason = "tests fail by panicking and say what they skip"

@@ -440,11 +440,11 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
         host_id: [0xab; 16],
         agent: "goaudit 1.2.3".to_owned(),
     }));
-    let epoch = Record::Epoch(record::Epoch {
+    let epoch = Record::Epoch(Box::new(record::Epoch {
         number: 4,
         key: keys.key.public().clone(),
         lost: Some("the key file is missing".to_owned()),
-    });
+    }));
     for record in [genesis, epoch] {
         let text = record.text();
         assert_eq!(Record::parse(text.as_bytes()).unwrap(), record);

@@ -12,7 +12,7 @@ const DAY_MS: u64 = 86_400_000;
 fn old_log(dir: &Path) -> (Writer, Clock, Vec<Vec<u8>>) {
     let mut clock = Clock(1_000_000_000);
     let mut config = config();
-    config.retention = Duration::from_secs(10 * 86_400);
+    config.retention = Duration::from_hours(10 * 24);
     let (mut writer, _) = Writer::open(dir, config, clock.now()).unwrap();
     let mut all = Vec::new();
     for segment in 0..5_u64 {
@@ -47,7 +47,7 @@ fn what_is_old_enough_is_given_up_and_the_rest_still_verifies_and_proves() {
     let wanted: BTreeSet<u64> = (0..all.len() as u64).step_by(3).collect();
     let before = check(dir.path());
     writer.seal(clock.now()).unwrap();
-    assert_eq!(prune::retention(dir.path()).unwrap(), Some(Duration::from_secs(10 * 86_400)));
+    assert_eq!(prune::retention(dir.path()).unwrap(), Some(Duration::from_hours(10 * 24)));
     // Segments 0 to 4 are 25, 20, 15, 10 and 5 days old; the last two stay in any case.
     let pruned = writer.prune(None, clock.now()).unwrap().unwrap();
     assert_eq!(pruned.last_segment, 2);
@@ -110,7 +110,7 @@ fn nothing_younger_than_pinned_is_given_up_whatever_is_asked_for() {
     let (mut writer, clock, _) = old_log(dir.path());
     // Now segments 0 to 2 are 15, 10 and 5 days old.
     let now = Clock(clock.0 - 10 * DAY_MS * 1_000_000).now();
-    assert_eq!(writer.prune(Some(Duration::from_secs(16 * 86_400)), now).unwrap(), None);
+    assert_eq!(writer.prune(Some(Duration::from_hours(16 * 24)), now).unwrap(), None);
     let pruned = writer.prune(Some(Duration::from_secs(1)), now).unwrap().unwrap();
     assert_eq!(pruned.last_segment, 1);
     writer.close(clock.now()).unwrap();

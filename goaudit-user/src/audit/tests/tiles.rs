@@ -17,7 +17,9 @@ fn consistency_proofs_come_from_one_pass() {
         for old in 1..=new {
             let mut extension = Extension::new(old as u64, new as u64).unwrap();
             assert_eq!(extension.finish(), None, "no leaves yet");
-            leaves.iter().for_each(|leaf| extension.push(*leaf));
+            for leaf in &leaves {
+                extension.push(*leaf);
+            }
             extension.push([9; 32]);
             let (before, after, proof) = extension.finish().unwrap();
             assert_eq!((before, after), (root(&leaves[..old]), root(&leaves)), "{old} to {new}");
@@ -60,5 +62,5 @@ fn tiles_have_the_names_and_hashes_of_another_implementation() {
         assert_eq!((bundled, hashed), (size as usize, size as usize));
     }
     let mut tiles = Tiles::default();
-    assert!(tiles.push(&[0; 65_536], [0; 32]).is_err());
+    assert!(tiles.push(&vec![0; 65_536], [0; 32]).is_err());
 }

@@ -130,7 +130,8 @@ fn cosignatures_are_not_signatures_of_something_else() {
 fn policy(change: impl Fn(&str) -> String) -> Result<Policy, crate::audit::policy::PolicyError> {
     let mut text = format!("# a comment\nlog {}\n\n", log_key().public().text());
     for name in ["X1", "X2", "X3", "Y1", "Y2"] {
-        text.push_str(&format!("witness\t{name}  {} http://{name}.example\n", signer(name).public().text()));
+        let key = signer(name).public().text();
+        text += &["witness\t", name, "  ", &key, " http://", name, ".example\n"].concat();
     }
     text.push_str("group X 2 X1 X2 X3\ngroup Y any Y1 Y2\ngroup both all X Y\nquorum both\n");
     Policy::parse(change(&text).as_bytes())

@@ -173,7 +173,7 @@ impl Epochs {
             key: self.next.public().clone(),
             lost: self.lost.clone().filter(|_| turn == Turn::KeyLost),
         };
-        (Record::Epoch(epoch), turn)
+        (Record::Epoch(Box::new(epoch)), turn)
     }
 
     /// Notes that a checkpoint is signed; `turned`: it seals the next epoch's record, which begins with it, and `mark`

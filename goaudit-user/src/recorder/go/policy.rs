@@ -183,6 +183,10 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
+    /// SHA-256 of "abc", FIPS 180-4's example, and of nothing.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
     #[test]
     fn changes_are_told_once_and_digests_are_those_of_sha256sum() {
         let folder = tempfile::tempdir().unwrap();
@@ -191,8 +195,6 @@ mod tests {
         let file = |path: &PathBuf| PolicyFile { library: "casbin".to_owned(), path: path.clone() };
         let mut registry = Registry::new(&[file(&model), file(&rules)]);
         let told = registry.look();
-        // FIPS 180-4's example.
-        const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let digests: Vec<_> = told.iter().map(|policy| policy.sha256.as_deref()).collect();
         assert_eq!(digests, [Some(ABC), None]);
         assert!(told.last().unwrap().error.as_ref().unwrap().contains("No such file"));
@@ -201,7 +203,6 @@ mod tests {
         fs::write(&rules, "").unwrap();
         let told = registry.look();
         assert_eq!(told.len(), 1);
-        const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         let version = registry.versions().remove("casbin").unwrap().unwrap();
         assert_eq!(version.text, format!("sha256:{ABC}+{EMPTY}"));
         assert!(version.since_ktime_ns > 0 && version.since_ktime_ns <= clock::now().boottime_ns);
