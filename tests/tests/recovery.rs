@@ -70,7 +70,7 @@ fn prune_gives_up_what_is_old_and_nothing_else() {
     let dir = folder.join("log");
     // Three segments of 2023, to be kept for thirty days.
     let mut config = WriterConfig::new("example.org/prune", goaudit_user::host::identity::host_id(), [8; 16]);
-    config.retention = std::time::Duration::from_secs(30 * 86_400);
+    config.retention = std::time::Duration::from_hours(30 * 24);
     let (mut writer, _) = Writer::open(&dir, config, NOW).unwrap();
     for n in 0..3 {
         if n > 0 {

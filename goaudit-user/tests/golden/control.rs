@@ -7,6 +7,21 @@ use goaudit_user::event::control::{
 use goaudit_user::event::{Control, Event, Payload, Process};
 
 pub(crate) fn all() -> Vec<Event> {
+    controls()
+        .into_iter()
+        .zip(1..)
+        .map(|(control, second)| Event {
+            ktime: Ktime(second * 1_000_000_000),
+            source: None,
+            process: None,
+            payload: Payload::Control(Box::new(control)),
+            missing: Vec::new(),
+        })
+        .collect()
+}
+
+#[expect(clippy::too_many_lines, reason = "a list of one of each")]
+fn controls() -> Vec<Control> {
     let host = Host { name: "golden".into(), kernel: "6.12.1".into(), machine: "x86_64".into() };
     let counters = Counters {
         seen: vec![10, 5],
@@ -19,7 +34,7 @@ pub(crate) fn all() -> Vec<Event> {
     };
     let running =
         Process { tgid: 1, tid: 1, comm: "init".into(), start_ktime_ns: Some(10), ..Process::default() };
-    [
+    vec![
         Control::Genesis(Genesis {
             origin: "goaudit.example/golden".into(),
             verification_key: "goaudit.example/golden+1234abcd+AQID".into(),
@@ -112,14 +127,4 @@ pub(crate) fn all() -> Vec<Event> {
         Control::Segment(host),
         Control::Stop(Stop { reason: "signal".into(), counters }),
     ]
-    .into_iter()
-    .zip(1..)
-    .map(|(control, second)| Event {
-        ktime: Ktime(second * 1_000_000_000),
-        source: None,
-        process: None,
-        payload: Payload::Control(Box::new(control)),
-        missing: Vec::new(),
-    })
-    .collect()
 }

@@ -155,8 +155,8 @@ fn cut(files: &Files, checkpoints: usize, then: bool) -> Files {
 
 fn last_note(files: &Files) -> Vec<u8> {
     let segments = apart(files);
-    let parts = segments.iter().flat_map(|segment| &segment.parts);
-    parts.filter(|part| part.kind == FrameKind::Checkpoint).next_back().unwrap().body.clone()
+    let mut parts = segments.iter().flat_map(|segment| &segment.parts);
+    parts.rfind(|part| part.kind == FrameKind::Checkpoint).unwrap().body.clone()
 }
 
 /// Makes the corpus in `dir`.
