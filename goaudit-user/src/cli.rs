@@ -26,6 +26,7 @@ mod output;
 mod process;
 mod prove;
 mod prune;
+mod reading;
 mod record;
 mod recording;
 mod replay;

@@ -249,6 +249,7 @@ fn is_report(control: &Control) -> bool {
         | Control::ClockStep(_)
         | Control::Calibration(_)
         | Control::Policy(_)
+        | Control::Read(_)
         | Control::Probe(_) => true,
         Control::Heartbeat(_) | Control::Snapshot(_) | Control::Segment(_) => false,
     }

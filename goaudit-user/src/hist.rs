@@ -240,6 +240,7 @@ impl Histograms {
             | Control::Heartbeat(_)
             | Control::ClockStep(_)
             | Control::Policy(_)
+            | Control::Read(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}
         }

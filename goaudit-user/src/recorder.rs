@@ -237,7 +237,7 @@ impl Recorder {
             opening.push(event::Control::Probe(no_go(reason)));
         }
         let stop = Arc::new(Stop::default());
-        let sealer = sealer::Sealer::new(writer, config.when_full, Arc::clone(&stop));
+        let sealer = sealer::Sealer::new(writer, &config.directory, config.when_full, Arc::clone(&stop));
         let sealer = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))

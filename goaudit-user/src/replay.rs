@@ -116,6 +116,7 @@ fn host_of(event: &Event) -> Option<&Host> {
         | Control::ClockStep(_)
         | Control::Calibration(_)
         | Control::Policy(_)
+        | Control::Read(_)
         | Control::Probe(_)
         | Control::Snapshot(_) => None,
     }

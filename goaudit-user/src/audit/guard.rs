@@ -9,7 +9,7 @@ use std::path::Path;
 use super::error::AuditError;
 
 /// Directories in a log's directory.
-const SUBDIRECTORIES: [&str; 4] = ["keys", "torn", "pruned", "anchors"];
+const SUBDIRECTORIES: [&str; 5] = ["keys", "torn", "pruned", "anchors", "reads"];
 /// Write permission of group and others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 

@@ -12,6 +12,7 @@ use super::Exit;
 use super::output::note;
 use crate::audit::{ReadFrom, ReadOptions, Reader, hex, keys};
 use crate::evidence::{self, Scope, Tool};
+use crate::reads::Asked;
 
 /// More events than one package is good for.
 const MAX_EVENTS: u64 = 65_536;
@@ -52,6 +53,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         Some(given) => super::verify::log_key(given)?,
         None => keys::load_public(&args.directory).with_context(context)?,
     };
+    let (from, to) =
+        (args.events.iter().map(|range| range.0).min(), args.events.iter().map(|range| range.1).max());
+    super::reading::tell(&args.directory, Asked { command: "evidence", from, to, follow: false });
     let scope = scope(args).with_context(context)?;
     let tool = Tool { name: "goaudit", version: env!("CARGO_PKG_VERSION"), sha256: own_hash()? };
     // A package is there whole or not at all.

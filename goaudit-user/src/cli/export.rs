@@ -9,6 +9,7 @@ use super::Exit;
 use super::output::note;
 use crate::audit::tiles::{TileFile, Tiles};
 use crate::audit::{ProveError, keys, leaves};
+use crate::reads::Asked;
 
 /// Write a log in a form that other tools read.
 #[derive(Debug, clap::Args)]
@@ -59,6 +60,7 @@ fn tiles(args: &TilesArgs) -> anyhow::Result<Exit> {
     if fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))?.next().is_some() {
         return Err(Exit::Usage.because(format!("{} is not empty: name a new directory", out.display())));
     }
+    super::reading::tell(&args.directory, Asked { command: "export", ..Asked::default() });
     let (checkpoint, text) = leaves::last_checkpoint(&args.directory, &key).with_context(context)?;
     let mut tiles = Tiles::default();
     // What could not be written ends the walk.

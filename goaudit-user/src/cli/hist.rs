@@ -13,6 +13,7 @@ use crate::filter::Filter;
 use crate::hist::diff::Diff;
 use crate::hist::report::Report;
 use crate::hist::{By, Config, Histograms, export, table};
+use crate::reads::Asked;
 use crate::replay::Cursor;
 
 /// Where `record` writes unless told otherwise.
@@ -83,6 +84,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let filter = filter(condition, None)?;
     let export = args.export.as_deref().map(export_file).transpose()?;
+    tell(args, one);
     let (histograms, tail) = read(args, one, filter, false)?;
     let mut exported = false;
     if let Some(file) = export {
@@ -171,8 +173,18 @@ fn read(
     Ok((histograms, cursor.tail()))
 }
 
+/// Says with the log that it is read.
+fn tell(args: &Args, directory: &Path) {
+    let asked = Asked { command: "hist", from: args.from, to: args.to, follow: false };
+    super::reading::tell(directory, asked);
+}
+
 fn compare(args: &Args, sides: [(&str, &Path, Filter); 2]) -> anyhow::Result<Exit> {
     let [(name_a, directory_a, filter_a), (name_b, directory_b, filter_b)] = sides;
+    tell(args, directory_a);
+    if directory_b != directory_a {
+        tell(args, directory_b);
+    }
     let (a, tail_a) = read(args, directory_a, filter_a, true)?;
     let (b, tail_b) = read(args, directory_b, filter_b, true)?;
     let diff = Diff::new((name_a, &a), (name_b, &b));

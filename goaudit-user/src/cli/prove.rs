@@ -8,6 +8,7 @@ use anyhow::Context;
 use super::Exit;
 use super::output::note;
 use crate::audit;
+use crate::reads::Asked;
 
 /// More events than one proof file is good for.
 const MAX_EVENTS: u64 = 65_536;
@@ -43,6 +44,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         );
     }
     let wanted: BTreeSet<u64> = args.events.iter().flat_map(|(first, last)| *first..=*last).collect();
+    let asked =
+        Asked { command: "prove", from: wanted.first().copied(), to: wanted.last().copied(), follow: false };
+    super::reading::tell(&args.directory, asked);
     let proof = audit::prove(&args.directory, &wanted, key.as_ref())
         .with_context(|| format!("cannot prove events of {}", args.directory.display()))?;
     let text = proof.text();

@@ -13,6 +13,7 @@ use super::capture::{Select, View};
 use super::output::{Format, note};
 use crate::audit::{ReadFrom, ReadOptions, Tail};
 use crate::filter::Filter;
+use crate::reads::Asked;
 use crate::replay::Cursor;
 use crate::view::{compact, json};
 
@@ -53,6 +54,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         filter: args.select.filter()?,
         follow: args.follow.then(|| Arc::new(AtomicBool::new(false))),
     };
+    super::reading::tell(
+        &args.directory,
+        Asked { command: "replay", from: args.from, to: None, follow: args.follow },
+    );
     let tail = show(show_args).with_context(|| format!("cannot replay {}", args.directory.display()))?;
     let Some(tail) = tail else { return Ok(Exit::Ok) };
     note(&format!(

@@ -196,6 +196,7 @@ impl Conservation {
             | Control::ClockStep(_)
             | Control::Calibration(_)
             | Control::Policy(_)
+            | Control::Read(_)
             | Control::Probe(_)
             | Control::Snapshot(_)
             | Control::Segment(_) => {}

@@ -40,6 +40,60 @@ pub enum Control {
     /// A file that decisions are made by: at the beginning, and whenever it changes.
     #[n(10)]
     Policy(#[n(0)] Policy),
+    /// Somebody read the log.
+    #[n(11)]
+    Read(#[n(0)] Read),
+}
+
+/// Somebody read the log, and left a note about it that is sealed herewith; or what lies among such notes and is none.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Read {
+    /// Name of the note's file. A note that is told twice (a crash came between) has the same name.
+    #[n(0)]
+    pub file: Text,
+    /// Who read what; none if it is no note.
+    #[n(1)]
+    pub reader: Option<Reader>,
+    /// Why it is no note.
+    #[n(2)]
+    pub error: Option<String>,
+}
+
+/// Who read what of a log, as its goaudit said before it read; the system vouches for `uid` alone.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Reader {
+    /// Subcommand of goaudit.
+    #[n(0)]
+    pub command: String,
+    /// Wall clock, in nanoseconds since 1970.
+    #[n(1)]
+    pub at_ns: u64,
+    /// Process id, in the reader's own pid namespace.
+    #[n(2)]
+    pub pid: u32,
+    /// Effective user: also the owner of the note.
+    #[n(3)]
+    pub uid: u32,
+    /// User that logged in, if one did.
+    #[n(4)]
+    pub login_uid: Option<u32>,
+    /// Command line.
+    #[n(5)]
+    pub argv: Vec<Text>,
+    /// Arguments at its end that are left out.
+    #[n(6)]
+    pub argv_cut: u64,
+    /// First event that was asked for; none for the log's first.
+    #[n(7)]
+    pub from: Option<u64>,
+    /// Last event that was asked for; none for the log's last.
+    #[n(8)]
+    pub to: Option<u64>,
+    /// Events that were still to come were asked for, too.
+    #[n(9)]
+    pub follow: bool,
 }
 
 /// A file that a library decides by.

@@ -1,5 +1,6 @@
 //! The writer's thread: events to bytes, bytes into the log; and what is done when the disk has no room for them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -9,11 +10,14 @@ use super::{Stop, Summary};
 use crate::audit::{AuditError, Now, Writer};
 use crate::event::{Control, Event, Payload};
 use crate::host::clock;
+use crate::reads::Spool;
 
 /// How often batches are looked at for their age when no event comes.
 const TICK: Duration = Duration::from_millis(50);
 /// How often the log is told of what is not stored, while that lasts.
 const TELL: Duration = Duration::from_secs(10);
+/// How often notes of who read the log are looked for.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long writing may fail, for another reason than a full disk, before recording ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Why a recording ended that was to end with a full disk.
@@ -47,10 +51,13 @@ pub(super) struct Sealer {
     pruned_at: Option<u64>,
     was_low: bool,
     failing: Option<Instant>,
+    /// Notes of who read the log.
+    spool: Spool,
+    looked: Option<Instant>,
 }
 
 impl Sealer {
-    pub(super) fn new(writer: Writer, when_full: WhenFull, stop: Arc<Stop>) -> Self {
+    pub(super) fn new(writer: Writer, directory: &Path, when_full: WhenFull, stop: Arc<Stop>) -> Self {
         Self {
             writer,
             when_full,
@@ -63,6 +70,8 @@ impl Sealer {
             pruned_at: None,
             was_low: false,
             failing: None,
+            spool: Spool::new(directory),
+            looked: None,
         }
     }
 
@@ -84,6 +93,9 @@ impl Sealer {
             self.bear(ticked)?;
             let low = self.writer.is_low(now);
             self.prune(low, now)?;
+            if !low {
+                self.readers(now)?;
+            }
             if self.shed.is_due() && (!low || self.told.is_none_or(|told| told.elapsed() >= TELL)) {
                 self.tell(now)?;
             }
@@ -106,6 +118,32 @@ impl Sealer {
             // What could not be pruned stays until the next segment; a damaged one for ever: `verify` tells of it.
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    /// Seals what readers of the log say of themselves, now and then. A run begins with other events.
+    fn readers(&mut self, now: Now) -> Result<(), AuditError> {
+        if self.summary.events == 0 || self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        for read in self.spool.find() {
+            let event =
+                Event::control(goaudit_ebpf::units::Ktime(now.boottime_ns), Control::Read(read.clone()));
+            match self.append(&event, now) {
+                Ok(()) => self.spool.told(&read),
+                // It stays where it is, for the next look.
+                Err(error) if Trouble::of(&error).is_some() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        if !self.spool.has_told() {
+            return Ok(());
+        }
+        let sealed = self.writer.seal(now);
+        if sealed.is_ok() {
+            self.spool.sealed();
+        }
+        self.bear(sealed)
     }
 
     /// Stores an event, or counts it as lost.
@@ -228,6 +266,7 @@ fn counters(event: &mut Event) -> Option<&mut crate::event::control::Counters> {
         | Control::Snapshot(_)
         | Control::Segment(_)
         | Control::Calibration(_)
-        | Control::Policy(_) => None,
+        | Control::Policy(_)
+        | Control::Read(_) => None,
     }
 }

@@ -78,7 +78,7 @@ impl Recording {
     fn start(dir: &Path, config: WriterConfig, when_full: WhenFull) -> Self {
         let (writer, _) = Writer::open(dir, config, clock::now()).unwrap();
         let stop = Arc::new(Stop::default());
-        let sealer = Sealer::new(writer, when_full, Arc::clone(&stop));
+        let sealer = Sealer::new(writer, dir, when_full, Arc::clone(&stop));
         let (sender, receiver) = sync_channel(4);
         let sealer = std::thread::spawn(move || sealer.run(&receiver));
         let mut recording = Self { sender, stop, sealer, sent: [0; 2], noise: 1 };
@@ -359,4 +359,40 @@ fn writes_that_fail_for_a_while_are_told_as_loss() {
     assert!(told > 0 && told == report.lost, "{told} {report:#?}");
     assert_eq!(summary.counters.stored.iter().sum::<u64>() + told, sent);
     assert_eq!(report.verdict, Verdict::Incomplete, "{report:#?}");
+}
+
+#[test]
+fn who_read_the_log_is_sealed_before_the_note_is_gone() {
+    use crate::reads::{Asked, leave};
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("log");
+    let mut recording = Recording::start(&dir, config(RoomConfig::default()), WhenFull::Drop);
+    recording.events(10);
+    let asked = Asked { command: "prove", from: Some(2), to: Some(7), follow: false };
+    let reader = asked.by_this_process(clock::now());
+    assert!(leave(&dir, &reader).unwrap());
+    let folder = dir.join("reads");
+    std::fs::write(folder.join("junk"), "no note").unwrap();
+    wait_until("the note is gone", || std::fs::read_dir(&folder).unwrap().count() == 1);
+    // While the recorder goes on: what is gone here is durable there.
+    let mut reads = Vec::new();
+    let mut visit = |_: &audit::BatchInfo, _: usize, stored: &[u8]| {
+        if let Payload::Control(control) = Event::decode(stored).unwrap().payload
+            && let Control::Read(read) = *control
+        {
+            reads.push((read.reader, read.error));
+        }
+    };
+    audit::verify(std::slice::from_ref(&dir), &VerifyOptions::default(), Some(&mut visit)).unwrap();
+    recording.events(10);
+    // Another look, which finds nothing new.
+    std::thread::sleep(Duration::from_millis(1_100));
+    let summary = recording.finish().unwrap();
+    reads.sort_by_key(|(reader, _)| reader.is_none());
+    assert_eq!(reads.first(), Some(&(Some(reader), None)));
+    assert!(reads.get(1).is_none_or(|(_, error)| error.as_deref() == Some("it is not named as a note")));
+    // Start, 20 events, the note, what is none, stop.
+    assert_eq!(summary.events, 24);
+    assert_eq!(std::fs::read(folder.join("junk")).unwrap(), b"no note");
+    assert_eq!(judged(&dir).verdict, Verdict::Ok);
 }

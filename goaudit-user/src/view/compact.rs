@@ -108,6 +108,7 @@ fn is_background(event: &Event) -> bool {
         | Control::ClockStep(_)
         | Control::Calibration(_)
         | Control::Policy(_)
+        | Control::Read(_)
         | Control::Segment(_) => false,
     }
 }
@@ -149,6 +150,40 @@ fn policy_line(text: &mut String, policy: &control::Policy) -> Tone {
     }
     let changed = policy.previous.is_some() || policy.error.is_some();
     if changed { Tone::Attention } else { Tone::Quiet }
+}
+
+/// Somebody read the log.
+fn read_line(body: &mut String, read: &control::Read) -> Tone {
+    if let Some(reader) = &read.reader {
+        let control::Reader { command, at_ns, pid, uid, login_uid, .. } = reader;
+        let at = time::rfc3339(i64::try_from(*at_ns).unwrap_or(i64::MAX));
+        escape(body, command.as_bytes());
+        let _ = write!(body, " by uid {uid}");
+        if let Some(login) = login_uid {
+            let _ = write!(body, " (logged in as {login})");
+        }
+        let _ = write!(body, ", pid {pid}, at {at}, ");
+        match (reader.from, reader.to) {
+            (None, None) => body.push_str("all events"),
+            (from, None) => {
+                let _ = write!(body, "events from {}", from.unwrap_or(0));
+            }
+            (from, Some(to)) => {
+                let _ = write!(body, "events {} to {to}", from.unwrap_or(0));
+            }
+        }
+        if reader.follow {
+            body.push_str(" and those to come");
+        }
+        body.push(':');
+        arguments(body, &reader.argv, Style::default().args_max);
+        return Tone::Quiet;
+    }
+    body.push_str("among notes of readers is ");
+    escape(body, read.file.as_bytes());
+    body.push_str(", which is none: ");
+    escape(body, read.error.as_deref().unwrap_or_default().as_bytes());
+    Tone::Attention
 }
 
 /// `1907 bash`.
@@ -399,6 +434,7 @@ fn control_line(body: &mut String, control: &Control) -> (Tone, &'static str) {
             (Tone::Quiet, "cost")
         }
         Control::Policy(policy) => (policy_line(&mut text, policy), "policy"),
+        Control::Read(read) => (read_line(body, read), "read"),
         Control::ClockStep(step) => {
             let _ = write!(text, "the wall clock moved by {} ns", step.delta_ns);
             (Tone::Attention, "clock")

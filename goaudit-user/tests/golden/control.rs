@@ -2,7 +2,8 @@
 
 use goaudit_ebpf::units::Ktime;
 use goaudit_user::event::control::{
-    Calibration, ClockStep, Counters, Genesis, Host, Loss, NOT_RUN, Policy, Probe, Snapshot, Start, Stop,
+    Calibration, ClockStep, Counters, Genesis, Host, Loss, NOT_RUN, Policy, Probe, Read, Reader, Snapshot,
+    Start, Stop,
 };
 use goaudit_user::event::{Control, Event, Payload, Process};
 
@@ -106,6 +107,27 @@ fn controls() -> Vec<Control> {
             bytes: None,
             changed_ktime_ns: None,
             processes: Vec::new(),
+        }),
+        Control::Read(Read {
+            file: "01795262400000000000-77.read".into(),
+            reader: Some(Reader {
+                command: "replay".into(),
+                at_ns: 1_795_262_400_000_000_000,
+                pid: 77,
+                uid: 0,
+                login_uid: Some(1000),
+                argv: vec!["goaudit".into(), "replay".into(), b"\xff\x1b[2J"[..].into()],
+                argv_cut: 2,
+                from: Some(5),
+                to: None,
+                follow: true,
+            }),
+            error: None,
+        }),
+        Control::Read(Read {
+            file: b"\xff.read"[..].into(),
+            reader: None,
+            error: Some("it is a link".into()),
         }),
         Control::Snapshot(Snapshot { process: running, argv: vec!["/sbin/init".into(), "\u{1b}[2J".into()] }),
         Control::Heartbeat(counters.clone()),

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::process::ProcessView;
 use crate::event::{Control, control};
 use crate::view::text::JsonText;
+use crate::view::time;
 
 /// What the recorder says of itself.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -110,6 +111,15 @@ pub enum ControlView<'a> {
         /// before.
         processes: &'a [u32],
     },
+    /// Somebody read the log and left a note about it.
+    Read {
+        /// Name of the note's file in the log's directory `reads`.
+        file: JsonText<'a>,
+        /// Who read what; null if the file is no note.
+        reader: Option<ReaderView<'a>>,
+        /// Why it is no note.
+        error: Option<&'a str>,
+    },
     /// A program of the kernel side.
     Probe {
         /// The hook that it serves.
@@ -151,6 +161,32 @@ pub struct HostView<'a> {
     pub kernel: &'a str,
     /// Machine.
     pub machine: &'a str,
+}
+
+/// Who read what of a log, as its goaudit said before it read.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Reader")]
+pub struct ReaderView<'a> {
+    /// Subcommand of goaudit.
+    pub command: &'a str,
+    /// When.
+    pub at: String,
+    /// Process id, in the reader's own pid namespace.
+    pub pid: u32,
+    /// Effective user: also the owner of the note.
+    pub uid: u32,
+    /// User that logged in; null if none did.
+    pub login_uid: Option<u32>,
+    /// Command line.
+    pub argv: Vec<JsonText<'a>>,
+    /// Arguments at its end that are left out.
+    pub argv_cut: u64,
+    /// First event that was asked for; null for the log's first.
+    pub from: Option<u64>,
+    /// Last event that was asked for; null for the log's last.
+    pub to: Option<u64>,
+    /// Events that were still to come were asked for, too.
+    pub follow: bool,
 }
 
 /// A torn tail.
@@ -222,6 +258,25 @@ impl<'a> CountersView<'a> {
     }
 }
 
+impl<'a> ReaderView<'a> {
+    fn new(reader: &'a control::Reader) -> Self {
+        let control::Reader { command, at_ns, pid, uid, login_uid, argv, argv_cut, from, to, follow } =
+            reader;
+        Self {
+            command,
+            at: time::rfc3339(i64::try_from(*at_ns).unwrap_or(i64::MAX)),
+            pid: *pid,
+            uid: *uid,
+            login_uid: *login_uid,
+            argv: argv.iter().map(JsonText::from).collect(),
+            argv_cut: *argv_cut,
+            from: *from,
+            to: *to,
+            follow: *follow,
+        }
+    }
+}
+
 impl<'a> HostView<'a> {
     fn new(host: &'a control::Host) -> Self {
         let control::Host { name, kernel, machine } = host;
@@ -278,6 +333,11 @@ impl<'a> ControlView<'a> {
                 bytes: policy.bytes,
                 changed_ktime_ns: policy.changed_ktime_ns,
                 processes: &policy.processes,
+            },
+            Control::Read(read) => Self::Read {
+                file: JsonText::from(&read.file),
+                reader: read.reader.as_ref().map(ReaderView::new),
+                error: read.error.as_deref(),
             },
             Control::Probe(probe) => Self::Probe {
                 hook: &probe.hook,
