@@ -29,9 +29,9 @@ use super::workload::{self, Background};
 /// Kills for each turn that was asked for: a 99th percentile needs many.
 const KILLS: usize = 20;
 const PER_SECOND: &str = "200";
-/// The workload runs for so long before the kill, and up to a second more.
-const LEAST: Duration = Duration::from_millis(400);
-const SEALS: &str = "50";
+/// The workload runs for so long before the kill, and up to a second more: longer than events may wait to be sealed.
+const LEAST: Duration = Duration::from_millis(1200);
+const SEALS: &str = "100";
 
 /// What is exposed.
 #[derive(Clone, Copy)]
@@ -144,8 +144,8 @@ fn age_ms(work: &[&str], kind: &str, is_ours: impl Fn(&Value, u32) -> bool) -> R
 
 /// From when the first thing was done that is not sealed until the kill; zero if that came after it.
 fn oldest_ms(stamps: &[u64], sealed: usize, killed: u64) -> Result<f64> {
-    if sealed == 0 {
-        bail!("nothing of the workload was sealed before the kill: that measures nothing");
+    if stamps.is_empty() {
+        bail!("the workload did nothing");
     }
     if sealed > stamps.len() {
         bail!("{sealed} things are in the log, but only {} were done", stamps.len());
@@ -181,7 +181,8 @@ mod tests {
         // Done after the kill.
         assert!(oldest_ms(&stamps, 2, 5_000_000).unwrap() <= 0.0);
         assert!(oldest_ms(&stamps, 3, 9_500_000).unwrap() <= 0.0);
-        assert!(oldest_ms(&stamps, 0, 5_000_000).is_err());
+        assert!((oldest_ms(&stamps, 0, 5_000_000).unwrap() - 4.0).abs() < 1e-9);
+        assert!(oldest_ms(&[], 0, 5_000_000).is_err());
         assert!(oldest_ms(&stamps, 4, 5_000_000).is_err());
     }
 }
