@@ -51,9 +51,9 @@ fn main() -> Result<()> {
             };
             let source = capture.map(|capture| stored(Path::new(capture))).transpose()?;
             if let Some(dir) = dir {
-                write(events, source, Path::new(dir))?
+                write(events, source.as_ref(), Path::new(dir))?
             } else {
-                write(events, source, tempfile::tempdir_in("/dev/shm")?.path())?
+                write(events, source.as_ref(), tempfile::tempdir_in("/dev/shm")?.path())?
             }
         }
         ["verify", dir, threads] => check(Path::new(dir), Some(threads.parse()?))?,
@@ -73,7 +73,7 @@ fn hash(events: u64) -> Value {
     took.told(events)
 }
 
-fn write(events: u64, source: Option<Source>, dir: &Path) -> Result<Value> {
+fn write(events: u64, source: Option<&Source>, dir: &Path) -> Result<Value> {
     let mut config = WriterConfig::new(ORIGIN, [0; 16], [0; 16]);
     config.sync = Arc::new(|_| Ok(()));
     let started = Instant::now();
@@ -84,7 +84,7 @@ fn write(events: u64, source: Option<Source>, dir: &Path) -> Result<Value> {
     let took = Took::from_now();
     let mut time = now();
     for n in 0..events {
-        let event = match &source {
+        let event = match source {
             Some(source) => source.event(n),
             None => made.next(n),
         };
