@@ -1,4 +1,5 @@
-//! Records of a log about itself and files of epoch keys, of any bytes: no panic, and there is one way to write each.
+//! Records of a log about itself and files of epoch keys, of any bytes: no panic; there is one way to write a record, and
+//! keys that are written again are the same keys.
 #![no_main]
 
 use goaudit_user::audit::epoch::EpochKeys;
@@ -12,6 +13,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(text) = std::str::from_utf8(data)
         && let Ok(keys) = EpochKeys::parse(text, "example.org/fuzz")
     {
-        assert_eq!(keys.text().as_str(), text);
+        let again =
+            EpochKeys::parse(&EpochKeys::text(&keys.key, keys.next.as_ref()), "example.org/fuzz").unwrap();
+        assert_eq!((again.number, again.key.public()), (keys.number, keys.key.public()));
     }
 });
