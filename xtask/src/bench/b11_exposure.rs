@@ -52,14 +52,6 @@ impl Contender for Exposed {
             Self::Disk => "disk",
         }
     }
-
-    fn missing(self) -> Option<String> {
-        None
-    }
-
-    fn is_peer(self) -> bool {
-        false
-    }
 }
 
 pub(super) const GOALS: &[Goal] = &[

@@ -68,9 +68,13 @@ pub(super) trait Contender: Copy {
     /// As tables and goals name it.
     fn name(self) -> &'static str;
     /// Why it cannot take part here, if so.
-    fn missing(self) -> Option<String>;
+    fn missing(self) -> Option<String> {
+        None
+    }
     /// Whether it is somebody else's: it may fail without the benchmark failing.
-    fn is_peer(self) -> bool;
+    fn is_peer(self) -> bool {
+        false
+    }
 }
 
 /// Lets the contestants take `count` turns each, after `warm_up` ones that are not counted. A peer that cannot
