@@ -51,6 +51,11 @@ impl Case {
     }
 }
 
+/// An attach to this process itself, which the kernel refuses; the result is -errno.
+pub fn attach_to_self() -> i64 {
+    call::ptrace(libc::PTRACE_ATTACH.into(), std::process::id().cast_signed(), 0, 0)
+}
+
 /// What a case does; the returned number is the exit code of the workload.
 type Run = fn(&Case) -> anyhow::Result<i32>;
 

@@ -193,7 +193,6 @@ fn run(mut command: Command) -> (u32, std::process::ExitStatus) {
 const TESTS: &[(&str, fn())] = &[
     ("every_wanted_program_attaches_or_says_why", every_wanted_program_attaches_or_says_why),
     ("successful_execs_are_whole", successful_execs_are_whole),
-    ("every_program_is_verified_round_by_round", every_program_is_verified_round_by_round),
     ("failed_execs_tell_what_was_tried", failed_execs_tell_what_was_tried),
     ("processes_are_born_and_die_once", processes_are_born_and_die_once),
     ("prctl_tells_old_and_new", prctl_tells_old_and_new),
@@ -329,12 +328,14 @@ fn every_wanted_program_attaches_or_says_why() {
         }
     });
     let go = goaudit_tests::ability::Ability::GoUprobes.check().is_ok();
-    // Also as kernels before 6.9 do it.
+    // Also as kernels before 6.9 do it: round by round, and they give up after a million instructions. What stands in for
+    // another kernel's program need not load; what is attached was told above.
     for followed_loops in [false, true] {
         let config = Config { followed_loops, go: true, ..Config::default() };
         for (name, verdict) in verify_programs(&config).into_iter().flatten() {
             eprintln!("verifier, {name}, loops followed {followed_loops}: {verdict:?}");
             assert!(verdict.is_ok() || !go || !name.starts_with("go_"), "{name}");
+            assert!(verdict.unwrap_or(0) < 900_000, "{name}");
         }
     }
     let begun = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
@@ -342,21 +343,6 @@ fn every_wanted_program_attaches_or_says_why() {
     let ended = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let micros = (ended.tv_sec - begun.tv_sec) * 1_000_000 + (ended.tv_nsec - begun.tv_nsec) / 1000;
     eprintln!("offsets in {micros} us of CPU; absent: {:?}", resolved.absent);
-}
-
-/// Before 6.9 the verifier follows every round of every loop, and gives up after a million instructions.
-fn every_program_is_verified_round_by_round() {
-    let config = Config { followed_loops: true, go: true, ..Config::default() };
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
-    let cookies = (numbers.next(), numbers.next()) >= (Some(5), Some(15));
-    for (name, verdict) in verify_programs(&config).unwrap() {
-        eprintln!("verifier, {name}, round by round: {verdict:?}");
-        // Those on uprobes need cookies.
-        if cookies || !name.starts_with("go_") {
-            assert!(verdict.unwrap() < 900_000, "{name}");
-        }
-    }
 }
 
 fn successful_execs_are_whole() {

@@ -25,6 +25,9 @@ use zerocopy::FromBytes;
 const PROCESSES: u64 = 4;
 /// Calls of each.
 const CALLS: u64 = 5000;
+/// Calls that others may make meanwhile: the recorder's own threads name themselves by prctl, a guest's init forks.
+/// One of theirs that the kernel skipped is told, too, and no workload misses it.
+const STRANGERS: u64 = 50;
 
 /// What the books say of each program: runs skipped, calls taken over by the second copy.
 fn books(capture: &Capture) -> BTreeMap<String, u64> {
@@ -41,12 +44,16 @@ fn is_relieved(capture: &Capture) -> bool {
     capture.control("probe").any(|probe| at(probe, "/program") == "prctl_exit_relief")
 }
 
-/// Asserts that what is missing is what is told as missing, everywhere.
+/// Asserts that what is missing is told as missing, everywhere, and that no more is told than strangers can explain.
 fn accounted(capture: &Capture, what: &str, missing: u64, program: &str, allowed: u64) {
     let skipped = capture.skipped();
     println!("{what}: {missing} missing, told {skipped:?}, books {:?}", books(capture));
     let told = skipped.get(program).copied().unwrap_or(0);
-    assert_eq!(missing, told, "{what}: missing, and told as skipped ({skipped:?})");
+    assert!(missing <= told, "{what}: {missing} missing, {told} told as skipped ({skipped:?})");
+    assert!(
+        told <= missing + STRANGERS,
+        "{what}: {told} told as skipped, only {missing} missing ({skipped:?})"
+    );
     assert!(missing <= allowed, "{what}: {missing} are missing although {program} has a second copy");
 }
 

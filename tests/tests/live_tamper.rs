@@ -143,7 +143,7 @@ fn the_key_of_another_log_is_refused() {
     needs!(Root, Bpf, Btf);
     let (one, other) = (Capture::of(&["nothing"]), Capture::of(&["nothing"]));
     let key = |capture: &Capture| {
-        capture.told.lines().find_map(|line| line.split_once("verification key ")).unwrap().1.to_owned()
+        capture.told.lines().find_map(|line| line.split_once(": verification key ")).unwrap().1.to_owned()
     };
     let pinned = verify(&one.log(), &["--log-key", &key(&one)]);
     assert_eq!(pinned["verdict"], "ok", "{pinned}");

@@ -13,17 +13,22 @@ use goaudit_user::event::control::{Control, Host, Start};
 
 const NOW: Now = Now { realtime_ns: 1_700_000_000_000_000_000, boottime_ns: 1_000 };
 
+/// Adds a start, sealed.
+fn append_start(writer: &mut Writer, n: u32) {
+    let host = Host { name: format!("host-{n}"), ..Host::default() };
+    let event = Event::control(Ktime(1_000), Control::Start(Start { host, ..Start::default() }));
+    let mut bytes = Vec::new();
+    event.encode(&mut bytes);
+    writer.append(&bytes, 1_000, true, NOW).unwrap();
+    writer.seal(NOW).unwrap();
+}
+
 /// A log with some starts in it, ended in order.
 fn log(dir: &Path) {
     let config = WriterConfig::new("example.org/recovery", [7; 16], [8; 16]);
     let (mut writer, _) = Writer::open(dir, config, NOW).unwrap();
     for n in 0..20 {
-        let host = Host { name: format!("host-{n}"), ..Host::default() };
-        let event = Event::control(Ktime(1_000), Control::Start(Start { host, ..Start::default() }));
-        let mut bytes = Vec::new();
-        event.encode(&mut bytes);
-        writer.append(&bytes, 1_000, true, NOW).unwrap();
-        writer.seal(NOW).unwrap();
+        append_start(&mut writer, n);
     }
     writer.close(NOW).unwrap();
 }
@@ -76,12 +81,7 @@ fn prune_gives_up_what_is_old_and_nothing_else() {
         if n > 0 {
             writer.force_roll();
         }
-        let host = Host { name: format!("host-{n}"), ..Host::default() };
-        let event = Event::control(Ktime(1_000), Control::Start(Start { host, ..Start::default() }));
-        let mut bytes = Vec::new();
-        event.encode(&mut bytes);
-        writer.append(&bytes, 1_000, true, NOW).unwrap();
-        writer.seal(NOW).unwrap();
+        append_start(&mut writer, n);
     }
     writer.close(NOW).unwrap();
     let prune = |options: &[&str]| {

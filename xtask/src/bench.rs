@@ -7,17 +7,23 @@
 mod agent;
 mod auditd;
 mod b10_idle;
+mod b11_exposure;
 mod b1_prctl;
 mod b2_exec_rate;
 mod b3_exec_storm;
 mod b4_super_producer;
 mod b5_go_call;
+mod b6_seal;
+mod b7_verify;
+mod b8_ask;
 mod b9_start;
 mod contestant;
 mod cpu;
 mod goal;
 mod machine;
 mod peer;
+mod recording;
+mod sealed_log;
 mod start_up;
 mod stored;
 mod table;
@@ -62,7 +68,7 @@ struct Benchmark {
 }
 
 /// The ids are those of docs/benchmarks.md.
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 11] = [
     Benchmark {
         id: "b1",
         title: "prctl loop on one core, every call recorded and sealed",
@@ -94,6 +100,24 @@ const BENCHMARKS: [Benchmark; 7] = [
         run: b5_go_call::run,
     },
     Benchmark {
+        id: "b6",
+        title: "sealing: events a second, bytes an event",
+        goals: b6_seal::GOALS,
+        run: b6_seal::run,
+    },
+    Benchmark {
+        id: "b7",
+        title: "verifying a log made of the events of a real capture",
+        goals: b7_verify::GOALS,
+        run: b7_verify::run,
+    },
+    Benchmark {
+        id: "b8",
+        title: "replay and a question over a stored capture",
+        goals: b8_ask::GOALS,
+        run: b8_ask::run,
+    },
+    Benchmark {
         id: "b9",
         title: "start with 20 functions of a stripped Go program of 100 MB",
         goals: b9_start::GOALS,
@@ -104,6 +128,12 @@ const BENCHMARKS: [Benchmark; 7] = [
         title: "idle CPU, memory over a soak, time to the first event",
         goals: b10_idle::GOALS,
         run: b10_idle::run,
+    },
+    Benchmark {
+        id: "b11",
+        title: "exposure: what a kill -9 at any time takes along",
+        goals: b11_exposure::GOALS,
+        run: b11_exposure::run,
     },
 ];
 

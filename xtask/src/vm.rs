@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     file: Option<String>,
     /// Seconds that one kernel may take for everything.
-    #[arg(long, default_value_t = 1200)]
+    #[arg(long, default_value_t = 1800)]
     timeout: u64,
     /// Kernels that run at once.
     #[arg(long, default_value_t = 2)]
@@ -61,7 +61,7 @@ impl Plan {
             kernels: KERNELS.iter().collect(),
             file: None,
             arguments: Vec::new(),
-            limit: Duration::from_mins(20),
+            limit: Duration::from_mins(30),
             jobs: 2,
         }
     }

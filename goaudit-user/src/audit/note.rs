@@ -17,9 +17,9 @@ const MAX_SIGNATURES: usize = 100;
 /// Bytes of the largest note that is parsed.
 const MAX_NOTE: usize = 1_000_000;
 /// What a signature line begins with: an em dash and a space.
-pub(super) const LINE_START: &str = "\u{2014} ";
+const LINE_START: &str = "\u{2014} ";
 /// What a private key's text begins with, as in Go's note package.
-pub(super) const PRIVATE_START: &str = "PRIVATE+KEY+";
+const PRIVATE_START: &str = "PRIVATE+KEY+";
 
 /// Why a note or a key was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,18 +126,21 @@ impl<'a> SignatureLine<'a> {
     }
 }
 
-/// A public key with its name: the C2SP "vkey".
+/// A public key with its name, of a signature type: the C2SP "vkey".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifyKey {
+pub struct PublicKey<const TYPE: u8> {
     name: String,
     key_id: [u8; 4],
     key: VerifyingKey,
 }
 
-impl VerifyKey {
-    /// Parses `name+hex key id+base64 key`.
+/// The public key of a log or of an epoch: signs notes.
+pub type VerifyKey = PublicKey<TYPE_ED25519>;
+
+impl<const TYPE: u8> PublicKey<TYPE> {
+    /// Parses `name+hex key id+base64 key`, the key being of this type.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let (name, key_id, key) = split_key_text(text, TYPE_ED25519)?;
+        let (name, key_id, key) = split_key_text(text, TYPE)?;
         let key = VerifyingKey::from_bytes(&key).map_err(|_| NoteError::Key("no point on the curve"))?;
         let parsed = Self::new(name, key)?;
         if parsed.key_id != key_id {
@@ -150,12 +153,22 @@ impl VerifyKey {
         if !is_key_name(name) {
             return Err(NoteError::Key("a name is not empty and has neither spaces nor +"));
         }
-        Ok(Self { name: name.to_owned(), key_id: key_id(name, TYPE_ED25519, key.as_bytes()), key })
+        Ok(Self { name: name.to_owned(), key_id: key_id(name, TYPE, key.as_bytes()), key })
     }
 
     /// Name of the key: the log's origin.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its id, as in the text form.
+    pub fn id(&self) -> u32 {
+        u32::from_be_bytes(self.key_id)
+    }
+
+    /// Whether it made a signature of these bytes.
+    pub(super) fn signed(&self, message: &[u8], signature: &Signature) -> bool {
+        self.key.verify_strict(message, signature).is_ok()
     }
 
     /// The 32 bytes of the public key.
@@ -170,27 +183,30 @@ impl VerifyKey {
 
     /// The text form.
     pub fn text(&self) -> String {
-        key_text(&self.name, TYPE_ED25519, self.key_id, self.key.as_bytes())
+        key_text(&self.name, TYPE, self.key_id, self.key.as_bytes())
     }
 }
 
-/// A private key with its name. Zeroed when dropped.
-pub struct SignKey {
-    public: VerifyKey,
+/// A private key with its name, of a signature type. Zeroed when dropped.
+pub struct SecretKey<const TYPE: u8> {
+    public: PublicKey<TYPE>,
     secret: SigningKey,
 }
 
-impl SignKey {
+/// The private key of a log or of an epoch.
+pub type SignKey = SecretKey<TYPE_ED25519>;
+
+impl<const TYPE: u8> SecretKey<TYPE> {
     /// The key made of 32 random bytes.
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, NoteError> {
         let secret = SigningKey::from_bytes(seed);
-        Ok(Self { public: VerifyKey::new(name, secret.verifying_key())?, secret })
+        Ok(Self { public: PublicKey::new(name, secret.verifying_key())?, secret })
     }
 
     /// Parses the text form that Go's note package uses.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let rest = text.strip_prefix(PRIVATE_START).ok_or(NoteError::Key("not a private key"))?;
-        let (name, key_id, seed) = split_key_text(rest, TYPE_ED25519)?;
+        let (name, key_id, seed) = split_key_text(rest, TYPE)?;
         let parsed = Self::from_seed(name, &Zeroizing::new(seed))?;
         if parsed.public.key_id != key_id {
             return Err(NoteError::Key("the key id does not fit name and key: a character was changed"));
@@ -200,25 +216,29 @@ impl SignKey {
 
     /// The text form.
     pub fn text(&self) -> Zeroizing<String> {
-        let rest = Zeroizing::new(key_text(
-            &self.public.name,
-            TYPE_ED25519,
-            self.public.key_id,
-            self.secret.as_bytes(),
-        ));
+        let rest =
+            Zeroizing::new(key_text(&self.public.name, TYPE, self.public.key_id, self.secret.as_bytes()));
         Zeroizing::new(format!("{PRIVATE_START}{}", rest.as_str()))
     }
 
     /// The public half.
-    pub fn public(&self) -> &VerifyKey {
+    pub fn public(&self) -> &PublicKey<TYPE> {
         &self.public
     }
 
+    /// A signature line, with its newline: key id, what the signature type puts before the signature, the signature.
+    pub(super) fn line(&self, before: &[u8], message: &[u8]) -> String {
+        let mut bytes = self.public.key_id.to_vec();
+        bytes.extend_from_slice(before);
+        bytes.extend_from_slice(&self.secret.sign(message).to_bytes());
+        format!("{LINE_START}{} {}\n", self.public.name, BASE64.encode(bytes))
+    }
+}
+
+impl SignKey {
     /// The signature line for `text`, with its newline.
     pub fn sign_line(&self, text: &str) -> String {
-        let mut bytes = self.public.key_id.to_vec();
-        bytes.extend_from_slice(&self.secret.sign(text.as_bytes()).to_bytes());
-        format!("{LINE_START}{} {}\n", self.public.name, BASE64.encode(bytes))
+        self.line(&[], text.as_bytes())
     }
 
     /// The whole note: `text` (which ends in a newline), an empty line, the signature line.
@@ -227,9 +247,9 @@ impl SignKey {
     }
 }
 
-impl std::fmt::Debug for SignKey {
+impl<const TYPE: u8> std::fmt::Debug for SecretKey<TYPE> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignKey").field("public", &self.public).finish_non_exhaustive()
+        f.debug_struct("SecretKey").field("public", &self.public).finish_non_exhaustive()
     }
 }
 
@@ -239,7 +259,7 @@ pub fn is_key_name(name: &str) -> bool {
 }
 
 /// Id of a key of a signature type.
-pub(super) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
+fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
     let mut hasher = Sha256::new();
     hasher.update(name);
     hasher.update([b'\n', kind]);
@@ -250,7 +270,7 @@ pub(super) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
 }
 
 /// A key's text: of a public or, without its beginning, of a secret one.
-pub(super) fn key_text(name: &str, kind: u8, key_id: [u8; 4], key: &[u8; 32]) -> String {
+fn key_text(name: &str, kind: u8, key_id: [u8; 4], key: &[u8; 32]) -> String {
     let mut typed = Zeroizing::new([kind; 33]);
     if let Some(rest) = typed.last_chunk_mut::<32>() {
         *rest = *key;
@@ -259,7 +279,7 @@ pub(super) fn key_text(name: &str, kind: u8, key_id: [u8; 4], key: &[u8; 32]) ->
 }
 
 /// Name, id and bytes of a key of a signature type.
-pub(super) fn split_key_text(text: &str, kind: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
+fn split_key_text(text: &str, kind: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
     let shape = || NoteError::Key("expected name+key id+key");
     let (name, rest) = text.split_once('+').ok_or_else(shape)?;
     let (id, key) = rest.split_once('+').ok_or_else(shape)?;

@@ -2,7 +2,7 @@
 //!
 //! Fails closed: a line that is not understood makes the whole policy bad. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::cosignature::WitnessKey;
 use super::note::{Note, NoteError, VerifyKey};
@@ -31,12 +31,21 @@ pub struct PolicyWitness {
     pub url: Option<String>,
 }
 
+/// Some of these, witnesses or groups, count as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Group {
+    name: String,
+    least: usize,
+    members: Vec<String>,
+}
+
 /// A policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     logs: Vec<VerifyKey>,
     witnesses: Vec<PolicyWitness>,
-    groups: BTreeMap<String, (usize, Vec<String>)>,
+    /// In the order of the file: each names only what stands before it.
+    groups: Vec<Group>,
     quorum: Option<String>,
 }
 
@@ -97,18 +106,14 @@ impl Policy {
                 witnesses.push((witness.name.clone(), time));
             }
         }
-        let met = self.quorum.as_ref().is_none_or(|name| self.has(name, &witnesses));
-        Ok(Quorum { met, witnesses })
-    }
-
-    /// Whether a witness, or enough of a group, is among those. Groups name only what stands before them, so this ends.
-    fn has(&self, name: &str, there: &[(String, u64)]) -> bool {
-        match self.groups.get(name) {
-            Some((least, members)) => {
-                members.iter().filter(|member| self.has(member, there)).count() >= *least
+        let mut there: BTreeSet<&str> = witnesses.iter().map(|(name, _)| name.as_str()).collect();
+        for group in &self.groups {
+            if group.members.iter().filter(|member| there.contains(member.as_str())).count() >= group.least {
+                there.insert(&group.name);
             }
-            None => there.iter().any(|(witness, _)| witness == name),
         }
+        let met = self.quorum.as_ref().is_none_or(|name| there.contains(name.as_str()));
+        Ok(Quorum { met, witnesses })
     }
 }
 
@@ -123,7 +128,9 @@ enum Demanded {
 struct Parser {
     logs: Vec<VerifyKey>,
     witnesses: Vec<PolicyWitness>,
-    groups: BTreeMap<String, (usize, Vec<String>)>,
+    groups: Vec<Group>,
+    /// Names of all witnesses and groups so far.
+    names: BTreeSet<String>,
     members: BTreeSet<String>,
     quorum: Option<Demanded>,
 }
@@ -162,6 +169,7 @@ impl Parser {
         if self.witnesses.iter().any(|witness| witness.key.public_bytes() == key.public_bytes()) {
             return Err("this witness's key is there twice".to_owned());
         }
+        self.names.insert(name.to_owned());
         self.witnesses.push(PolicyWitness { name: name.to_owned(), key, url: url.map(str::to_owned) });
         Ok(())
     }
@@ -185,8 +193,9 @@ impl Parser {
                 return Err(format!("`{member}` is in a group already"));
             }
         }
-        self.groups
-            .insert(name.to_owned(), (least, members.iter().map(|member| (*member).to_owned()).collect()));
+        self.names.insert(name.to_owned());
+        let members = members.iter().map(|member| (*member).to_owned()).collect();
+        self.groups.push(Group { name: name.to_owned(), least, members });
         Ok(())
     }
 
@@ -202,9 +211,11 @@ impl Parser {
     }
 
     fn is_known(&self, name: &str) -> Result<(), String> {
-        let known =
-            self.groups.contains_key(name) || self.witnesses.iter().any(|witness| witness.name == name);
-        if known { Ok(()) } else { Err(format!("no witness or group `{name}` stands before this line")) }
+        if self.names.contains(name) {
+            Ok(())
+        } else {
+            Err(format!("no witness or group `{name}` stands before this line"))
+        }
     }
 
     fn is_new(&self, name: &str) -> Result<(), String> {

@@ -222,6 +222,18 @@ struct Watch {
     differs: bool,
 }
 
+impl Watch {
+    fn new(head: &Checkpoint, note: Vec<u8>, name: &'static str, property: Property) -> Self {
+        let (size, root) = (head.size, head.root);
+        Self { size, root, note, name, property, outside: false, seen: false, differs: false }
+    }
+
+    /// Of a checkpoint that was kept elsewhere: it proves freshness.
+    fn outside(head: &Checkpoint, note: &str, name: &'static str) -> Self {
+        Self { outside: true, ..Self::new(head, note.as_bytes().to_vec(), name, Property::Freshness) }
+    }
+}
+
 /// How the segment walked last ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SegmentEnding {
@@ -288,16 +300,10 @@ impl Verifier<'_, '_> {
             return;
         };
         match Checkpoint::open(note, key) {
-            Ok(latest) => self.watches.push(Watch {
-                size: latest.size,
-                root: latest.root,
-                note: note.clone(),
-                name: "the checkpoint file",
-                property: Property::LatestCheckpoint,
-                outside: false,
-                seen: false,
-                differs: false,
-            }),
+            Ok(latest) => {
+                let name = "the checkpoint file";
+                self.watches.push(Watch::new(&latest, note.clone(), name, Property::LatestCheckpoint));
+            }
             Err(error) => {
                 let fault = Fault::damaged(format!("the checkpoint file: {error}"));
                 self.books.fault(Property::LatestCheckpoint, None, None, &fault);
@@ -344,33 +350,7 @@ impl Verifier<'_, '_> {
             );
             return false;
         };
-        let opened = self.key.as_ref().map(|key| Checkpoint::open(note.as_bytes(), key));
-        match opened {
-            Some(Ok(expected)) => {
-                self.watches.push(Watch {
-                    size: expected.size,
-                    root: expected.root,
-                    note: note.clone().into_bytes(),
-                    name: "the expected checkpoint",
-                    property: Property::Freshness,
-                    outside: true,
-                    seen: false,
-                    differs: false,
-                });
-                true
-            }
-            Some(Err(error)) => {
-                self.books.lack(
-                    Property::Freshness,
-                    format!("the expected checkpoint is not one of this log: {error}"),
-                );
-                false
-            }
-            None => {
-                self.books.lack(Property::Freshness, "without a key no checkpoint can be checked".to_owned());
-                false
-            }
-        }
+        self.watch_outside(note, "the expected checkpoint").is_some()
     }
 
     /// The checkpoint that witnesses cosigned; whether there is a good one.
@@ -383,34 +363,27 @@ impl Verifier<'_, '_> {
             }
             Some(Witnessed::Cosigned { note, told }) => (note, told),
         };
+        let Some(size) = self.watch_outside(note, "the cosigned checkpoint") else { return false };
+        let what = format!("the log contains the checkpoint (size {size}) that {told}");
+        self.books.note(Property::Freshness, what);
+        true
+    }
+
+    /// Watches for a checkpoint that was kept elsewhere; its size, if it is a good one.
+    fn watch_outside(&mut self, note: &str, name: &'static str) -> Option<u64> {
         match self.key.as_ref().map(|key| Checkpoint::open(note.as_bytes(), key)) {
-            Some(Ok(cosigned)) => {
-                self.watches.push(Watch {
-                    size: cosigned.size,
-                    root: cosigned.root,
-                    note: note.clone().into_bytes(),
-                    name: "the cosigned checkpoint",
-                    property: Property::Freshness,
-                    outside: true,
-                    seen: false,
-                    differs: false,
-                });
-                self.books.note(
-                    Property::Freshness,
-                    format!("the log contains the checkpoint (size {}) that {told}", cosigned.size),
-                );
-                true
+            Some(Ok(head)) => {
+                self.watches.push(Watch::outside(&head, note, name));
+                return Some(head.size);
             }
             Some(Err(error)) => {
-                let what = format!("the cosigned checkpoint is not one of this log: {error}");
-                self.books.lack(Property::Freshness, what);
-                false
+                self.books.lack(Property::Freshness, format!("{name} is not one of this log: {error}"));
             }
             None => {
                 self.books.lack(Property::Freshness, "without a key no checkpoint can be checked".to_owned());
-                false
             }
         }
+        None
     }
 
     fn walk(&mut self, input: &Input, progress: Option<&Progress>) -> Result<(), AuditError> {

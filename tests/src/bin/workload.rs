@@ -5,9 +5,11 @@
 //! - `prctl-until-eof`: the same until standard input ends,
 //! - `exec COUNT PROGRAM`: starts and waits for programs as fast as possible,
 //! - `exec-rate PER_SECOND SECONDS PROGRAM`: the same against the clock,
-//! - `exec-tagged COUNT PROGRAM`: each with an argument of its own, `goaudit-tag-0` and so on.
+//! - `exec-tagged COUNT PROGRAM`: each with an argument of its own, `goaudit-tag-0` and so on,
+//! - `exec-stamped PER_SECOND PROGRAM`, `ptrace-stamped PER_SECOND`: until standard input ends, programs or attaches
+//!   that are refused; each is preceded by a line with the time (CLOCK_MONOTONIC, in nanoseconds).
 //!
-//! Prints one JSON object: its process id, operations done, and the wall time and CPU time (its own and that of
+//! At its end prints one JSON object: its process id, operations done, and the wall time and CPU time (its own and that of
 //! the programs it ran) that they took.
 
 use std::io::{self, Read, Write};
@@ -18,6 +20,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use goaudit_tests::hardcase;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -49,6 +52,8 @@ fn main() -> Result<()> {
                 exec(program, None)
             })?
         }
+        ["exec-stamped", per_second, program] => stamped(number(per_second)?, || exec(program, None))?,
+        ["ptrace-stamped", per_second] => stamped(number(per_second)?, refused_attach)?,
         _ => bail!("no such work: {work:?}"),
     };
     let wall_ns = u64::try_from(took.as_nanos())?;
@@ -95,8 +100,8 @@ fn timed(count: u64, mut work: impl FnMut(u64) -> Result<()>) -> Result<(u64, Du
     Ok((count, began.elapsed()))
 }
 
-/// Calls until standard input ends, which a thread of its own waits for: the loop itself must not block.
-fn until_eof() -> Result<(u64, Duration)> {
+/// Becomes true when standard input ends, which a thread of its own waits for: the loop itself must not block.
+fn end_of_input() -> Arc<AtomicBool> {
     let ended = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&ended);
     std::thread::spawn(move || {
@@ -104,6 +109,36 @@ fn until_eof() -> Result<(u64, Duration)> {
         io::stdin().read_to_end(&mut Vec::new()).ok();
         told.store(true, Ordering::Relaxed);
     });
+    ended
+}
+
+/// Works against the clock and says when.
+fn stamped(per_second: u64, mut work: impl FnMut() -> Result<()>) -> Result<(u64, Duration)> {
+    let ended = end_of_input();
+    let began = Instant::now();
+    let mut count = 0;
+    while !ended.load(Ordering::Relaxed) {
+        let due = Duration::from_nanos(count * 1_000_000_000 / per_second);
+        sleep(due.saturating_sub(began.elapsed()));
+        let now = clock_gettime(ClockId::Monotonic);
+        writeln!(io::stdout(), "{}", now.tv_sec * 1_000_000_000 + now.tv_nsec)
+            .context("failed to tell the time")?;
+        work()?;
+        count += 1;
+    }
+    Ok((count, began.elapsed()))
+}
+
+/// An attach to ourselves, which the kernel always refuses.
+fn refused_attach() -> Result<()> {
+    match hardcase::attach_to_self() {
+        0.. => bail!("the kernel let a process attach to itself"),
+        _ => Ok(()),
+    }
+}
+
+fn until_eof() -> Result<(u64, Duration)> {
+    let ended = end_of_input();
     let began = Instant::now();
     let mut count = 0;
     while !ended.load(Ordering::Relaxed) {

@@ -132,6 +132,13 @@ fn turn(prober: Prober, target: &Target) -> Result<Figures> {
     Ok(figures)
 }
 
+/// Records the calls once; the log.
+pub(super) fn record_calls() -> Result<PathBuf> {
+    let target = Target::build()?;
+    turn(Prober::Goaudit, &target)?;
+    Ok(self::target().join("bench").join(Prober::Goaudit.name()).join("log"))
+}
+
 impl Target {
     fn build() -> Result<Self> {
         let dir = target().join("bench");

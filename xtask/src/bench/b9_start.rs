@@ -40,14 +40,6 @@ impl Contender for Goaudit {
     fn name(self) -> &'static str {
         "goaudit"
     }
-
-    fn missing(self) -> Option<String> {
-        None
-    }
-
-    fn is_peer(self) -> bool {
-        false
-    }
 }
 
 pub(super) const GOALS: &[Goal] = &[

@@ -17,7 +17,7 @@ use crate::command::{command, wait_within};
 use crate::workspace::{find_program, target};
 
 /// After an agent has said that it watches: what else it does at its start is not measured.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 /// What an agent may take until it says so.
 const START_LIMIT: Duration = Duration::from_mins(1);

@@ -18,6 +18,20 @@ pub(super) fn of_process(pid: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// CPU time of all programs that we started and waited for, to the clock tick (proc_pid_stat(5), fields 16 and 17).
+pub(super) fn of_children() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat").context("failed to read our own times")?;
+    let ticks = children_ticks(&stat).context("a stat without times")?;
+    Ok(Duration::from_nanos(ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()))
+}
+
+fn children_ticks(stat: &str) -> Option<u64> {
+    // A name may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(13);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
 /// The first number of a `schedstat`: nanoseconds on a CPU.
 fn running_ns(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.split_ascii_whitespace().next()?.parse().ok()
@@ -69,6 +83,13 @@ mod tests {
         let memory = memory(own).unwrap();
         assert!(memory.rss_mib > 0.0 && memory.anonymous_mib <= memory.rss_mib);
         assert!(of_process(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn the_times_of_children_are_found_behind_any_name() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 40 2 20 0";
+        assert_eq!(children_ticks(stat), Some(42));
+        assert_eq!(children_ticks("7 (a) S 1"), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) struct Goal {
 pub(super) enum Limit {
     AtMost(f64),
     Below(f64),
+    AtLeast(f64),
 }
 
 impl Limit {
@@ -25,6 +26,7 @@ impl Limit {
         match self {
             Self::AtMost(limit) => figure <= limit,
             Self::Below(limit) => figure < limit,
+            Self::AtLeast(limit) => figure >= limit,
         }
     }
 
@@ -32,6 +34,7 @@ impl Limit {
         match self {
             Self::AtMost(limit) => format!("at most {limit}"),
             Self::Below(limit) => format!("below {limit}"),
+            Self::AtLeast(limit) => format!("at least {limit}"),
         }
     }
 }
@@ -63,6 +66,7 @@ mod tests {
     fn a_limit_is_in_or_out() {
         assert!(Limit::AtMost(3.0).is_kept(3.0));
         assert!(!Limit::Below(3.0).is_kept(3.0));
+        assert!(Limit::AtLeast(3.0).is_kept(3.0) && !Limit::AtLeast(3.0).is_kept(2.9));
         let nobody = Measured { contestants: Vec::new() };
         let goal = Goal { what: "x", limit: Limit::AtMost(1.0), figure: |_| None };
         assert!(goal.line(&nobody).starts_with("unknown"));

@@ -29,11 +29,16 @@ impl Store {
         size(&self.dir)
     }
 
+    /// Events in a goaudit log, once `verify` has found nothing wrong with it.
+    pub(super) fn events(&self) -> Result<u64> {
+        verified(&self.dir.join("log"), "events")
+    }
+
     /// Events that the contestant itself says it lost.
     pub(super) fn lost(&self) -> Result<Option<u64>> {
         Ok(match self.contestant {
             Contestant::Bare => None,
-            Contestant::Goaudit => Some(verified_loss(&self.dir.join("log"))?),
+            Contestant::Goaudit => Some(verified(&self.dir.join("log"), "lost")?),
             Contestant::Auditd(_) => self.audit_lost,
             // It says "Lost N events" now and then.
             Contestant::Bpftrace(_) => {
@@ -158,17 +163,17 @@ fn leading_number(text: &str) -> Option<u64> {
     text.get(..end)?.parse().ok()
 }
 
-/// What a goaudit log says that was lost, once `verify` has found nothing wrong with it.
-fn verified_loss(log: &Path) -> Result<u64> {
+/// A count of a goaudit log's report, once `verify` has found nothing wrong with it.
+pub(super) fn verified(log: &Path, count: &str) -> Result<u64> {
     let mut verify = Command::new(program("goaudit"));
     let output =
         verify.args(["verify", "--json"]).arg(log).output().context("failed to start `goaudit verify`")?;
-    // 4: nothing is wrong, but something was lost.
+    // 4: nothing is wrong, but something was lost, or the recorder was killed.
     if !matches!(output.status.code(), Some(0 | 4)) {
         bail!("`goaudit verify` ended with {}: {}", output.status, String::from_utf8_lossy(&output.stdout));
     }
     let report: Value = serde_json::from_slice(&output.stdout).context("`goaudit verify` told no JSON")?;
-    report.get("lost").and_then(Value::as_u64).context("`goaudit verify` told no count of lost events")
+    report.get(count).and_then(Value::as_u64).with_context(|| format!("`goaudit verify` told no {count}"))
 }
 
 fn size(dir: &Path) -> u64 {

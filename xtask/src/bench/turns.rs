@@ -30,6 +30,17 @@ impl Measured {
         self.contestants.iter().find(|turns| turns.name == contestant)?.median(figure)
     }
 
+    /// The figure that this part (0 to 1) of a contestant's turns does not exceed.
+    pub(super) fn quantile(&self, contestant: &str, figure: &str, part: f64) -> Option<f64> {
+        let turns = self.contestants.iter().find(|turns| turns.name == contestant)?;
+        let mut values: Vec<f64> = turns.rounds.iter().filter_map(|turn| turn.get(figure).copied()).collect();
+        values.sort_by(f64::total_cmp);
+        // How many must not exceed it, at least.
+        let count = values.len();
+        let rank = (1..=count).find(|rank| *rank as f64 >= part * count as f64)?;
+        values.get(rank - 1).copied()
+    }
+
     /// The largest of a contestant's figure: for what must be zero every time.
     pub(super) fn worst(&self, contestant: &str, figure: &str) -> Option<f64> {
         let turns = self.contestants.iter().find(|turns| turns.name == contestant)?;
@@ -57,9 +68,13 @@ pub(super) trait Contender: Copy {
     /// As tables and goals name it.
     fn name(self) -> &'static str;
     /// Why it cannot take part here, if so.
-    fn missing(self) -> Option<String>;
+    fn missing(self) -> Option<String> {
+        None
+    }
     /// Whether it is somebody else's: it may fail without the benchmark failing.
-    fn is_peer(self) -> bool;
+    fn is_peer(self) -> bool {
+        false
+    }
 }
 
 /// Lets the contestants take `count` turns each, after `warm_up` ones that are not counted. A peer that cannot
@@ -117,6 +132,15 @@ mod tests {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_figures() {
+        let rounds = (1..=200).rev().map(|value| [("age", f64::from(value))].into()).collect();
+        let measured = Measured { contestants: vec![Turns { name: "x", rounds, missing: None }] };
+        assert_eq!(measured.quantile("x", "age", 0.99), Some(198.0));
+        assert_eq!(measured.quantile("x", "age", 1.0), Some(200.0));
+        assert_eq!(measured.quantile("x", "other", 0.5), None);
     }
 
     #[test]

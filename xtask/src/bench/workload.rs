@@ -70,13 +70,21 @@ impl Background {
     }
 
     /// Ends it.
-    pub(super) fn end(mut self) -> Result<Done> {
+    pub(super) fn end(self) -> Result<Done> {
+        self.end_with_lines().map(|(_, done)| done)
+    }
+
+    /// Ends it, and gives the lines that it told before its result.
+    pub(super) fn end_with_lines(mut self) -> Result<(Vec<String>, Done)> {
         drop(self.0.stdin.take());
         let output = self.0.wait_with_output().context("failed to wait for a workload")?;
         if !output.status.success() {
             bail!("a workload ended with {}", output.status);
         }
-        Done::parse(&String::from_utf8_lossy(&output.stdout))
+        let told = String::from_utf8_lossy(&output.stdout);
+        let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
+        let result = lines.pop().context("a workload told nothing")?;
+        Ok((lines, Done::parse(&result)?))
     }
 }
 

@@ -166,6 +166,22 @@ fn quorums_are_counted_as_the_policy_says() {
 }
 
 #[test]
+fn groups_may_be_nested_as_deep_as_a_policy_is_long() {
+    let mut text = format!("witness W {}\ngroup g0 1 W\n", signer("W").public().text());
+    let depth = 40_000;
+    for n in 0..depth {
+        text += &["group g", &(n + 1).to_string(), " 1 g", &n.to_string(), "\n"].concat();
+    }
+    text += &["quorum g", &depth.to_string(), "\n"].concat();
+    let deep = Policy::parse(text.as_bytes()).unwrap();
+    let head = head(7, 0).text();
+    let plain = log_key().sign(&head);
+    assert!(!deep.judge(&Note::parse(plain.as_bytes()).unwrap()).unwrap().met);
+    let cosigned = plain + &signer("W").cosign(&head, NOW);
+    assert!(deep.judge(&Note::parse(cosigned.as_bytes()).unwrap()).unwrap().met);
+}
+
+#[test]
 fn policies_that_are_not_understood_are_refused() {
     let x1 = signer("X1").public().text();
     for (what, from, to) in [

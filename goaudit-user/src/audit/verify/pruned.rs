@@ -8,10 +8,9 @@ use super::books::Property;
 use super::segment::Here;
 use super::{PinnedSegment, SegmentEnding, Verifier};
 use crate::audit::error::AuditError;
-use crate::audit::fault::{Fault, FaultKind};
+use crate::audit::fault::Fault;
 use crate::audit::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN};
 use crate::audit::frame::{Frame, FrameReader, Step};
-use crate::audit::segment::SegmentHeader;
 
 /// A pruned segment that was walked.
 pub(super) struct Walked {
@@ -28,17 +27,7 @@ impl Verifier<'_, '_> {
         let io = || AuditError::io("read", &segment.path);
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_LEN);
         (&segment.file).take(SEGMENT_HEADER_LEN as u64).read_to_end(&mut bytes).map_err(io())?;
-        self.books.segments += 1;
-        let header = match SegmentHeader::parse(&bytes).and_then(|header| self.begin(segment, header)) {
-            Ok(header) => header,
-            Err(fault) => {
-                let property =
-                    if fault.kind == FaultKind::Damaged { Property::Structure } else { Property::Segments };
-                self.books.fault(property, Some((segment.number, 0)), None, &fault);
-                self.leave(SegmentEnding::Open, segment.number);
-                return Ok(());
-            }
-        };
+        let Some(header) = self.header(segment, &bytes) else { return Ok(()) };
         let mut here = Here::new(segment.number, header.boot_id);
         let mut newest_ns = 0;
         let mut frames =

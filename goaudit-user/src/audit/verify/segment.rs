@@ -59,18 +59,7 @@ impl Verifier<'_, '_> {
             // It is being made.
             return Ok(());
         }
-        self.books.segments += 1;
-        let begun = SegmentHeader::parse(&bytes).and_then(|header| self.begin(segment, header));
-        let header = match begun {
-            Ok(header) => header,
-            Err(fault) => {
-                let property =
-                    if fault.kind == FaultKind::Damaged { Property::Structure } else { Property::Segments };
-                self.books.fault(property, Some((segment.number, 0)), None, &fault);
-                self.leave(SegmentEnding::Open, segment.number);
-                return Ok(());
-            }
-        };
+        let Some(header) = self.header(segment, &bytes) else { return Ok(()) };
         let mut here = Here::new(segment.number, header.boot_id);
         let source = BufReader::with_capacity(READ_AHEAD, &segment.file);
         let mut hasher = Sha256::new();
@@ -133,6 +122,21 @@ impl Verifier<'_, '_> {
             &Fault::damaged(what),
         );
         self.leave(SegmentEnding::Open, segment.number);
+    }
+
+    /// Begins a segment by its header; none, and the segment is given up, if it is not as it should be.
+    pub(super) fn header(&mut self, segment: &PinnedSegment, bytes: &[u8]) -> Option<SegmentHeader> {
+        self.books.segments += 1;
+        match SegmentHeader::parse(bytes).and_then(|header| self.begin(segment, header)) {
+            Ok(header) => Some(header),
+            Err(fault) => {
+                let property =
+                    if fault.kind == FaultKind::Damaged { Property::Structure } else { Property::Segments };
+                self.books.fault(property, Some((segment.number, 0)), None, &fault);
+                self.leave(SegmentEnding::Open, segment.number);
+                None
+            }
+        }
     }
 
     /// Gives the rest of a segment up; the next one begins from its own header.

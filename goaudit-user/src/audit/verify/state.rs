@@ -19,7 +19,6 @@ use crate::audit::keys;
 use crate::audit::merkle::Frontier;
 use crate::audit::note::VerifyKey;
 use crate::audit::record::Record;
-use crate::audit::verify::books::Property;
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -163,16 +162,7 @@ impl Verifier<'_, '_> {
             return false;
         }
         let Some((chain, epochs, checkpoint)) = state.resume(&key) else { return false };
-        self.watches.push(Watch {
-            size: checkpoint.size,
-            root: checkpoint.root,
-            note: state.checkpoint.clone().into_bytes(),
-            name: "the last verified checkpoint",
-            property: Property::Freshness,
-            outside: true,
-            seen: false,
-            differs: false,
-        });
+        self.watches.push(Watch::outside(&checkpoint, &state.checkpoint, "the last verified checkpoint"));
         if state.segment == 0 {
             return true;
         }
