@@ -5,7 +5,7 @@
 //! prover's and the verifier's own file modules touch the file system.
 //!
 //! From the inside out: [`format`] byte layouts, [`merkle`] trees, [`note`] signatures, [`checkpoint`] tree heads,
-//! [`batch`] payloads and leaves, [`record`] what the log says of itself, [`epoch`] keys that are erased,
+//! [`batch`] payloads and leaves, [`content`] their encryption, [`record`] what the log says of itself, [`epoch`] keys that are erased,
 //! [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
@@ -13,6 +13,7 @@ pub mod anchor;
 pub mod batch;
 pub mod chain;
 pub mod checkpoint;
+pub mod content;
 pub mod cosignature;
 mod directory;
 pub mod epoch;
@@ -48,11 +49,12 @@ mod verify;
 pub mod witness;
 mod writer;
 
+pub use content::{ContentError, ContentKeys, Recipients};
 pub use directory::{has_log, log_id_of};
 pub use error::AuditError;
 pub use fault::{Fault, FaultKind};
-pub use prove::{ProveError, prove};
-pub use prune::{Prune, retention};
+pub use prove::{ProveError, prove, prove_with};
+pub use prune::{Prune, genesis, retention};
 pub use reader::{Batch, BatchInfo, ReadFrom, ReadOptions, Reader, Tail};
 pub use recover::{MiddleDamage, hex};
 pub use repair::{Repaired, repair};

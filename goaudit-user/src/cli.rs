@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod anchor;
 mod capture;
 mod completions;
+mod content;
 mod demo;
 mod doctor;
 mod evidence;

@@ -59,11 +59,30 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
     report.checks.push(Check { name: "no_loss", ok: report.lost == 0 && report.not_run == 0, detail });
 }
 
-/// Only the end of the log was read: its books cannot be balanced.
-pub fn not_judged(report: &mut Report) {
-    let detail =
-        "only what came since the last verification was read; verify without --state to balance the books";
+/// Why the books of a log cannot be balanced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotJudged {
+    /// Only its end was read.
+    OnlyTheEnd,
+    /// Its events are encrypted and were not opened.
+    Encrypted,
+}
+
+/// Adds to the report that the books were not balanced, and what batch headers tell. They tell it of all batches, also of
+/// those that are encrypted.
+pub fn not_judged(report: &mut Report, why: NotJudged) {
+    let detail = match why {
+        NotJudged::OnlyTheEnd => {
+            "only what came since the last verification was read; verify without --state to balance the books"
+        }
+        NotJudged::Encrypted => {
+            "events are encrypted and were not opened; verify with --content-key to balance the books"
+        }
+    };
     report.checks.push(Check { name: "conservation", ok: false, detail: detail.to_owned() });
+    if why == NotJudged::Encrypted && report.lost > 0 {
+        report.verdict = report.verdict.max(Verdict::Incomplete);
+    }
     let detail = format!("batch headers tell of {} lost events", report.lost);
     report.checks.push(Check { name: "no_loss", ok: false, detail });
 }

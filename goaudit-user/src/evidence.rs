@@ -16,7 +16,9 @@ use crate::audit::extent::Extent;
 use crate::audit::format::BatchHeader;
 use crate::audit::note::VerifyKey;
 use crate::audit::proof::Proof;
-use crate::audit::{self, AuditError, ProveError, ReadOptions, Reader, Seq, extent, hex, leaves};
+use crate::audit::{
+    self, AuditError, ContentKeys, ProveError, ReadOptions, Reader, Seq, extent, hex, leaves,
+};
 use crate::event::{Control, Event, Payload};
 use crate::replay::uuid;
 use crate::view::Origin;
@@ -75,10 +77,11 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// Writes the package of the log in `log` to `out`.
+/// Writes the package of the log in `log`, which is checked with `key` and whose events are opened with `content` if they
+/// are encrypted, to `out`.
 pub fn write<W: Write + Seek>(
     log: &Path,
-    key: &VerifyKey,
+    (key, content): (&VerifyKey, &ContentKeys),
     scope: &Scope,
     tool: &Tool,
     out: W,
@@ -88,9 +91,9 @@ pub fn write<W: Write + Seek>(
         Scope::Log => {
             // One proof lets the whole way be gone by hand: that of the last sealed event.
             let last = last_event(log, &checkpoint)?;
-            (audit::prove(log, &last.into_iter().collect(), Some(key))?, None)
+            (audit::prove_with(log, &last.into_iter().collect(), Some(key), content)?, None)
         }
-        Scope::Events(events) => (audit::prove(log, events, Some(key))?, Some(events)),
+        Scope::Events(events) => (audit::prove_with(log, events, Some(key), content)?, Some(events)),
     };
     // After the proof: a live log has only grown since.
     let segments = match scope {
@@ -115,7 +118,7 @@ pub fn write<W: Write + Seek>(
         };
         archive.text(&format!("proofs/{:020}.tlog-proof", batch.index), &one.text())?;
     }
-    let told = tell(log, proven)?;
+    let told = tell(log, content, proven)?;
     archive.text("attach-report.jsonl", &told.report)?;
     if proven.is_some() {
         archive.text("events.jsonl", &told.events)?;
@@ -184,9 +187,9 @@ struct Told {
     not_read: u64,
 }
 
-fn tell(log: &Path, wanted: Option<&BTreeSet<Seq>>) -> Result<Told, EvidenceError> {
+fn tell(log: &Path, content: &ContentKeys, wanted: Option<&BTreeSet<Seq>>) -> Result<Told, EvidenceError> {
     let mut told = Told::default();
-    let mut reader = Reader::open(log, ReadOptions::default())?;
+    let mut reader = Reader::open(log, ReadOptions::default())?.with_keys(content.clone());
     loop {
         let batch = match reader.next_batch() {
             Ok(Some(batch)) => batch,

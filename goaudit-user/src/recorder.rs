@@ -194,6 +194,11 @@ impl Recorder {
         found(&self.opened)
     }
 
+    /// Keys to read what is recorded with, if it is encrypted.
+    pub fn content_keys(&self) -> audit::ContentKeys {
+        self.writer.content_keys()
+    }
+
     /// What was found when the log was opened, or that it is new; its verification key.
     pub fn opened(&self) -> &audit::Opened {
         &self.opened

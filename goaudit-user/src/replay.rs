@@ -6,7 +6,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-use crate::audit::{AuditError, BatchInfo, ReadOptions, Reader};
+use crate::audit::{AuditError, BatchInfo, ContentKeys, ReadOptions, Reader};
 use crate::event::control::Host;
 use crate::event::{Control, Event, Payload};
 use crate::view::Origin;
@@ -30,6 +30,7 @@ pub enum ReplayError {
 /// A cursor over a log.
 pub struct Cursor {
     reader: Reader,
+    keys: ContentKeys,
     host: Host,
     boot_id: String,
     begun: bool,
@@ -38,8 +39,13 @@ pub struct Cursor {
 impl Cursor {
     /// Opens a log where `options` say.
     pub fn open(directory: &Path, options: ReadOptions) -> Result<Self, ReplayError> {
-        let reader = Reader::open(directory, options)?;
-        Ok(Self { reader, host: Host::default(), boot_id: String::new(), begun: false })
+        Self::open_with(directory, options, ContentKeys::default())
+    }
+
+    /// As [`Self::open`], of a log whose events are encrypted.
+    pub fn open_with(directory: &Path, options: ReadOptions, keys: ContentKeys) -> Result<Self, ReplayError> {
+        let reader = Reader::open(directory, options)?.with_keys(keys.clone());
+        Ok(Self { reader, keys, host: Host::default(), boot_id: String::new(), begun: false })
     }
 
     /// Hands the next batch's events to `each`; false at the (present) end of the log.
@@ -83,7 +89,8 @@ impl Cursor {
         if segment.first_seq >= first_seq {
             return Ok(host);
         }
-        let mut earlier = Reader::open_files(&[path.to_owned()], ReadOptions::default())?;
+        let mut earlier =
+            Reader::open_files(&[path.to_owned()], ReadOptions::default())?.with_keys(self.keys.clone());
         while let Some(batch) = earlier.next_batch()?
             && batch.meta().first_seq < first_seq
         {

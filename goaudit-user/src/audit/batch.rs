@@ -3,15 +3,18 @@
 //! payload = seed (32 bytes), then for each event its length (u32) and its bytes. One buffer holds it all while
 //! a batch grows; leaves are hashed from that buffer. Pure.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 use zerocopy::little_endian::{U16, U32, U64};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::chain::{Chain, Turn};
+use super::content::ContentKey;
 use super::fault::Fault;
 use super::format::{
     BATCH_KIND_EVENTS, BATCH_KIND_RECORDS, BATCH_MAGIC, BATCH_RAW_LIMIT, BatchHeader, EVENT_LEN_LEN,
-    HASH_SHA256, Hash, MAX_BATCH_EVENTS, SEED_LEN, flag,
+    HASH_SHA256, Hash, MAX_BATCH_EVENTS, SEED_LEN, TAG_LEN, flag,
 };
 use super::merkle::root_in_place;
 use super::salt::{SALT_LEN, event_leaf, fill_salts};
@@ -31,6 +34,28 @@ pub struct BatchBuilder {
     leaves: Vec<Hash>,
     compressor: Compressor<'static>,
     stored: Vec<u8>,
+    content: Option<Encryption>,
+}
+
+/// How payloads are encrypted.
+struct Encryption {
+    key: Arc<ContentKey>,
+    /// The batch that was encrypted last, and which attempt that was: no nonce is used twice with a key.
+    last: Option<(u64, u32)>,
+}
+
+impl Encryption {
+    /// Which attempt the next one is at this batch.
+    fn attempt(&mut self, batch_no: u64) -> std::io::Result<u32> {
+        let attempt = match self.last {
+            Some((last, attempt)) if last == batch_no => attempt.checked_add(1),
+            Some((last, _)) if last > batch_no => None,
+            Some(_) | None => Some(0),
+        };
+        let attempt = attempt.ok_or_else(|| std::io::Error::other("the content key is used up"))?;
+        self.last = Some((batch_no, attempt));
+        Ok(attempt)
+    }
 }
 
 /// What the writer knows about a batch, beside its events and the chain.
@@ -76,7 +101,13 @@ impl BatchBuilder {
             leaves: Vec::new(),
             compressor,
             stored: Vec::new(),
+            content: None,
         })
+    }
+
+    /// Encrypts the batches from the next one on with this key, which was never used before, or not at all.
+    pub fn encrypt(&mut self, key: Option<Arc<ContentKey>>) {
+        self.content = key.map(|key| Encryption { key, last: None });
     }
 
     /// Events in it.
@@ -166,7 +197,14 @@ impl BatchBuilder {
                 BATCH_KIND_RECORDS
             }
         };
-        let header = BatchHeader {
+        let mut stored_len = self.stored.len();
+        let mut attempt = 0;
+        if let Some(content) = &mut self.content {
+            flags |= flag::ENCRYPTED;
+            stored_len += TAG_LEN;
+            attempt = content.attempt(chain.frontier.size())?;
+        }
+        let mut header = BatchHeader {
             magic: BATCH_MAGIC,
             hash_alg: HASH_SHA256,
             kind,
@@ -184,15 +222,19 @@ impl BatchBuilder {
             lost_events: U32::new(context.lost_events),
             lost_cause: U32::new(context.lost_cause),
             raw_len: U32::new(u32::try_from(self.plain.len()).unwrap_or(u32::MAX)),
-            stored_len: U32::new(u32::try_from(self.stored.len()).unwrap_or(u32::MAX)),
+            stored_len: U32::new(u32::try_from(stored_len).unwrap_or(u32::MAX)),
             epoch_no: U32::new(chain.epoch.unwrap_or(0)),
-            dek_id: U32::new(0),
+            attempt: U32::new(attempt),
             sealed_before: U64::new(chain.sealed.unwrap_or(0)),
             batch_root,
-            payload_hash: Sha256::digest(&self.stored).into(),
+            payload_hash: [0; 32],
             prev_leaf: chain.prev_leaf.unwrap_or_default(),
             hmac_tail: [0; 32],
         };
+        if let Some(content) = &self.content {
+            content.key.seal(&header, &mut self.stored).map_err(std::io::Error::other)?;
+        }
+        header.payload_hash = Sha256::digest(&self.stored).into();
         Ok((header, &self.stored))
     }
 }
@@ -226,17 +268,44 @@ pub struct PayloadReader {
     decompressor: Decompressor<'static>,
     salts: Vec<u8>,
     leaves: Vec<Hash>,
+    key: Option<Arc<ContentKey>>,
+    opened: Vec<u8>,
 }
 
 impl PayloadReader {
     /// A new one; fails only when zstd finds no memory.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { decompressor: Decompressor::new()?, salts: Vec::new(), leaves: Vec::new() })
+        Ok(Self {
+            decompressor: Decompressor::new()?,
+            salts: Vec::new(),
+            leaves: Vec::new(),
+            key: None,
+            opened: Vec::new(),
+        })
     }
 
-    /// Decompresses `stored` over `plain` and checks lengths and the number of events. `header` has passed
+    /// Opens encrypted payloads with this key from now on.
+    pub fn use_key(&mut self, key: Option<Arc<ContentKey>>) {
+        self.key = key;
+    }
+
+    /// Decrypts `stored` if it is encrypted, decompresses it over `plain` and checks lengths and the number of events. `header` has passed
     /// [`super::chain::parse_batch_header`], so that no more memory is taken than one largest batch needs.
     pub fn open(&mut self, header: &BatchHeader, stored: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
+        if header.is_encrypted() {
+            let key = self.key.as_ref().ok_or_else(|| Fault::unsupported("the payload is encrypted"))?;
+            let mut opened = std::mem::take(&mut self.opened);
+            opened.clear();
+            opened.extend_from_slice(stored);
+            let result = key.open(header, &mut opened);
+            let result = result.and_then(|()| self.decompress(header, &opened, plain));
+            self.opened = opened;
+            return result;
+        }
+        self.decompress(header, stored, plain)
+    }
+
+    fn decompress(&mut self, header: &BatchHeader, stored: &[u8], plain: &mut Vec<u8>) -> Result<(), Fault> {
         let raw_len = header.raw_len.get() as usize;
         let declared = zstd::zstd_safe::get_frame_content_size(stored).ok().flatten();
         if declared != Some(raw_len as u64) {

@@ -195,12 +195,14 @@ pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, 
     }
     let flags = header.flags.get();
     if flags & !flag::KNOWN != 0 || flags & flag::ZSTD == 0 {
-        return Err(Fault::unsupported(format!(
-            "batch with flags {flags:#x} (encryption and HMAC are not known yet)"
-        )));
+        return Err(Fault::unsupported(format!("batch with flags {flags:#x} (HMAC is not known yet)")));
     }
-    if header.dek_id.get() != 0 || header.hmac_tail != [0; 32] {
-        return Err(Fault::unsupported("batch with content keys or HMAC, which are not known yet"));
+    if header.hmac_tail != [0; 32] {
+        return Err(Fault::unsupported("batch with HMAC, which is not known yet"));
+    }
+    let encrypted = flags & flag::ENCRYPTED != 0;
+    if (encrypted && header.is_records()) || (!encrypted && header.attempt.get() != 0) {
+        return Err(Fault::tampered("the flags of a batch contradict its kind"));
     }
     let new_epoch = flags & flag::NEW_EPOCH != 0;
     if (new_epoch && !header.is_records()) || (!new_epoch && flags & flag::KEY_LOST != 0) {

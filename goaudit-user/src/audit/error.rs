@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::content::ContentError;
 use super::fault::Fault;
 use super::note::NoteError;
 
@@ -109,6 +110,9 @@ pub enum AuditError {
     /// zstd found no memory or failed.
     #[error("compress a batch: {0}")]
     Compress(io::Error),
+    /// Encryption.
+    #[error(transparent)]
+    Content(#[from] ContentError),
     /// The writer had given up before.
     #[error("write: the writer gave up after an earlier error; open it again")]
     Closed,

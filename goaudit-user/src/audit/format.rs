@@ -47,6 +47,12 @@ pub const MAX_STORED_LEN: usize = MAX_RAW_LEN + MAX_RAW_LEN / 256 + 64;
 pub const MAX_NOTE_LEN: usize = 64 << 10;
 /// Most perfect subtrees of a tree whose size is a u64.
 pub const MAX_FRONTIER: usize = 64;
+/// Bytes of a segment's content key.
+pub const CONTENT_KEY_LEN: usize = 32;
+/// Bytes that encryption adds to a payload.
+pub const TAG_LEN: usize = 16;
+/// Bytes of the largest wrapped content key: what is left of a segment header with the largest frontier.
+pub const MAX_WRAPPED_LEN: usize = SEGMENT_HEADER_LEN - size_of::<SegmentHead>() - MAX_FRONTIER * 32 - 4;
 
 /// First bytes of a segment.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"GOAUDSEG";
@@ -65,6 +71,8 @@ pub const SIG_ED25519: u8 = 1;
 pub const COMP_ZSTD: u8 = 1;
 /// No encryption, in `aead`.
 pub const AEAD_NONE: u8 = 0;
+/// AES-256-GCM, in `aead`.
+pub const AEAD_AES_256_GCM: u8 = 1;
 
 /// A batch of events, in `kind` of the batch header.
 pub const BATCH_KIND_EVENTS: u8 = 1;
@@ -75,7 +83,7 @@ pub const BATCH_KIND_RECORDS: u8 = 2;
 pub mod flag {
     /// The payload is one zstd frame. Always set in version 1.
     pub const ZSTD: u16 = 1;
-    /// Reserved: the payload is encrypted.
+    /// The payload is encrypted.
     pub const ENCRYPTED: u16 = 1 << 1;
     /// Reserved: `hmac_tail` is in use.
     pub const HMAC: u16 = 1 << 2;
@@ -88,7 +96,7 @@ pub mod flag {
     /// With [`NEW_EPOCH`]: the key of the epoch before is lost and cannot sign.
     pub const KEY_LOST: u16 = 1 << 6;
     /// All bits that this version can check; any other bit is refused.
-    pub const KNOWN: u16 = ZSTD | URGENT | AFTER_RESTART | NEW_EPOCH | KEY_LOST;
+    pub const KNOWN: u16 = ZSTD | ENCRYPTED | URGENT | AFTER_RESTART | NEW_EPOCH | KEY_LOST;
 }
 
 /// Bits of a batch header's `lost_cause`: why `lost_events` are not in the log.
@@ -180,7 +188,7 @@ pub struct SegmentHead {
     pub sig_alg: u8,
     /// [`COMP_ZSTD`].
     pub comp: u8,
-    /// [`AEAD_NONE`].
+    /// [`AEAD_NONE`] or [`AEAD_AES_256_GCM`].
     pub aead: u8,
     /// First half of SHA-256(origin, newline, verification key text).
     pub log_id: [u8; 16],
@@ -200,8 +208,8 @@ pub struct SegmentHead {
     pub prev_seg_hash: Hash,
     /// Hashes in the frontier.
     pub frontier_count: U32,
-    /// Reserved for the wrapped content key: 0.
-    pub dek_len: U32,
+    /// Bytes of the wrapped content key; 0 without encryption.
+    pub wrapped_len: U32,
 }
 
 /// The header of a batch: the data of one leaf of the log's tree.
@@ -246,8 +254,8 @@ pub struct BatchHeader {
     pub stored_len: U32,
     /// The epoch whose key signs the checkpoint that covers this batch.
     pub epoch_no: U32,
-    /// Reserved for content keys: 0.
-    pub dek_id: U32,
+    /// Of an encrypted batch: how often one of this number was encrypted before, with this key, and could not be written.
+    pub attempt: U32,
     /// Batches that the last checkpoint before this batch covers: so that no checkpoint can be taken out.
     pub sealed_before: U64,
     /// Root of the tree over the leaves of its events.
@@ -264,6 +272,11 @@ impl BatchHeader {
     /// Numbers of events that it takes up: records have none.
     pub fn numbered_events(&self) -> u64 {
         if self.kind == BATCH_KIND_EVENTS { u64::from(self.n_events.get()) } else { 0 }
+    }
+
+    /// Whether its payload is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.flags.get() & flag::ENCRYPTED != 0
     }
 
     /// Whether it holds the log's own records.

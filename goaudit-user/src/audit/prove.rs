@@ -14,6 +14,7 @@ use zerocopy::{FromBytes as _, IntoBytes as _};
 use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
 use super::checkpoint::Checkpoint;
+use super::content::ContentKeys;
 use super::directory::{list_all, open_regular};
 use super::epoch;
 use super::error::AuditError;
@@ -24,6 +25,7 @@ use super::keys;
 use super::merkle::{Paths, leaf_hash};
 use super::note::{Note, NoteError, VerifyKey};
 use super::proof::{BatchProof, EventProof, MAX_PROOF_LEN, Proof, ProofError};
+use super::reader::read_header;
 use super::salt::{SALT_LEN, event_leaf, fill_salts};
 use super::writer::Seq;
 
@@ -91,6 +93,16 @@ pub enum ProveError {
 /// Proves the events `wanted` of the log in `dir` with its last checkpoint. Without a key the one beside the log is
 /// used: whoever checks the proof brings a key anyway.
 pub fn prove(dir: &Path, wanted: &BTreeSet<Seq>, key: Option<&VerifyKey>) -> Result<Proof, ProveError> {
+    prove_with(dir, wanted, key, &ContentKeys::default())
+}
+
+/// As [`prove`], of a log whose events are encrypted. The proof has them in clear.
+pub fn prove_with(
+    dir: &Path,
+    wanted: &BTreeSet<Seq>,
+    key: Option<&VerifyKey>,
+    content: &ContentKeys,
+) -> Result<Proof, ProveError> {
     let key = match key {
         Some(key) => key.clone(),
         None => keys::load_public(dir)?,
@@ -98,7 +110,7 @@ pub fn prove(dir: &Path, wanted: &BTreeSet<Seq>, key: Option<&VerifyKey>) -> Res
     let segments = Segments::pin(dir)?;
     let found = find(&segments, wanted, &key)?;
     let checkpoint = Checkpoint::open(&found.note, &key).map_err(ProveError::Checkpoint)?;
-    let proof = build(&segments, &found, &checkpoint)?;
+    let proof = build(&segments, &found, &checkpoint, content)?;
     let len = proof.text().len() as u64;
     if len > MAX_PROOF_LEN {
         return Err(ProveError::TooLarge(len));
@@ -279,7 +291,12 @@ fn find(segments: &Segments, wanted: &BTreeSet<Seq>, key: &VerifyKey) -> Result<
     Ok(found)
 }
 
-fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<Proof, ProveError> {
+fn build(
+    segments: &Segments,
+    found: &Found,
+    checkpoint: &Checkpoint,
+    content: &ContentKeys,
+) -> Result<Proof, ProveError> {
     let mut numbers: Vec<u64> = found.batches.keys().copied().collect();
     // A batch of events is none of records: the number is not there yet.
     let place = numbers.partition_point(|number| *number < found.certificate);
@@ -288,6 +305,8 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
     let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
     let mut batches = BTreeMap::new();
     let mut next = 0;
+    // The segment whose content key is at hand.
+    let mut unlocked: Option<PathBuf> = None;
     segments.walk(
         |header| {
             let number = header.batch_no.get();
@@ -330,6 +349,12 @@ fn build(segments: &Segments, found: &Found, checkpoint: &Checkpoint) -> Result<
                 seqs => seqs.map(Vec::as_slice),
             };
             if let (Some((offset, body)), Some(seqs)) = (opened, seqs) {
+                if header.is_encrypted() && unlocked.as_deref() != Some(path) {
+                    let (file, size) = open_regular(path)?;
+                    let key = content.key_of(&read_header(&file, size)?).map_err(AuditError::from)?;
+                    payloads.use_key(Some(key));
+                    unlocked = Some(path.to_owned());
+                }
                 let events =
                     open(&mut payloads, header, body, seqs).map_err(|fault| at(path, offset, fault))?;
                 let batch = BatchProof { index: number, path: Vec::new(), header: leaf_data, events };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
+use super::content::ContentKeys;
 use super::directory::{list_segments, open_regular, segment_no, segment_path};
 use super::error::AuditError;
 use super::fault::{Fault, FaultKind};
@@ -145,6 +146,8 @@ pub struct Reader {
     current: Option<Current>,
     options: ReadOptions,
     payloads: PayloadReader,
+    /// Opens encrypted batches.
+    keys: ContentKeys,
     tail: Option<Tail>,
     /// Batches before that one were given: a writer whose disk failed writes some of them again.
     next_batch_no: u64,
@@ -157,6 +160,8 @@ struct Current {
     frames: FrameReader<BufReader<File>>,
     /// Where damage that was told begins: look for the next frame behind it.
     damaged_at: Option<u64>,
+    /// Its content key is at hand.
+    unlocked: bool,
 }
 
 /// What one look at the current segment gave.
@@ -197,6 +202,7 @@ impl Reader {
             current: None,
             options,
             payloads: PayloadReader::new().map_err(AuditError::Compress)?,
+            keys: ContentKeys::default(),
             tail: None,
             next_batch_no: 0,
         };
@@ -206,6 +212,13 @@ impl Reader {
             ReadFrom::End => reader.skip_to_end()?,
         }
         Ok(reader)
+    }
+
+    /// Reads encrypted events with these keys.
+    #[must_use]
+    pub fn with_keys(mut self, keys: ContentKeys) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// The next batch. `Ok(None)`: the end, or, when following, nothing more for now (ask again a little later).
@@ -326,8 +339,14 @@ impl Reader {
         };
         let source = BufReader::with_capacity(READ_AHEAD, file);
         let frames = FrameReader::new(source, SEGMENT_HEADER_LEN as u64, size);
-        self.current =
-            Some(Current { segment_no: header.segment_no, path, header, frames, damaged_at: None });
+        self.current = Some(Current {
+            segment_no: header.segment_no,
+            path,
+            header,
+            frames,
+            damaged_at: None,
+            unlocked: false,
+        });
         Ok(true)
     }
 
@@ -364,6 +383,10 @@ impl Reader {
                         continue;
                     }
                     self.next_batch_no = header.batch_no.get().saturating_add(1);
+                    if header.is_encrypted() && !current.unlocked {
+                        self.payloads.use_key(Some(self.keys.key_of(&current.header)?));
+                        current.unlocked = true;
+                    }
                     let mut plain = Vec::new();
                     self.payloads
                         .open(&header, frame.body, &mut plain)

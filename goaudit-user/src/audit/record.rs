@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::batch::{Events, PayloadReader};
 use super::chain::parse_batch_header;
+use super::content::NamedKey;
 use super::epoch;
 use super::fault::Fault;
 use super::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN};
@@ -27,9 +28,14 @@ const GENESIS: &str = "genesis";
 const EPOCH: &str = "epoch";
 /// Name of [`Prune`].
 const PRUNE: &str = "prune";
+/// Name of [`NamedKey`].
+const CONTENT_KEY: &str = "content-key";
 /// The algorithms of this version, as [`Genesis`] names them.
-const ALGORITHMS: [(&str, &str); 4] =
-    [("hash", "sha256"), ("signature", "ed25519"), ("compression", "zstd"), ("encryption", "none")];
+const ALGORITHMS: [(&str, &str); 3] = [("hash", "sha256"), ("signature", "ed25519"), ("compression", "zstd")];
+/// Encryption of events without recipients.
+const NOT_ENCRYPTED: &str = "none";
+/// Encryption of events with recipients.
+const ENCRYPTED: &str = "aes-256-gcm";
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub enum Record {
     Epoch(Box<Epoch>),
     /// What the log is about to give up.
     Prune(Prune),
+    /// The key of the encrypted batches that follow.
+    ContentKey(NamedKey),
 }
 
 /// What a log is, once and for all: batch 0 holds it and nothing else.
@@ -55,6 +63,8 @@ pub struct Genesis {
     pub host_id: [u8; 16],
     /// What made the log: name, version, build.
     pub agent: String,
+    /// Age recipients to whom events are encrypted; none: they are not.
+    pub recipients: Vec<String>,
 }
 
 /// The key of an epoch: signs every checkpoint after the one that seals this record.
@@ -87,6 +97,8 @@ impl Record {
                 for (name, value) in ALGORITHMS {
                     line([name, value]);
                 }
+                line(["encryption", if genesis.recipients.is_empty() { NOT_ENCRYPTED } else { ENCRYPTED }]);
+                genesis.recipients.iter().for_each(|recipient| line(["recipient", recipient]));
                 line(["retention-ns", &genesis.retention_ns.to_string()]);
                 line(["host-id", &hex(&genesis.host_id)]);
                 line(["agent", &genesis.agent]);
@@ -96,6 +108,11 @@ impl Record {
                 line(["last-segment", &prune.last_segment.to_string()]);
                 line(["next-event", &prune.next_seq.to_string()]);
                 line(["newest-ns", &prune.newest_ns.to_string()]);
+            }
+            Self::ContentKey(named) => {
+                line([CONTENT_KEY, ""]);
+                line(["wrapped-sha256", &hex(&named.wrapped_sha256)]);
+                line(["key-commitment", &hex(&named.commitment)]);
             }
             Self::Epoch(epoch) => {
                 line([EPOCH, ""]);
@@ -125,6 +142,10 @@ impl Record {
                 last_segment: fields.number("last-segment")?,
                 next_seq: fields.number("next-event")?,
                 newest_ns: fields.number("newest-ns")?,
+            }),
+            CONTENT_KEY => Self::ContentKey(NamedKey {
+                wrapped_sha256: fields.hex("wrapped-sha256")?,
+                commitment: fields.hex("key-commitment")?,
             }),
             other => {
                 let name: String = other.chars().take(40).collect();
@@ -159,6 +180,11 @@ impl<'a> Fields<'a> {
         value.parse().map_err(|_| Fault::tampered(format!("{name} of a record of the log is no number")))
     }
 
+    fn hex<const N: usize>(&mut self, name: &str) -> Result<[u8; N], Fault> {
+        unhex(self.take(name)?)
+            .ok_or_else(|| Fault::tampered(format!("{name} of a record of the log is malformed")))
+    }
+
     fn key(&mut self, name: &str) -> Result<VerifyKey, Fault> {
         VerifyKey::parse(self.take(name)?)
             .map_err(|error| Fault::tampered(format!("{name} of a record of the log: {error}")))
@@ -176,10 +202,11 @@ impl Genesis {
                 return Err(Fault::unsupported(format!("{name} {found:?} is not known to this goaudit")));
             }
         }
+        let recipients = Self::recipients(fields)?;
         let genesis = Self {
+            recipients,
             retention_ns: fields.number("retention-ns")?,
-            host_id: unhex(fields.take("host-id")?)
-                .ok_or_else(|| Fault::tampered("the host id of the log is malformed"))?,
+            host_id: fields.hex("host-id")?,
             agent: fields.take("agent")?.to_owned(),
             log_key,
             epoch_key,
@@ -188,6 +215,19 @@ impl Genesis {
             return Err(Fault::tampered("the log names another origin than its key"));
         }
         Ok(genesis)
+    }
+
+    fn recipients(fields: &mut Fields<'_>) -> Result<Vec<String>, Fault> {
+        let found = fields.take("encryption")?;
+        if ![NOT_ENCRYPTED, ENCRYPTED].contains(&found) {
+            let found: String = found.chars().take(40).collect();
+            return Err(Fault::unsupported(format!("encryption {found:?} is not known to this goaudit")));
+        }
+        let mut recipients = Vec::new();
+        while let Some(recipient) = fields.optional("recipient") {
+            recipients.push(recipient.to_owned());
+        }
+        Ok(recipients)
     }
 
     /// Checks that this is the beginning of the log that `key` is of.
@@ -261,7 +301,7 @@ pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epo
                             Some(Epoch { number: 0, key: genesis.epoch_key, lost: None })
                         }
                         Record::Epoch(epoch) => Some(*epoch),
-                        Record::Prune(_) => last,
+                        Record::Prune(_) | Record::ContentKey(_) => last,
                     };
                 }
             }
@@ -274,9 +314,9 @@ pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epo
     }
 }
 
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    if text.len() != 2 * N || !text.is_ascii() {
         return None;
     }
     for (at, byte) in bytes.iter_mut().enumerate() {

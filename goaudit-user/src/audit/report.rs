@@ -24,6 +24,8 @@ pub struct Report {
     pub sealed_events: u64,
     /// Events after the last verified checkpoint.
     pub unsealed_events: u64,
+    /// Events that are encrypted and were not looked at, for want of a content key: only their bytes were.
+    pub unopened_events: u64,
     /// Root of the last verified checkpoint, base64 as in the checkpoint; none if there is none.
     pub root: Option<String>,
     /// Size of the last verified checkpoint: batches that it covers.

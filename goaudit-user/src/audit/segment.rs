@@ -5,8 +5,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::fault::Fault;
 use super::format::{
-    AEAD_NONE, COMP_ZSTD, FormatVersion, HASH_SHA256, Hash, MAX_FRONTIER, SEGMENT_HEADER_LEN, SEGMENT_MAGIC,
-    SIG_ED25519, SegmentHead,
+    AEAD_AES_256_GCM, AEAD_NONE, COMP_ZSTD, FormatVersion, HASH_SHA256, Hash, MAX_FRONTIER, MAX_WRAPPED_LEN,
+    SEGMENT_HEADER_LEN, SEGMENT_MAGIC, SIG_ED25519, SegmentHead,
 };
 use super::merkle::Frontier;
 
@@ -32,6 +32,8 @@ pub struct SegmentHeader {
     pub prev_seg_hash: Hash,
     /// The tree over all batches before this segment.
     pub frontier: Frontier,
+    /// The key of its events, wrapped (an age file); empty if they are not encrypted. At most [`MAX_WRAPPED_LEN`] bytes.
+    pub wrapped_key: Vec<u8>,
 }
 
 impl SegmentHeader {
@@ -49,7 +51,7 @@ impl SegmentHeader {
             hash_alg: HASH_SHA256,
             sig_alg: SIG_ED25519,
             comp: COMP_ZSTD,
-            aead: AEAD_NONE,
+            aead: if self.wrapped_key.is_empty() { AEAD_NONE } else { AEAD_AES_256_GCM },
             log_id: self.log_id,
             segment_no: U64::new(self.segment_no),
             first_batch_no: U64::new(self.frontier.size()),
@@ -59,10 +61,11 @@ impl SegmentHeader {
             created_realtime_ns: U64::new(self.created_realtime_ns),
             prev_seg_hash: self.prev_seg_hash,
             frontier_count: U32::new(self.frontier.size().count_ones()),
-            dek_len: U32::new(0),
+            wrapped_len: U32::new(u32::try_from(self.wrapped_key.len()).unwrap_or(u32::MAX)),
         };
         let mut out = head.as_bytes().to_vec();
         out.extend(self.frontier.roots().iter().flatten());
+        out.extend(&self.wrapped_key);
         out.resize(CHECKED_LEN, 0);
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -84,9 +87,18 @@ impl SegmentHeader {
         }
         check_constants(&head)?;
         let count = head.frontier_count.get() as usize;
-        let (roots, zeros) = rest
+        let (roots, rest) = rest
             .split_at_checked(count.min(MAX_FRONTIER + 1) * 32)
             .ok_or_else(|| Fault::tampered("the frontier is too long"))?;
+        let wrapped_len = head.wrapped_len.get() as usize;
+        if wrapped_len > MAX_WRAPPED_LEN || (wrapped_len == 0) != (head.aead == AEAD_NONE) {
+            return Err(Fault::tampered(
+                "the length of the wrapped content key does not fit the segment header",
+            ));
+        }
+        let (wrapped_key, zeros) = rest
+            .split_at_checked(wrapped_len)
+            .ok_or_else(|| Fault::tampered("the wrapped content key is too long"))?;
         if zeros.iter().any(|byte| *byte != 0) {
             return Err(Fault::tampered("unused bytes of the segment header are not zero"));
         }
@@ -102,6 +114,7 @@ impl SegmentHeader {
             created_realtime_ns: head.created_realtime_ns.get(),
             prev_seg_hash: head.prev_seg_hash,
             frontier,
+            wrapped_key: wrapped_key.to_vec(),
         })
     }
 }
@@ -121,14 +134,11 @@ fn check_constants(head: &SegmentHead) -> Result<(), Fault> {
         ("hash", head.hash_alg, HASH_SHA256),
         ("signature", head.sig_alg, SIG_ED25519),
         ("compression", head.comp, COMP_ZSTD),
-        ("encryption", head.aead, AEAD_NONE),
+        ("encryption", head.aead, if head.aead == AEAD_AES_256_GCM { AEAD_AES_256_GCM } else { AEAD_NONE }),
     ] {
         if found != known {
             return Err(Fault::unsupported(format!("{name} algorithm {found} is not known to this goaudit")));
         }
-    }
-    if head.dek_len.get() != 0 {
-        return Err(Fault::unsupported("a wrapped content key is not known to this goaudit"));
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ use super::*;
 
 mod attack;
 mod crash;
+#[cfg(feature = "age")]
+mod encryption;
 mod epochs;
 mod foreign;
 mod layout;

@@ -5,6 +5,7 @@
 //! not ok. Works on a live log: it looks at what was there when it began.
 
 mod books;
+mod content;
 mod epochs;
 mod pruned;
 mod segment;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chain::Chain;
 use super::checkpoint::Checkpoint;
+use super::content::ContentKeys;
 use super::directory::{
     DirLock, checkpoint_path, list_all, open_regular, pruned_path, read_small, segment_no,
 };
@@ -29,6 +31,7 @@ use super::note::VerifyKey;
 use super::reader::BatchInfo;
 use super::report::{Freshness, Report};
 use books::{Books, Property};
+use content::Contents;
 use epochs::EpochChain;
 pub use state::{State, StateError};
 use workers::Workers;
@@ -48,6 +51,8 @@ pub struct VerifyOptions {
     pub witnessed: Option<Witnessed>,
     /// Check bytes, chain and signatures only, without opening payloads. The visitor then sees nothing.
     pub bytes_only: bool,
+    /// Opens encrypted payloads. Without them their bytes are checked, and the visitor sees nothing of them.
+    pub content_keys: ContentKeys,
     /// Threads that open payloads; none: as many as there are CPUs.
     pub threads: Option<usize>,
     /// What an earlier verification of this log left: only what came since is read, and the log must contain the
@@ -114,6 +119,8 @@ pub fn verify_since(
             prev_hash: None,
             watches: Vec::new(),
             books: Books::default(),
+            contents: Contents::new(options.content_keys.clone()),
+            opens: !options.bytes_only,
             workers: Workers::start(scope, threads, options.bytes_only, visitor.map(|visitor| visitor as _))?,
             end: SegmentEnding::Open,
             restarts: 0,
@@ -128,6 +135,8 @@ pub fn verify_since(
         let expected = verifier.watch_expected(options) | verifier.watch_witnessed(options);
         verifier.walk(&input, options.progress.as_deref())?;
         verifier.workers.finish(&mut verifier.books);
+        let recipients = verifier.epochs.genesis.as_ref().map(|genesis| genesis.recipients.as_slice());
+        verifier.contents.tell(recipients.unwrap_or_default(), &mut verifier.books);
         verifier.check_watches();
         verifier.check_end(&input);
         verifier.check_epochs();
@@ -256,6 +265,9 @@ struct Verifier<'scope, 'v> {
     prev_hash: Option<Hash>,
     watches: Vec<Watch>,
     books: Books,
+    contents: Contents,
+    /// Payloads are opened.
+    opens: bool,
     workers: Workers<'scope, 'v>,
     end: SegmentEnding,
     restarts: u64,

@@ -5,6 +5,7 @@
 //! passes time in and calls [`Writer::tick`] no later than [`Writer::deadline`].
 
 mod config;
+mod content;
 mod epochs;
 mod failover;
 mod file;
@@ -21,6 +22,7 @@ use zerocopy::IntoBytes as _;
 use super::batch::{BatchBuilder, BatchContext, BatchKind};
 use super::chain::{Chain, Turn};
 use super::checkpoint::Checkpoint;
+use super::content::ContentKeys;
 use super::directory::{DirLock, checkpoint_path, list_segments, make_dir};
 use super::epoch;
 use super::error::AuditError;
@@ -36,6 +38,7 @@ use super::recover::recover;
 use super::segment::SegmentHeader;
 use super::sync::Syncer;
 pub use config::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, WriterConfig};
+use content::{Content, SegmentKey};
 use epochs::Epochs;
 use failover::{ATTEMPTS, Mark, Pending};
 use file::SegmentFile;
@@ -59,6 +62,8 @@ pub struct Writer {
     builder: BatchBuilder,
     /// For batches of the log's own records.
     records: BatchBuilder,
+    /// How events are encrypted, if they are.
+    content: Option<Content>,
     instance: u32,
     /// The next batch is the first of this run, in a log that existed before.
     after_restart: bool,
@@ -109,17 +114,15 @@ impl Writer {
             &config.store_key,
             &mut config.seeds,
         )?;
+        let content = Content::open(dir, &segments, recovered.next_segment_no, &mut config)?;
         let mut room = Room::begin(dir, config.room, Arc::clone(&config.space));
+        let key_of_segment = content.as_ref().map(Content::current);
+        let place = (recovered.next_segment_no, recovered.prev_seg_hash);
         let segment = with_room(&mut room, || {
-            create_segment(
-                dir,
-                &config,
-                &recovered.chain,
-                recovered.next_segment_no,
-                recovered.prev_seg_hash,
-                now,
-            )
+            create_segment(dir, &config, &recovered.chain, place, key_of_segment, now)
         })?;
+        let mut builder = BatchBuilder::new().map_err(AuditError::Compress)?;
+        builder.encrypt(key_of_segment.map(|current| Arc::clone(&current.key)));
         let opened = Opened {
             new_log: segments.is_empty(),
             clean: recovered.clean,
@@ -135,6 +138,10 @@ impl Writer {
             vkey: key.public().text(),
             segment_no: recovered.next_segment_no,
             next_seq: recovered.chain.next_seq,
+            encrypted_to: content
+                .as_ref()
+                .map(|content| content.recipients().names().to_vec())
+                .unwrap_or_default(),
         };
         let syncer = Syncer::start(Arc::clone(&config.sync), checkpoint_path(dir))
             .map_err(AuditError::io("start the sync thread for", dir))?;
@@ -144,8 +151,9 @@ impl Writer {
             key,
             epochs,
             segment,
-            builder: BatchBuilder::new().map_err(AuditError::Compress)?,
+            builder,
             records: BatchBuilder::new().map_err(AuditError::Compress)?,
+            content,
             instance: recovered.chain.instance.map_or(0, |last| last.wrapping_add(1)),
             after_restart: !opened.new_log,
             chain: recovered.chain,
@@ -287,6 +295,11 @@ impl Writer {
         self.segment.number()
     }
 
+    /// Keys to read with what this writer writes, while it runs.
+    pub fn content_keys(&self) -> ContentKeys {
+        self.content.as_ref().map(|content| ContentKeys::held(content.held())).unwrap_or_default()
+    }
+
     /// Bytes that are written and not yet known to be durable.
     pub fn unsynced_bytes(&self) -> usize {
         self.pending_bytes
@@ -413,6 +426,7 @@ impl Writer {
         self.ready(now)?;
         self.make_room(now)?;
         self.seal_turn(now)?;
+        self.name_key(now)?;
         let context = BatchContext {
             boot_id: self.config.boot_id,
             instance: self.instance,
@@ -448,6 +462,11 @@ impl Writer {
             log_key: self.key.public().clone(),
             epoch_key,
             retention_ns: nanos(self.config.retention),
+            recipients: self
+                .content
+                .as_ref()
+                .map(|content| content.recipients().names().to_vec())
+                .unwrap_or_default(),
             host_id: self.config.host_id,
             agent: self.config.agent.clone(),
         };
@@ -476,6 +495,20 @@ impl Writer {
         self.chain.push(&header);
         self.after_restart = false;
         self.unsigned_batches = true;
+        Ok(())
+    }
+
+    /// Has the log name the segment's content key, if it has not: what is not named is not encrypted with.
+    fn name_key(&mut self, now: Now) -> Result<(), AuditError> {
+        let Some(content) = self.content.as_ref().filter(|content| !content.named) else { return Ok(()) };
+        let record = Record::ContentKey(content.name());
+        if let Err(error) = self.record(&record, None, now) {
+            self.stall(again(&error), now);
+            return Err(error);
+        }
+        if let Some(content) = &mut self.content {
+            content.named = true;
+        }
         Ok(())
     }
 
@@ -537,10 +570,19 @@ impl Writer {
             self.sign(now)?;
             self.end_segment(EndReason::Roll, now)?;
         }
-        let (hash, number) = (self.segment.hash(), self.segment.number() + 1);
+        let (number, hash) = (self.segment.number() + 1, self.segment.hash());
+        let next = match &self.content {
+            Some(content) => Some(content.next(number, &mut self.config.seeds)?),
+            None => None,
+        };
         self.segment = with_room(&mut self.room, || {
-            create_segment(&self.dir, &self.config, &self.chain, number, hash, now)
+            create_segment(&self.dir, &self.config, &self.chain, (number, hash), next.as_ref(), now)
         })?;
+        if let (Some(content), Some(next)) = (&mut self.content, next) {
+            // The batch is empty: nothing was begun with the old key.
+            self.builder.encrypt(Some(Arc::clone(&next.key)));
+            content.turn(next);
+        }
         self.begin_marks();
         self.roll_due = false;
         self.open_segment(now)
@@ -613,8 +655,8 @@ fn create_segment(
     dir: &Path,
     config: &WriterConfig,
     chain: &Chain,
-    segment_no: u64,
-    prev_seg_hash: Hash,
+    (segment_no, prev_seg_hash): (u64, Hash),
+    key: Option<&SegmentKey>,
     now: Now,
 ) -> Result<SegmentFile, AuditError> {
     let header = SegmentHeader {
@@ -626,6 +668,7 @@ fn create_segment(
         created_realtime_ns: now.realtime_ns,
         prev_seg_hash,
         frontier: chain.frontier.clone(),
+        wrapped_key: key.map(|key| key.wrapped.clone()).unwrap_or_default(),
     };
     SegmentFile::create(dir, &header, now)
 }

@@ -13,7 +13,7 @@ use super::Exit;
 use super::capture::View;
 use super::output::{Format, note};
 use super::replay::{Show, show};
-use crate::audit::{Now, Writer, WriterConfig};
+use crate::audit::{ContentKeys, Now, Writer, WriterConfig};
 use crate::correlate::host::{HostInfo, HostProcess};
 use crate::correlate::{self, Correlator};
 use crate::event::control::{Genesis, Start, Stop};
@@ -53,6 +53,7 @@ fn play(args: &Args, directory: &Path) -> anyhow::Result<Exit> {
         color: args.view.color.enabled(),
         utc: args.view.utc,
         filter: Filter::default(),
+        content: ContentKeys::default(),
         follow: None,
     })?;
     let (report, exit) = super::verify::check(directory)?;

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::Exit;
+use super::content::ContentKeyArg;
 use super::output::note;
-use crate::audit::{ReadFrom, ReadOptions, Reader, hex, keys};
+use crate::audit::{ContentKeys, ReadFrom, ReadOptions, Reader, hex, keys};
 use crate::evidence::{self, Scope, Tool};
 use crate::reads::Asked;
 
@@ -45,6 +46,9 @@ pub(super) struct Args {
     /// The log's verification key, or a file that holds it [default: the one beside the log].
     #[arg(long, value_name = "VKEY|FILE")]
     log_key: Option<String>,
+
+    #[command(flatten)]
+    content: ContentKeyArg,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -56,7 +60,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let (from, to) =
         (args.events.iter().map(|range| range.0).min(), args.events.iter().map(|range| range.1).max());
     super::reading::tell(&args.directory, Asked { command: "evidence", from, to, follow: false });
-    let scope = scope(args).with_context(context)?;
+    let content = args.content.keys()?;
+    let scope = scope(args, &content).with_context(context)?;
     let tool = Tool { name: "goaudit", version: env!("CARGO_PKG_VERSION"), sha256: own_hash()? };
     // A package is there whole or not at all.
     let path = &args.output;
@@ -64,7 +69,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     name.push(".part");
     let part = path.with_file_name(name);
     let file = File::create(&part).with_context(|| format!("cannot write {}", part.display()))?;
-    let written = evidence::write(&args.directory, &key, &scope, &tool, &file)
+    let written = evidence::write(&args.directory, (&key, &content), &scope, &tool, &file)
         .with_context(context)
         .and_then(|summary| {
             file.sync_all().with_context(|| format!("cannot write {}", part.display()))?;
@@ -89,7 +94,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// What is asked for.
-fn scope(args: &Args) -> anyhow::Result<Scope> {
+fn scope(args: &Args, content: &ContentKeys) -> anyhow::Result<Scope> {
     let too_many = |count: u64| {
         Exit::Usage.because(format!(
             "{count} events and more: a package of single events has at most {MAX_EVENTS}; pack the whole log, or less"
@@ -107,7 +112,7 @@ fn scope(args: &Args) -> anyhow::Result<Scope> {
     }
     let ns = |time: Option<Timestamp>| time.map(|time| u64::try_from(time.as_nanosecond()).unwrap_or(0));
     let (from, to) = (ns(args.from).unwrap_or(0), ns(args.to).unwrap_or(u64::MAX));
-    let found = between(&args.directory, from, to)?;
+    let found = between(&args.directory, content, from, to)?;
     if found.len() as u64 > MAX_EVENTS {
         return Err(too_many(MAX_EVENTS));
     }
@@ -119,10 +124,10 @@ fn scope(args: &Args) -> anyhow::Result<Scope> {
 
 /// Numbers of the events of a time, in nanoseconds since 1970; not many more than a package may have. An event that this
 /// version cannot read counts with the time of its batch.
-fn between(directory: &Path, from: u64, to: u64) -> anyhow::Result<BTreeSet<u64>> {
+fn between(directory: &Path, content: &ContentKeys, from: u64, to: u64) -> anyhow::Result<BTreeSet<u64>> {
     let mut found = BTreeSet::new();
     let options = ReadOptions { from: ReadFrom::Realtime(from), ..ReadOptions::default() };
-    let mut reader = Reader::open(directory, options)?;
+    let mut reader = Reader::open(directory, options)?.with_keys(content.clone());
     while let Some(batch) = reader.next_batch()? {
         let info = batch.meta();
         if info.realtime_first_ns > to || info.realtime_last_ns < from {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::content::ContentKeyArg;
 use super::output::note;
 use super::{Exit, output};
-use crate::audit::{ReadFrom, ReadOptions, Tail};
+use crate::audit::{ContentKeys, ReadFrom, ReadOptions, Tail};
 use crate::filter::Filter;
 use crate::hist::diff::Diff;
 use crate::hist::report::Report;
@@ -67,6 +68,9 @@ pub(super) struct Args {
     /// Groups at most; calls of further ones are told together.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     groups: u32,
+
+    #[command(flatten)]
+    content: ContentKeyArg,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -102,11 +106,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The table of the calls in a log from an event on, and how many there are.
-pub(super) fn table_of(directory: &Path, from: u64, by: By) -> anyhow::Result<(String, u64)> {
+pub(super) fn table_of(
+    directory: &Path,
+    from: u64,
+    by: By,
+    content: ContentKeys,
+) -> anyhow::Result<(String, u64)> {
     let mut histograms = Histograms::new(Config { by: vec![by], ..Config::default() });
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
     let failed = || format!("cannot make histograms of {}", directory.display());
-    let mut cursor = Cursor::open(directory, options).with_context(failed)?;
+    let mut cursor = Cursor::open_with(directory, options, content).with_context(failed)?;
     while cursor
         .next_batch(|event, origin| -> anyhow::Result<()> {
             if origin.seq >= from {
@@ -157,7 +166,7 @@ fn read(
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     let failed = || format!("cannot make histograms of {}", directory.display());
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
-    let mut cursor = Cursor::open(directory, options).with_context(failed)?;
+    let mut cursor = Cursor::open_with(directory, options, args.content.keys()?).with_context(failed)?;
     let mut within = true;
     while within
         && cursor

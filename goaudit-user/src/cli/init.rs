@@ -33,6 +33,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "DAYS")]
     keep: Option<u32>,
 
+    /// Encrypt the events to this age recipient (`age1...`), or to those in this file, a line each; may be repeated. Nobody
+    /// else can read them, also not root of this host once a segment has ended; verifying needs no key. Name at least two:
+    /// when all their identities are lost the events are lost.
+    #[arg(long, value_name = "RECIPIENT|FILE")]
+    encrypt_to: Vec<String>,
+
     /// Show fingerprint and QR code also if standard output is no terminal.
     #[arg(long)]
     qr: bool,
@@ -50,6 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let origin = args.origin.clone().unwrap_or_else(super::recording::origin);
     let mut config = WriterConfig::new(origin, identity::host_id(), identity::boot_id());
     config.retention = Duration::from_secs(u64::from(args.keep.unwrap_or(0)) * 86_400);
+    config.encrypt_to = super::content::recipients(&args.encrypt_to)?;
     let opened = Writer::open(directory, config, clock::now())
         .and_then(|(writer, opened)| writer.close(clock::now()).map(|()| opened))
         .with_context(|| format!("cannot make a log in {}", directory.display()))?;
@@ -58,6 +65,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         writeln!(text, "fingerprint {}\n{}", fingerprint(&opened.vkey), qr(&opened.vkey)?)?;
     }
     result(text.as_bytes())?;
+    tell_recipients(&opened);
     note(&format!("made the log in {}: keep that key somewhere else than on this host", directory.display()));
     Ok(Exit::Ok)
 }
@@ -71,11 +79,19 @@ pub(super) fn tell(opened: &Opened) {
     } else {
         note(&format!("verification key {}", opened.vkey));
     }
+    tell_recipients(opened);
     if let Some(why) = &opened.key_chain_broken {
         note(&format!(
             "THE CHAIN OF EPOCH KEYS IS BROKEN: {why}. `goaudit verify` will always tell. What was sealed before stays \
              proven; if nobody here did this, take it for an attack"
         ));
+    }
+}
+
+/// Tells who can read what is recorded, if not everybody can.
+fn tell_recipients(opened: &Opened) {
+    if !opened.encrypted_to.is_empty() {
+        note(&format!("events are encrypted to {}", opened.encrypted_to.join(", ")));
     }
 }
 

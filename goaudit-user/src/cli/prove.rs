@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use super::Exit;
+use super::content::ContentKeyArg;
 use super::output::note;
 use crate::audit;
 use crate::reads::Asked;
@@ -33,10 +34,14 @@ pub(super) struct Args {
     /// The log's verification key, or a file that holds it [default: the one beside the log].
     #[arg(long, value_name = "VKEY|FILE")]
     log_key: Option<String>,
+
+    #[command(flatten)]
+    content: ContentKeyArg,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let key = args.log_key.as_deref().map(super::verify::log_key).transpose()?;
+    let content = args.content.keys()?;
     let asked = args.events.iter().fold(0_u64, |sum, (first, last)| sum.saturating_add(last - first + 1));
     if asked > MAX_EVENTS {
         return Err(
@@ -47,7 +52,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let asked =
         Asked { command: "prove", from: wanted.first().copied(), to: wanted.last().copied(), follow: false };
     super::reading::tell(&args.directory, asked);
-    let proof = audit::prove(&args.directory, &wanted, key.as_ref())
+    let proof = audit::prove_with(&args.directory, &wanted, key.as_ref(), &content)
         .with_context(|| format!("cannot prove events of {}", args.directory.display()))?;
     let text = proof.text();
     let Some(path) = &args.output else {

@@ -17,6 +17,7 @@ use super::output::{Format, note, told};
 use super::process::Process;
 use super::replay::{Show, show};
 use crate::anchoring::{AnchorError, Anchored, Follower, WitnessAt};
+use crate::audit::ContentKeys;
 use crate::event::control::{Counters, NOT_RUN};
 use crate::filter::Filter;
 use crate::kernel::AttachReport;
@@ -71,6 +72,8 @@ pub(super) struct Ended {
     pub summary: Summary,
     /// Number of its first event.
     pub first_seq: u64,
+    /// Opens what was recorded, if it is encrypted: the last segment at least.
+    pub content: ContentKeys,
 }
 
 impl Ended {
@@ -114,10 +117,13 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
     note(&format!("recording into {}; Ctrl-C ends", directory.display()));
     super::init::tell(recorder.opened());
     let first_seq = recorder.first_seq();
+    // Before anything is recorded: from here on no key is forgotten that a view may need.
+    let content = recorder.content_keys();
+    let later = content.passing();
     let begun = Instant::now();
     let running = recorder.run().context("cannot record")?;
     let ended = Arc::new(AtomicBool::new(false));
-    let watcher = watch(&directory, shown, first_seq, &ended)?;
+    let watcher = watch(&directory, shown, first_seq, content, &ended)?;
     let follower = follow(&directory, witnesses)?;
     let (reason, status) = wait(duration, child, process, &running, &mut signals)?;
     let summary = running.stop(reason).context("recording ended early");
@@ -141,7 +147,7 @@ pub(super) fn run(recording: Recording<'_>) -> anyhow::Result<Ended> {
             "the disk is full: the recording ended in order, as --when-full halt asks; free space and record again",
         ));
     }
-    Ok(Ended { summary, first_seq })
+    Ok(Ended { summary, first_seq, content: later })
 }
 
 /// Has witnesses cosign the log as it grows. What they say is told when it is not what they said before.
@@ -250,6 +256,7 @@ fn watch(
     directory: &Path,
     shown: Shown,
     first_seq: u64,
+    content: ContentKeys,
     ended: &Arc<AtomicBool>,
 ) -> anyhow::Result<Option<std::thread::JoinHandle<()>>> {
     let Shown { format, color, utc, filter, kernel_probes: _ } = shown;
@@ -263,6 +270,7 @@ fn watch(
         color,
         utc,
         filter,
+        content,
         follow: Some(Arc::clone(ended)),
     };
     let thread = std::thread::Builder::new().name("view".to_owned()).spawn(move || {

@@ -10,8 +10,9 @@ use anyhow::Context;
 
 use super::Exit;
 use super::capture::{Select, View};
+use super::content::ContentKeyArg;
 use super::output::{Format, note};
-use crate::audit::{ReadFrom, ReadOptions, Tail};
+use crate::audit::{ContentKeys, ReadFrom, ReadOptions, Tail};
 use crate::filter::Filter;
 use crate::reads::Asked;
 use crate::replay::Cursor;
@@ -42,6 +43,9 @@ pub(super) struct Args {
     /// Go on with events as they are written, until Ctrl-C.
     #[arg(short, long)]
     follow: bool,
+
+    #[command(flatten)]
+    content: ContentKeyArg,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -52,6 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         color: args.view.color.enabled(),
         utc: args.view.utc,
         filter: args.select.filter()?,
+        content: args.content.keys()?,
         follow: args.follow.then(|| Arc::new(AtomicBool::new(false))),
     };
     super::reading::tell(
@@ -82,6 +87,8 @@ pub(super) struct Show {
     pub utc: bool,
     /// Which events.
     pub filter: Filter,
+    /// Opens them, if they are encrypted.
+    pub content: ContentKeys,
     /// Wait at the end of the log for more, until this is set and the end is reached again.
     pub follow: Option<Arc<AtomicBool>>,
 }
@@ -89,9 +96,9 @@ pub(super) struct Show {
 /// Writes events to standard output until the end of the log, or, following, until told to end. Returns where an
 /// unfinished frame was left out.
 pub(super) fn show(shown: Show) -> anyhow::Result<Option<Tail>> {
-    let Show { directory, from, format, color, utc, mut filter, follow } = shown;
+    let Show { directory, from, format, color, utc, mut filter, content, follow } = shown;
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: follow.is_some() };
-    let mut cursor = Cursor::open(&directory, options)?;
+    let mut cursor = Cursor::open_with(&directory, options, content)?;
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let utc_offset_s = if utc { 0 } else { utc_offset_s() };
     let style = compact::Style { colour: color, utc_offset_s, ..compact::Style::default() };

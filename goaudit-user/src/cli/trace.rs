@@ -133,7 +133,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         },
         witnesses: (Vec::new(), Duration::ZERO),
     })?;
-    let (table, calls) = hist::table_of(&directory, ended.first_seq, By::Function)?;
+    let (table, calls) = hist::table_of(&directory, ended.first_seq, By::Function, ended.content.clone())?;
     if calls == 0 {
         note("no call was seen: nothing called these functions meanwhile");
     }

@@ -11,11 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 
 use super::Exit;
+use super::content::ContentKeyArg;
 use super::output::note;
 use crate::audit::note::VerifyKey;
 use crate::audit::policy::Policy;
 use crate::audit::{self, BatchInfo, Check, Report, State, Verdict, VerifyOptions, Witnessed, anchor};
-use crate::conservation;
+use crate::conservation::{self, NotJudged};
 use crate::correlate::conservation::Conservation;
 use crate::event::Event;
 use clock::ClockSteps;
@@ -64,6 +65,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     state: Option<PathBuf>,
 
+    #[command(flatten)]
+    content: ContentKeyArg,
+
     /// One JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -79,6 +83,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let expect =
         args.expect.as_ref().map(std::fs::read_to_string).transpose().context("cannot read --expect")?;
     let log_key = keys.map(|keys| pinned(directory, &keys)).transpose()?;
+    let content_keys = args.content.keys()?;
     if args.repair {
         repair(directory, log_key.as_ref())?;
     }
@@ -91,7 +96,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         _ => None,
     };
     let (progress, bar) = bar::start();
-    let options = VerifyOptions { log_key, expect, witnessed, since, progress, ..VerifyOptions::default() };
+    let options = VerifyOptions {
+        log_key,
+        expect,
+        witnessed,
+        content_keys,
+        since,
+        progress,
+        ..VerifyOptions::default()
+    };
     let checked = check_with(directory, &options);
     bar.end();
     let (report, exit, state) = checked?;
@@ -187,12 +200,17 @@ fn check_with(directory: &Path, options: &VerifyOptions) -> anyhow::Result<(Repo
     };
     let (mut report, state) = audit::verify_since(&[directory.to_owned()], options, Some(&mut visit))
         .with_context(|| format!("cannot verify {}", directory.display()))?;
-    if options.since.as_ref().is_some_and(|since| since.segment() > 0) {
-        conservation::not_judged(&mut report);
+    if report.unopened_events > 0 {
+        conservation::not_judged(&mut report, NotJudged::Encrypted);
+        report.checks.push(ClockSteps::not_seen());
     } else {
-        conservation::judge(&mut report, &books.finish(), undecodable);
+        if options.since.as_ref().is_some_and(|since| since.segment() > 0) {
+            conservation::not_judged(&mut report, NotJudged::OnlyTheEnd);
+        } else {
+            conservation::judge(&mut report, &books.finish(), undecodable);
+        }
+        report.checks.push(steps.check());
     }
-    report.checks.push(steps.check());
     if let Some(key) = &options.log_key {
         audit::timestamp::judge(directory, key, &mut report)
             .with_context(|| format!("cannot verify {}", directory.display()))?;

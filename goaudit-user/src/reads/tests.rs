@@ -2,7 +2,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    reason = "a failed unwrap or index is a failed test"
+    clippy::type_complexity,
+    reason = "a failed unwrap or index is a failed test; cases are tuples"
 )]
 
 use std::fs;

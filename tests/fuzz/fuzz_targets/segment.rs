@@ -69,6 +69,7 @@ fn header(key: &SignKey) -> Vec<u8> {
         created_realtime_ns: 0,
         prev_seg_hash: [0; 32],
         frontier: Frontier::default(),
+        wrapped_key: Vec::new(),
     }
     .encode()
 }

@@ -22,7 +22,7 @@ use goaudit_tests::logdir::LogDir;
 use serde_json::Value;
 
 /// Rows of the threat table of the design that the corpus must have a case of.
-const THREATS: [&str; 19] = [
+const THREATS: [&str; 20] = [
     "none",
     "edit",
     "delete",
@@ -42,6 +42,7 @@ const THREATS: [&str; 19] = [
     "bit-rot",
     "torn-write",
     "lost-key",
+    "encryption",
 ];
 
 fn corpus() -> PathBuf {

@@ -8,15 +8,16 @@ use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::checkpoint::Checkpoint;
 use goaudit_user::audit::epoch::{self, EpochKeys};
-use goaudit_user::audit::format::FrameKind;
+use goaudit_user::audit::format::{BatchHeader, FrameKind};
 use goaudit_user::audit::note::{Note, SignKey, VerifyKey};
-use goaudit_user::audit::{Now, ReadOptions, Reader, Writer, WriterConfig, keys};
+use goaudit_user::audit::{Now, ReadOptions, Reader, Recipients, Writer, WriterConfig, keys};
 use goaudit_user::event::control::{ClockStep, Genesis, Host, Start, Stop};
 use goaudit_user::event::{Control, Event, Payload};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::attacker::{
-    Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
+    Part, Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
 };
 use super::patch::{self, Files};
 
@@ -24,6 +25,9 @@ use super::patch::{self, Files};
 type Change<'a> = &'a dyn Fn(&mut Vec<Segment>);
 
 const CALLED: &str = "goaudit.example/corpus";
+/// An age identity that everybody knows, and its recipient.
+const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
+const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
@@ -66,8 +70,12 @@ fn demo_events(folder: &LogDir) -> Vec<Event> {
 /// Writes a run into a log: these events, a batch each few, a segment each few batches. A log that begins gets its identity
 /// first.
 fn run(dir: &Path, events: &[Event], seeds: u64, from: u64, steps: bool) {
+    run_with(dir, events, config(seeds), from, steps);
+}
+
+fn run_with(dir: &Path, events: &[Event], config: WriterConfig, from: u64, steps: bool) {
     let mut time = from;
-    let (mut writer, opened) = Writer::open(dir, config(seeds), now(time)).unwrap();
+    let (mut writer, opened) = Writer::open(dir, config, now(time)).unwrap();
     let mut back = 0;
     for (number, event) in events.iter().enumerate() {
         let mut event = event.clone();
@@ -187,6 +195,7 @@ pub(crate) fn bless(dir: &Path) {
     let both = format!("# keys of two logs\n{}\n{}\n", stranger.public().text(), key.text());
     std::fs::write(dir.join("keys.txt"), both).unwrap();
     std::fs::write(dir.join("expected.note"), &base["checkpoint"]).unwrap();
+    std::fs::write(dir.join("content.key"), IDENTITY).unwrap();
     std::fs::write(dir.join("README.md"), README).unwrap();
     let mut cases = Cases { base: base.clone(), all: Vec::new() };
     let stolen = Stolen::from(&base);
@@ -520,6 +529,8 @@ pub(crate) fn bless(dir: &Path) {
         "where batch 0 belongs",
     );
 
+    encrypted(&mut cases, &events, &folder);
+
     let document = json!({
         "about": "Each case: make a copy of `log`, apply `changes` (per file: replace `delete` bytes at `at` by `insert`, base64; \
                   or remove the file), verify with `arguments` (names of files beside this one, or options). `says` is part of what \
@@ -531,6 +542,56 @@ pub(crate) fn bless(dir: &Path) {
     text.push('\n');
     std::fs::write(dir.join("cases.json"), text).unwrap();
     assert_eq!(VerifyKey::parse(&key.text()).unwrap(), key);
+}
+
+/// Cases of a log with the same keys whose events are encrypted.
+fn encrypted(cases: &mut Cases, events: &[Event], folder: &LogDir) {
+    let log = folder.join("encrypted");
+    let encrypt_to = Some(Recipients::parse(&[RECIPIENT.to_owned()]).unwrap());
+    run_with(&log, events, WriterConfig { encrypt_to, ..config(0) }, 5 * SECOND, false);
+    let base = patch::read(&log);
+    let threat = "encryption";
+    cases.add(threat, "encrypted", &base, "ok", "were not opened: their bytes are those that were sealed");
+    cases
+        .add(threat, "encrypted-and-opened", &base, "ok", "every event hashes to its batch's root")
+        .with_key()
+        .proven();
+    let segments = apart(&base);
+    let last = segments.len() - 1;
+    let mut swapped = segments.clone();
+    swapped[last].header.wrapped_key.clone_from(&segments[0].header.wrapped_key);
+    let says = "it was swapped";
+    cases.add(threat, "wrapped-key-swapped", &together(&swapped, &base), "tampered", says);
+    let mut swapped = segments.clone();
+    swapped[0].header.wrapped_key[60] ^= 1;
+    cases.add(threat, "wrapped-key-changed", &together(&swapped, &base), "tampered", says);
+    let mut changed = segments.clone();
+    let place = changed[last].parts.iter().rposition(Part::is_events).unwrap();
+    changed[last].parts[place].body[7] ^= 1;
+    let says = "does not hash to what its header says";
+    cases.add(threat, "ciphertext-changed", &together(&changed, &base), "tampered", says);
+    let part = &mut changed[last].parts[place];
+    let batch = BatchHeader { payload_hash: Sha256::digest(&part.body).into(), ..part.batch() };
+    part.set_batch(&batch);
+    let files = together(&changed, &base);
+    cases.add(threat, "ciphertext-and-its-hash-changed", &files, "tampered", "checkpoint's root").with_key();
+    let mut changed = segments.clone();
+    let part = changed[last].parts.iter_mut().find(|part| part.batch().is_records()).unwrap();
+    let kind = part.batch().kind;
+    *part = part.with_events(|records| {
+        let digit = records[0].iter_mut().nth_back(1).unwrap();
+        *digit = if *digit == b'0' { b'1' } else { b'0' };
+    });
+    let batch = BatchHeader { kind, ..part.batch() };
+    part.set_batch(&batch);
+    let files = together(&changed, &base);
+    cases.add(threat, "key-commitment-changed", &files, "tampered", "does not name the batch before it");
+    let mut clear = segments;
+    for segment in &mut clear {
+        segment.header.wrapped_key.clear();
+    }
+    let says = "says otherwise about encryption";
+    cases.add(threat, "wrapped-keys-taken-out", &together(&clear, &base), "tampered", says);
 }
 
 /// A place in the payload of the second batch.
@@ -580,6 +641,12 @@ impl Case<'_> {
         self
     }
 
+    fn with_key(self) -> Self {
+        let arguments = self.0["arguments"].as_array_mut().unwrap();
+        arguments.extend([json!("--content-key"), json!("content.key")]);
+        self
+    }
+
     fn unpinned(self) -> Self {
         self.0["arguments"] = json!([]);
         self
@@ -603,10 +670,11 @@ const README: &str = "\
 on a host whose root is an attacker. `cases.json` has what attackers, failing disks and honest people do to it, as changes of
 bytes, and what a verifier must say of each: verdict, exit code, freshness. `log.vkey` is the key from outside, `expected.note` a
 checkpoint that was kept elsewhere, `state.json` what `goaudit verify --state` had remembered, `keys.txt` a file of several keys.
+Under the threat `encryption` are cases of a log with the same keys whose events are encrypted to `content.key`.
 
 The format is docs/audit-format.md. Cases with the verdict `ok` under a threat are the ones that no verifier can find without
 something from outside of the log; each of them is there again with such a thing, and is found.
 
 `cargo test -p goaudit-tests --test seal_corpus` runs goaudit over all of them; with `GOAUDIT_BLESS=1` it makes them anew. Keys
-and seeds are counted numbers, not random: nothing here is a secret.
+and seeds are counted numbers, not random (but for wrapped keys, which are others each time): nothing here is a secret.
 ";

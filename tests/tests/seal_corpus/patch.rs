@@ -18,7 +18,8 @@ pub(crate) fn read(dir: &Path) -> Files {
         for entry in entries {
             let entry = entry.unwrap();
             let name = Path::new(folder).join(entry.file_name()).display().to_string();
-            if entry.file_type().unwrap().is_file() && name != "lock" {
+            // `place` says where a log was made: of a log that is continued elsewhere it would tell a copy.
+            if entry.file_type().unwrap().is_file() && name != "lock" && name != "place" {
                 files.insert(name, std::fs::read(entry.path()).unwrap());
             }
         }

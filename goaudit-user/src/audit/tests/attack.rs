@@ -348,13 +348,20 @@ fn another_version_fails_closed_and_says_so() {
     assert!(error.to_string().contains("version 2"), "{error}");
     let error = Writer::open(lab.dir.path(), config(), Clock(1).now()).err().unwrap();
     assert!(error.to_string().contains("version 2"), "{error}");
-    // Reserved options: flags of encryption and HMAC, kinds of batches and frames.
-    for at in [4, 5, 6, 116, 224] {
+    // Reserved options: HMAC, kinds of batches; and what contradicts itself: records that are encrypted.
+    for (at, bit, verdict) in [
+        (4, 2, Verdict::Incomplete),
+        (5, 2, Verdict::Incomplete),
+        (6, 4, Verdict::Incomplete),
+        (6, 2, Verdict::Tampered),
+        (116, 2, Verdict::Tampered),
+        (224, 2, Verdict::Incomplete),
+    ] {
         let report = lab.changed(0, |bytes| {
-            bytes[SEGMENT_HEADER_LEN + FRAME_HEAD_LEN + at] ^= 2;
+            bytes[SEGMENT_HEADER_LEN + FRAME_HEAD_LEN + at] ^= bit;
             fix_frame(bytes, SEGMENT_HEADER_LEN);
         });
-        assert_eq!(report.verdict, Verdict::Incomplete, "batch header byte {at}: {report:#?}");
+        assert_eq!(report.verdict, verdict, "batch header byte {at}: {report:#?}");
     }
     let report = lab.changed(0, |bytes| bytes[SEGMENT_HEADER_LEN + 4] = 3);
     assert_eq!(report.verdict, Verdict::Damaged);

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::audit::checkpoint::Checkpoint;
+use crate::audit::content::NamedKey;
 use crate::audit::epoch::{self, EpochKeys};
 use crate::audit::fault::FaultKind;
 use crate::audit::note::{Note, SignKey};
@@ -439,13 +440,20 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
         retention_ns: 7,
         host_id: [0xab; 16],
         agent: "goaudit 1.2.3".to_owned(),
+        recipients: Vec::new(),
     }));
+    let Record::Genesis(encrypted) = genesis.clone() else { panic!("it is one") };
+    let encrypted = Record::Genesis(Box::new(record::Genesis {
+        recipients: vec!["age1one".to_owned(), "age1two".to_owned()],
+        ..*encrypted
+    }));
+    let named = Record::ContentKey(NamedKey { wrapped_sha256: [0xab; 32], commitment: [0xcd; 32] });
     let epoch = Record::Epoch(Box::new(record::Epoch {
         number: 4,
         key: keys.key.public().clone(),
         lost: Some("the key file is missing".to_owned()),
     }));
-    for record in [genesis, epoch] {
+    for record in [genesis, encrypted, named, epoch] {
         let text = record.text();
         assert_eq!(Record::parse(text.as_bytes()).unwrap(), record);
         assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");
@@ -453,9 +461,10 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
             ("/1 ", "/2 "),
             ("genesis", "other"),
             ("epoch\n", "later\n"),
-            ("sha256", "sm3"),
+            ("hash sha256", "hash sm3"),
             ("ed25519", "sm2"),
-            ("encryption none", "encryption aes-256-gcm"),
+            ("encryption none", "encryption sm4-gcm"),
+            ("encryption aes-256-gcm", "encryption sm4-gcm"),
         ] {
             if text.contains(from) {
                 let error = Record::parse(text.replacen(from, to, 1).as_bytes()).unwrap_err();

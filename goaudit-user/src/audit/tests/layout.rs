@@ -23,6 +23,7 @@ fn header(batches: u64) -> SegmentHeader {
         created_realtime_ns: 6,
         prev_seg_hash: [7; 32],
         frontier,
+        wrapped_key: Vec::new(),
     }
 }
 

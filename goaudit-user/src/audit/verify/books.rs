@@ -59,6 +59,8 @@ pub(super) struct Books {
     pub(super) batches: u64,
     pub(super) events: u64,
     pub(super) lost: u64,
+    /// Events in batches that are encrypted and were not opened.
+    pub(super) unopened: u64,
     pub(super) sealed_events: u64,
     pub(super) checkpoints: u64,
     pub(super) head: Option<(u64, Hash)>,
@@ -172,6 +174,7 @@ impl Books {
             not_run: 0,
             sealed_events: self.sealed_events,
             unsealed_events: unsealed,
+            unopened_events: self.unopened,
             root: self.head.map(|(_, root)| BASE64.encode(root)),
             size: self.head.map_or(0, |(size, _)| size),
             freshness,

@@ -2,6 +2,7 @@
 
 use crate::audit::batch::PayloadReader;
 use crate::audit::chain::Turn;
+use crate::audit::content::NamedKey;
 use crate::audit::epoch;
 use crate::audit::fault::Fault;
 use crate::audit::format::{BatchHeader, flag};
@@ -21,6 +22,8 @@ pub(super) struct EpochChain {
     payloads: Option<PayloadReader>,
     /// What the log said that it gives up, and when.
     pub(super) prunes: Vec<(u64, Prune)>,
+    /// The content key that the log named last.
+    pub(super) content_key: Option<NamedKey>,
     /// What the log's first record said.
     pub(super) genesis: Option<Genesis>,
     /// Epochs that were walked through.
@@ -37,7 +40,7 @@ impl EpochChain {
 
     /// Forgets the keys: what follows cannot be tied to what came before.
     pub(super) fn forget(&mut self) {
-        (self.key, self.next, self.lost) = (None, None, None);
+        (self.key, self.next, self.lost, self.content_key) = (None, None, None, None);
     }
 
     /// Takes in a batch that fits the chain.
@@ -66,6 +69,10 @@ impl EpochChain {
                     self.key = Some(genesis.epoch_key.clone());
                     self.genesis = Some(*genesis);
                 }
+                Record::ContentKey(_) if first => {
+                    return Err(Fault::tampered("the record of a content key where none belongs"));
+                }
+                Record::ContentKey(named) => self.content_key = Some(named),
                 Record::Prune(prune) => self.prunes.push((header.realtime_last_ns.get(), prune)),
                 Record::Epoch(_) if first || announces => {
                     return Err(Fault::tampered("the record of an epoch where none belongs"));

@@ -28,7 +28,7 @@ impl Verifier<'_, '_> {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_LEN);
         (&segment.file).take(SEGMENT_HEADER_LEN as u64).read_to_end(&mut bytes).map_err(io())?;
         let Some(header) = self.header(segment, &bytes) else { return Ok(()) };
-        let mut here = Here::new(segment.number, header.boot_id);
+        let mut here = Here::new(&header);
         let mut newest_ns = 0;
         let mut frames =
             FrameReader::new(BufReader::new(&segment.file), SEGMENT_HEADER_LEN as u64, segment.size);

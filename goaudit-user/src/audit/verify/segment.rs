@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zerocopy::FromBytes as _;
 
 use super::books::Property;
+use super::content::Lock;
 use super::{PinnedSegment, SegmentEnding, Verifier};
 use crate::audit::chain::{Chain, parse_batch_header};
 use crate::audit::checkpoint::Checkpoint;
@@ -28,13 +29,15 @@ pub(super) struct Here {
     events: u64,
     last_note: Vec<u8>,
     ending: SegmentEnding,
+    pub(super) lock: Lock,
 }
 
 impl Here {
-    pub(super) fn new(segment_no: u64, boot_id: [u8; 16]) -> Self {
+    pub(super) fn new(header: &SegmentHeader) -> Self {
         Self {
-            segment_no,
-            boot_id,
+            segment_no: header.segment_no,
+            boot_id: header.boot_id,
+            lock: Lock::of(header),
             batches: 0,
             events: 0,
             last_note: Vec::new(),
@@ -60,7 +63,7 @@ impl Verifier<'_, '_> {
             return Ok(());
         }
         let Some(header) = self.header(segment, &bytes) else { return Ok(()) };
-        let mut here = Here::new(segment.number, header.boot_id);
+        let mut here = Here::new(&header);
         let source = BufReader::with_capacity(READ_AHEAD, &segment.file);
         let mut hasher = Sha256::new();
         hasher.update(&bytes);
@@ -226,8 +229,9 @@ impl Verifier<'_, '_> {
         if header.is_records() {
             return Ok(());
         }
+        let key = self.content_key(here, &header, self.opens)?;
         let info = BatchInfo::new(here.segment_no, frame.offset, &header);
-        self.workers.check(info, header, frame.body, &mut self.books);
+        self.workers.check(info, header, frame.body, key, &mut self.books);
         Ok(())
     }
 

@@ -49,6 +49,9 @@ pub struct State {
     epoch: Option<u32>,
     epoch_key: Option<String>,
     genesis: String,
+    /// The record of the last content key, of an encrypted log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_key: Option<String>,
     turns: u64,
     counts: Counts,
 }
@@ -137,6 +140,11 @@ impl State {
             Some(text) => Some(VerifyKey::parse(text).ok()?),
             None => None,
         };
+        let content_key = match self.content_key.as_deref().map(|text| Record::parse(text.as_bytes())) {
+            None => None,
+            Some(Ok(Record::ContentKey(named))) => Some(named),
+            Some(_) => return None,
+        };
         let chain = Chain {
             log_id: keys::log_id(key),
             frontier: Frontier::from_parts(self.first_batch, self.frontier.clone())?,
@@ -149,8 +157,9 @@ impl State {
         };
         let fits = checkpoint.size == self.size && self.first_batch <= self.size && genesis.log_key == *key;
         // Segment 0 begins with nothing, and its first batch brings the first key.
-        (fits && (self.segment == 0 || epoch_key.is_some()))
-            .then(|| (chain, EpochChain::resumed(epoch_key, *genesis, self.turns), checkpoint))
+        let mut epochs = EpochChain::resumed(epoch_key, *genesis, self.turns);
+        epochs.content_key = content_key;
+        (fits && (self.segment == 0 || epochs.key.is_some())).then_some((chain, epochs, checkpoint))
     }
 }
 
@@ -207,6 +216,7 @@ impl Verifier<'_, '_> {
             epoch: chain.epoch,
             epoch_key: self.epochs.key.as_ref().map(VerifyKey::text),
             genesis: String::new(),
+            content_key: self.epochs.content_key.clone().map(|named| Record::ContentKey(named).text()),
             turns: self.epochs.turns,
             counts: Counts {
                 segments,

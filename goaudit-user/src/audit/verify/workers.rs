@@ -1,6 +1,7 @@
 //! The threads that open and hash payloads. Batches go round from one to the next and come back in order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
@@ -9,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Visitor;
 use super::books::{Books, Property};
 use crate::audit::batch::{Events, PayloadReader};
+use crate::audit::content::ContentKey;
 use crate::audit::error::AuditError;
 use crate::audit::fault::Fault;
 use crate::audit::format::BatchHeader;
@@ -22,6 +24,15 @@ struct Job {
     header: BatchHeader,
     stored: Vec<u8>,
     plain: Vec<u8>,
+    /// Opens it, if it is encrypted.
+    key: Option<Arc<ContentKey>>,
+}
+
+impl Job {
+    /// Whether its events can be looked at.
+    fn is_open(&self) -> bool {
+        !self.header.is_encrypted() || self.key.is_some()
+    }
 }
 
 struct Done {
@@ -82,7 +93,14 @@ impl<'scope, 'v> Workers<'scope, 'v> {
     }
 
     /// Has a payload checked.
-    pub(super) fn check(&mut self, info: BatchInfo, header: BatchHeader, stored: &[u8], books: &mut Books) {
+    pub(super) fn check(
+        &mut self,
+        info: BatchInfo,
+        header: BatchHeader,
+        stored: &[u8],
+        key: Option<Arc<ContentKey>>,
+        books: &mut Books,
+    ) {
         if self.due.len() >= self.pool.len() * DEPTH {
             self.collect(books);
         }
@@ -90,7 +108,7 @@ impl<'scope, 'v> Workers<'scope, 'v> {
         copy.clear();
         copy.extend_from_slice(stored);
         if let Some(worker) = self.pool.get(self.next)
-            && worker.jobs.send(Job { info, header, stored: copy, plain }).is_ok()
+            && worker.jobs.send(Job { info, header, stored: copy, plain, key }).is_ok()
         {
             self.due.push_back(self.next);
             self.next = (self.next + 1) % self.pool.len();
@@ -113,7 +131,7 @@ impl<'scope, 'v> Workers<'scope, 'v> {
             return;
         };
         match result {
-            Ok(()) if self.bytes_only => {}
+            Ok(()) if self.bytes_only || !job.is_open() => {}
             Ok(()) => {
                 if let Some(visitor) = &mut self.visitor {
                     for (index, event) in Events::new(&job.plain).enumerate() {
@@ -136,9 +154,10 @@ fn check(job: &mut Job, payloads: &mut PayloadReader, bytes_only: bool) -> Resul
     if hash != job.header.payload_hash {
         return Err(Fault::tampered("the stored payload does not hash to what its header says"));
     }
-    if bytes_only {
+    if bytes_only || !job.is_open() {
         return Ok(());
     }
+    payloads.use_key(job.key.clone());
     payloads.open(&job.header, &job.stored, &mut job.plain)?;
     payloads.check_root(&job.header, &job.plain)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::WriteFn;
 use super::room::{self, RoomConfig, SpaceFn};
+use crate::audit::content::Recipients;
 use crate::audit::epoch::{self, StoreFn};
 use crate::audit::format::SEED_LEN;
 use crate::audit::recover::MiddleDamage;
@@ -84,6 +85,8 @@ pub struct WriterConfig {
     pub agent: String,
     /// How long events of a new log must be kept; zero is for ever.
     pub retention: Duration,
+    /// To whom the events of a new log are encrypted; none: they are not.
+    pub encrypt_to: Option<Recipients>,
     /// An epoch that has lasted that long is followed by another, with a key of its own.
     pub epoch_age: Duration,
     /// How the file with the epoch's keys is replaced.
@@ -112,6 +115,7 @@ impl WriterConfig {
             space: Arc::new(room::free),
             agent: concat!("goaudit ", env!("CARGO_PKG_VERSION")).to_owned(),
             retention: Duration::ZERO,
+            encrypt_to: None,
             epoch_age: Duration::from_secs(10),
             store_key: Arc::new(epoch::store),
         }
@@ -143,4 +147,6 @@ pub struct Opened {
     pub segment_no: u64,
     /// Number of the next event.
     pub next_seq: Seq,
+    /// To whom events are encrypted; nobody: they are not.
+    pub encrypted_to: Vec<String>,
 }

@@ -7,6 +7,7 @@
 use sha2::{Digest as _, Sha256};
 use std::io;
 
+use super::content::Content;
 use super::file::SegmentFile;
 use super::{Now, Writer, create_segment, with_room};
 use crate::audit::chain::Chain;
@@ -152,8 +153,13 @@ impl Writer {
         let _ = self.segment.file().set_len(durable.len);
         let (hash, chain) = (durable.hasher.clone().finalize().into(), durable.chain.clone());
         let number = self.segment.number() + 1;
-        let Self { room, dir, config, .. } = self;
-        self.segment = with_room(room, || create_segment(dir, config, &chain, number, hash, now))?;
+        // Batches keep their bytes, so they keep their content key.
+        if let Some(content) = &self.content {
+            content.take_over(number);
+        }
+        let Self { room, dir, config, content, .. } = self;
+        let key = content.as_ref().map(Content::current);
+        self.segment = with_room(room, || create_segment(dir, config, &chain, (number, hash), key, now))?;
         self.marks.clear();
         self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &chain));
         let Self { room, segment, config, pending, .. } = self;

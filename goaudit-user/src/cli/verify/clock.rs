@@ -22,6 +22,13 @@ impl ClockSteps {
         }
     }
 
+    /// Events were not looked at.
+    pub(super) fn not_seen() -> Check {
+        let detail =
+            "events are encrypted and were not opened; verify with --content-key to see steps of the clock";
+        Check { name: "clock_steps", ok: false, detail: detail.to_owned() }
+    }
+
     /// Whether the times in the log are those of one clock that only went on.
     pub(super) fn check(&self) -> Check {
         let detail = if self.count == 0 {
