@@ -71,7 +71,7 @@ impl Ring {
             return Ok(self.drain_ready(budget, f));
         }
         if self.busy {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(timeout.min(PAUSE));
             // An urgent record that is sent between these two calls waits for the rest to end, 25 ms at most.
             if self.reader.get(&0, 0)? != URGED {
                 self.reader.set(0, RESTS, 0)?;
