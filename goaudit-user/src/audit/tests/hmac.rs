@@ -9,7 +9,7 @@ use super::epochs::copy_all;
 use super::*;
 use crate::audit::hmac::{HmacKey, HmacSchedule};
 
-fn key() -> HmacKey {
+pub(super) fn key() -> HmacKey {
     HmacKey::from_seed([77; 32])
 }
 
@@ -53,7 +53,7 @@ fn row(report: &Report) -> Option<&Check> {
 }
 
 /// Verdict, and whether the chain is proven to whoever has the key.
-fn proven(dir: &Path) -> (Verdict, bool) {
+pub(super) fn proven(dir: &Path) -> (Verdict, bool) {
     let report = check_with(dir, Some(key()));
     let row = row(&report).unwrap();
     assert_eq!(row.detail.contains("follow from the key"), row.ok, "{row:?}");
