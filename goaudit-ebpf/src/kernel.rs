@@ -68,8 +68,10 @@ pub(crate) use diagnose;
 /// How much a record matters now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// The reader is woken for it, if it sleeps; it is not while it rests, which it does for a moment at most.
+    /// The reader is woken for it, even while it rests: it is sealed at once.
     Urgent,
+    /// The reader is woken for it, if it sleeps; it is not while it rests, which it does for a moment at most.
+    Prompt,
     /// The reader is woken when many bytes wait.
     Normal,
     /// A piece of a record that is urgent and follows at once.
@@ -173,7 +175,7 @@ pub(crate) fn release(index: u32) {
 
 /// Whether to wake the reader with the record that is about to be sent. A reader that is awake finds the
 /// record by itself; one that sleeps is woken once, because waking is dearer than all the rest; one that rests
-/// is left alone until there is much to read.
+/// is left alone until there is much to read or something urgent.
 #[inline(always)]
 fn wake_flag(state: *mut CpuState, len: u64, class: Class) -> u64 {
     // SAFETY: `state` is this CPU's map value; `reader` is shared with user space, a stale value costs one
@@ -182,12 +184,16 @@ fn wake_flag(state: *mut CpuState, len: u64, class: Class) -> u64 {
         let unwoken = read_volatile(&raw const (*state).unwoken) + len;
         let much = class != Class::Piece && unwoken >= u64::from(setting!(wake_bytes));
         write_volatile(&raw mut (*state).unwoken, if much { 0 } else { unwoken });
-        if class != Class::Urgent && !much {
+        if !matches!(class, Class::Urgent | Class::Prompt) && !much {
             return u64::from(BPF_RB_NO_WAKEUP);
         }
         let Some(reader) = READER.get_ptr_mut(0) else { return u64::from(BPF_RB_FORCE_WAKEUP) };
         let asleep = read_volatile(reader);
-        if asleep == sleep::AWAKE || (asleep == sleep::RESTS && !much) {
+        let urgent = class == Class::Urgent;
+        if !matches!(asleep, sleep::SLEEPS | sleep::RESTS) || (asleep == sleep::RESTS && !much && !urgent) {
+            if urgent && asleep == sleep::AWAKE {
+                write_volatile(reader, sleep::URGED);
+            }
             return u64::from(BPF_RB_NO_WAKEUP);
         }
         write_volatile(reader, sleep::AWAKE);

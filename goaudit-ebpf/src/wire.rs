@@ -214,10 +214,12 @@ pub const ARGS_ENV_MAX: usize = 128 * TEXT_MAX;
 pub mod reader {
     /// It looks at the ring, or is about to.
     pub const AWAKE: u32 = 0;
-    /// It sleeps until something urgent or much comes.
+    /// It sleeps until something prompt, urgent or much comes.
     pub const SLEEPS: u32 = 1;
-    /// It sleeps for a moment, and only much should wake it.
+    /// It sleeps for a moment, and only something urgent or much should wake it.
     pub const RESTS: u32 = 2;
+    /// It was awake when something urgent came: it must look again before it rests.
+    pub const URGED: u32 = 3;
 }
 
 /// Why a record that was seen is not on the ring. Index into [`CpuState::lost`].

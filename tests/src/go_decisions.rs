@@ -119,12 +119,14 @@ fn expected_error(call: &Value) -> Option<Vec<u8>> {
     Some(if of.is_empty() || TEXTS.contains(&of) { error } else { of.as_bytes().to_vec() })
 }
 
-/// What a truth's `extra` says of requests, and where events have it; empty is not to be known.
-const REQUEST: [(&str, &str); 4] = [
+/// What a truth's `extra` says of golden fields, and where events have it; empty is not to be known.
+const GOLDEN: [(&str, &str); 6] = [
     ("request_id", "/authz/authz_request_id"),
     ("trace_id", "/authz/trace_id"),
     ("span_id", "/authz/span_id"),
     ("trace_source", "/authz/trace_source"),
+    ("fingerprint", "/authz/subject_fingerprint"),
+    ("policy_version", "/authz/authz_policy_version"),
 ];
 
 /// By goroutine, in order.
@@ -177,7 +179,7 @@ pub fn assert_decisions_of(recording: &GoRecording, truth: &Truth, tgid: Option<
             if let Some(of) = call.get("subject_type") {
                 assert_eq!(event.pointer("/authz/authz_subject_type"), Some(of), "{name}: {event}");
             }
-            for (key, pointer) in REQUEST {
+            for (key, pointer) in GOLDEN {
                 if let Some(value) = call.get("extra").and_then(|extra| extra.get(key)) {
                     let value = value.as_str().filter(|value| !value.is_empty());
                     let told = event.pointer(pointer).and_then(Value::as_str);
@@ -189,7 +191,7 @@ pub fn assert_decisions_of(recording: &GoRecording, truth: &Truth, tgid: Option<
                 }
             }
             for (field, value) in call.get("extra").and_then(Value::as_object).into_iter().flatten() {
-                if REQUEST.iter().any(|(key, _)| key == field) {
+                if GOLDEN.iter().any(|(key, _)| key == field) {
                     continue;
                 }
                 let told = event.pointer("/authz/call/fields").and_then(|fields| fields.get(field));

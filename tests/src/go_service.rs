@@ -24,21 +24,26 @@ pub struct Kind {
 }
 
 /// All of them.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 13] = [
     Kind { fixture: "authz-casbin", flags: &[], since: 17, big: false },
     Kind { fixture: "authz-cedar", flags: &[], since: 26, big: false },
     Kind { fixture: "authz-cedar", flags: OLD, since: 23, big: false },
     Kind { fixture: "authz-ladon", flags: &[], since: 17, big: false },
+    Kind { fixture: "identity", flags: &[], since: 25, big: false },
+    Kind { fixture: "identity", flags: OLD_TAGGED, since: 20, big: false },
     Kind { fixture: "runtime-cases", flags: &[], since: 17, big: false },
     Kind { fixture: "authz-opa", flags: &[], since: 26, big: true },
     Kind { fixture: "authz-opa", flags: OLD, since: 21, big: true },
     Kind { fixture: "authz-k8s", flags: &[], since: 26, big: true },
     Kind { fixture: "authz-k8s", flags: OLD, since: 23, big: true },
     Kind { fixture: "authz-etcd", flags: &[], since: 26, big: true },
+    Kind { fixture: "authz-openfga", flags: &[], since: 26, big: true },
 ];
 
 /// The older libraries.
 const OLD: &[&str] = &["-modfile=old.mod"];
+/// The same where they lack what the newer ones have.
+const OLD_TAGGED: &[&str] = &["-modfile=old.mod", "-tags=old"];
 
 impl Kind {
     /// How it is built, for amd64.

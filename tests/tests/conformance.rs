@@ -363,36 +363,53 @@ fn tesseras_fsck_accepts_our_tiles_and_refuses_changed_ones() {
         let key = log(&dir, batches);
         let output = export(&dir, &out);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let fsck = |key: &str| Command::new(&tessera).arg("fsck").arg(&out).arg(key).output().unwrap();
-        let output = fsck(&key.text());
+        let fsck = |tiles: &Path, key: &str| {
+            Command::new(&tessera).arg("fsck").arg(tiles).arg(key).output().unwrap()
+        };
+        let output = fsck(&out, &key.text());
         assert!(output.status.success(), "{batches}: {}", String::from_utf8_lossy(&output.stderr));
         let stranger = SignKey::from_seed(ORIGIN, &[9; 32]).unwrap().public().text();
-        assert!(!fsck(&stranger).status.success());
-        // A change in any file is found, and so is a file that is not there.
-        let mut open = vec![out.clone()];
-        let mut files = 0;
-        while let Some(at) = open.pop() {
-            for entry in fs::read_dir(at).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    open.push(path);
-                    continue;
+        assert!(!fsck(&out, &stranger).status.success());
+        // A change in any file is found, and so is a file that is not there. Tessera tries a while before it gives up, so
+        // all are judged at once, each in a copy of its own.
+        let files = files_below(&out);
+        assert!(files.len() >= 3, "{files:?}");
+        std::thread::scope(|scope| {
+            for (number, file) in files.iter().enumerate() {
+                for changed in [true, false] {
+                    let copy = folder.join(&format!("copy-{batches}-{number}-{changed}"));
+                    go_module::copy(&out, &copy).unwrap();
+                    let path = copy.join(file.strip_prefix(&out).unwrap());
+                    if changed {
+                        let mut bytes = fs::read(&path).unwrap();
+                        let place = bytes.len() / 2;
+                        bytes[place] ^= 1;
+                        fs::write(&path, bytes).unwrap();
+                    } else {
+                        fs::remove_file(&path).unwrap();
+                    }
+                    let fsck = &fsck;
+                    let key = key.text();
+                    scope.spawn(move || {
+                        let what = if changed { "changed" } else { "without" };
+                        assert!(!fsck(&copy, &key).status.success(), "{what} {}", file.display());
+                    });
                 }
-                files += 1;
-                let good = fs::read(&path).unwrap();
-                let mut changed = good.clone();
-                let place = changed.len() / 2;
-                changed[place] ^= 1;
-                fs::write(&path, changed).unwrap();
-                assert!(!fsck(&key.text()).status.success(), "changed {}", path.display());
-                fs::remove_file(&path).unwrap();
-                assert!(!fsck(&key.text()).status.success(), "without {}", path.display());
-                fs::write(&path, good).unwrap();
             }
-        }
-        assert!(files >= 3, "{files}");
-        assert!(fsck(&key.text()).status.success());
+        });
     }
+}
+
+/// All files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(at) = open.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { files.push(path) }
+        }
+    }
+    files
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn names_are_those_that_go_tells() {
             let (main, _) = program.functions().find(|(_, name)| *name == b"main.main").unwrap();
             let bias = number(find("main\t"), 1) - main.entry;
             assert_eq!(bias == 0, flags.is_empty());
-            let mut compared = 0;
+            let (mut compared, mut packages) = (0, 0);
             for line in told.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
                 let name = line.split('\t').nth(2).unwrap();
                 let found = types.find(program.image(), number(line, 0) - bias);
@@ -37,9 +37,17 @@ fn names_are_those_that_go_tells() {
                 let kind = Kind::number(found.kind.unwrap());
                 assert_eq!(u64::from(kind), number(line, 1), "{}: {name}", toolchain.version());
                 assert_eq!(found.direct, is_direct(name), "{}: {name}", toolchain.version());
+                // Of structs and pointers to them: what has methods, or is a pointer to what has.
+                let package = line.split('\t').nth(3).unwrap();
+                if let Some(found) = &found.package {
+                    assert_eq!(found, package, "{}: {name}", toolchain.version());
+                    packages += 1;
+                } else {
+                    assert!(!WITH_PACKAGE.contains(&name), "{}: {name}", toolchain.version());
+                }
                 compared += 1;
             }
-            assert!(compared > 30);
+            assert!(compared > 30 && packages >= WITH_PACKAGE.len());
             let made = number(find("made\t"), 1).wrapping_sub(bias);
             assert_eq!(types.find(program.image(), made), None);
             for address in [0, 1, u64::MAX, main.entry] {
@@ -48,6 +56,16 @@ fn names_are_those_that_go_tells() {
         }
     });
 }
+
+/// Types of which the package must be found.
+const WITH_PACKAGE: [&str; 6] = [
+    "main.nested",
+    "*main.nested",
+    "*errors.errorString",
+    "*fmt.wrapError",
+    "*fs.PathError",
+    "*reflect.rtype",
+];
 
 /// Pointers and what is shaped like one are in an interface themselves.
 fn is_direct(name: &str) -> bool {

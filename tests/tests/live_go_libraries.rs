@@ -72,3 +72,8 @@ fn ladon() {
 fn etcd() {
     decisions_of("authz-etcd", "etcd");
 }
+
+#[test]
+fn openfga() {
+    decisions_of("authz-openfga", "openfga");
+}

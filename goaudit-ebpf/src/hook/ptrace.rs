@@ -14,6 +14,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::units::{Tgid, Tid};
 use crate::wire::Header;
 
+/// `PTRACE_TRACEME`.
+pub const TRACEME: u64 = 0;
+/// `PTRACE_ATTACH`.
+pub const ATTACH: u64 = 16;
+/// `PTRACE_SEIZE`.
+pub const SEIZE: u64 = 0x4206;
+
+/// Whether a request makes the caller a tracer (or its parent one): worth attention, and sealing at once.
+pub const fn takes_hold(request: u64) -> bool {
+    matches!(request, TRACEME | ATTACH | SEIZE)
+}
+
 /// Bits of `header.flags`.
 pub mod flags {
     /// The entry of the call was seen. An exit without entry means that seccomp (or the tracer of the

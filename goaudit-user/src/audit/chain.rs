@@ -195,14 +195,15 @@ pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, 
     }
     let flags = header.flags.get();
     if flags & !flag::KNOWN != 0 || flags & flag::ZSTD == 0 {
-        return Err(Fault::unsupported(format!("batch with flags {flags:#x} (HMAC is not known yet)")));
-    }
-    if header.hmac_tail != [0; 32] {
-        return Err(Fault::unsupported("batch with HMAC, which is not known yet"));
+        return Err(Fault::unsupported(format!("batch with flags {flags:#x}")));
     }
     let encrypted = flags & flag::ENCRYPTED != 0;
     if (encrypted && header.is_records()) || (!encrypted && header.attempt.get() != 0) {
-        return Err(Fault::tampered("the flags of a batch contradict its kind"));
+        return Err(Fault::tampered("the encryption of a batch contradicts its kind or its flags"));
+    }
+    let signed = flags & flag::HMAC != 0;
+    if (signed && header.is_records()) || (!signed && header.hmac_tail != [0; 32]) {
+        return Err(Fault::tampered("the HMAC of a batch contradicts its kind or its flags"));
     }
     let new_epoch = flags & flag::NEW_EPOCH != 0;
     if (new_epoch && !header.is_records()) || (!new_epoch && flags & flag::KEY_LOST != 0) {

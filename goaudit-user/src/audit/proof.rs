@@ -177,9 +177,11 @@ impl Proof {
                 }
                 Ok((epoch.number, epoch.key))
             }
-            Record::Genesis(_) | Record::Epoch(_) | Record::Prune(_) | Record::ContentKey(_) => {
-                Err(bad("the record stands where none belongs"))
-            }
+            Record::Genesis(_)
+            | Record::Epoch(_)
+            | Record::Prune(_)
+            | Record::Hmac(_)
+            | Record::ContentKey(_) => Err(bad("the record stands where none belongs")),
         }
     }
 }

@@ -39,12 +39,12 @@ pub struct Prune {
 
 /// How long the log must be kept, as its first record says; none: for ever.
 pub fn retention(dir: &Path) -> Result<Option<Duration>, AuditError> {
-    let kept_ns = genesis(dir)?.retention_ns;
-    Ok((kept_ns > 0).then(|| Duration::from_nanos(kept_ns)))
+    let keep = genesis(dir)?.retention_ns;
+    Ok((keep > 0).then(|| Duration::from_nanos(keep)))
 }
 
-/// The log's first record.
-pub fn genesis(dir: &Path) -> Result<Genesis, AuditError> {
+/// The log's first record, as it stands there.
+pub fn genesis(dir: &Path) -> Result<Box<Genesis>, AuditError> {
     let Some((_, path)) = list_all(dir)?.into_iter().next() else {
         return Err(AuditError::Empty(dir.to_owned()));
     };
@@ -56,11 +56,10 @@ pub fn genesis(dir: &Path) -> Result<Genesis, AuditError> {
     };
     let header = parse_batch_header(frame.header, frame.body.len()).map_err(fault)?;
     let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
-    match record::open(&mut payloads, &header, frame.body).map_err(fault)?.into_iter().next() {
-        Some(Record::Genesis(genesis)) => Ok(*genesis),
-        Some(Record::Epoch(_) | Record::Prune(_) | Record::ContentKey(_)) | None => {
-            Err(fault(Fault::tampered("the log does not begin with its first record")))
-        }
+    let records = record::open(&mut payloads, &header, frame.body).map_err(fault)?;
+    match records.into_iter().next() {
+        Some(Record::Genesis(genesis)) => Ok(genesis),
+        _ => Err(fault(Fault::tampered("the log does not begin with its first record"))),
     }
 }
 

@@ -18,10 +18,14 @@ mod crash;
 mod encryption;
 mod epochs;
 mod foreign;
+mod hmac;
 mod layout;
 mod notes;
 mod proofs;
+mod property;
 mod retention;
+#[cfg(feature = "gm")]
+mod sm2;
 mod tiles;
 mod trees;
 mod witnesses;

@@ -25,8 +25,8 @@ use crate::recorder::{Config, Recorder, Running, Summary};
 
 /// How long a batch may wait to be closed while somebody watches.
 const WATCHED_BATCH_AGE: Duration = Duration::from_millis(200);
-/// How long it may wait when nobody does.
-const UNWATCHED_BATCH_AGE: Duration = Duration::from_secs(1);
+/// How long it may wait when nobody does: with what comes before and the disk behind, events are durable within 1 s.
+const UNWATCHED_BATCH_AGE: Duration = Duration::from_millis(850);
 
 /// Who is recorded.
 pub(super) enum Whom<'a> {

@@ -70,6 +70,13 @@ impl RequestContext {
         (self.request_id.is_some() || self.trace_id.is_some()).then_some(self.source)
     }
 
+    /// The same, with the trace of a span.
+    #[must_use]
+    pub fn in_span(self, trace_id: String, span_id: String) -> Self {
+        let (trace_id, span_id) = (Some(trace_id), Some(span_id));
+        Self { trace_id, span_id, source: RequestSource::Otel, ..self }
+    }
+
     /// The same, known in another way.
     #[must_use]
     pub fn by(&self, source: RequestSource) -> Self {
@@ -91,12 +98,19 @@ pub enum RequestSource {
     /// The call's own arguments say so.
     #[n(2)]
     Arguments,
+    /// Its trace is that of the OpenTelemetry span in the call's context.
+    #[n(3)]
+    Otel,
 }
 
 impl RequestSource {
     /// Every source with its name in the JSON view.
-    pub const NAMES: [(Self, &'static str); 3] =
-        [(Self::Request, "request"), (Self::Parent, "parent"), (Self::Arguments, "arguments")];
+    pub const NAMES: [(Self, &'static str); 4] = [
+        (Self::Request, "request"),
+        (Self::Parent, "parent"),
+        (Self::Arguments, "arguments"),
+        (Self::Otel, "otel"),
+    ];
 
     /// Its name in the JSON view.
     pub fn name(self) -> &'static str {

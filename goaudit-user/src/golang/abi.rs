@@ -6,9 +6,11 @@
 
 mod go_type;
 mod signature;
+mod standard;
 
 pub use go_type::{Field, GoType, Number, Part};
 pub use signature::{Declarations, Parameter, Signature, SignatureError};
+pub use standard::declare;
 
 pub(crate) use signature::known_types;
 

@@ -10,11 +10,15 @@ mod builtin;
 mod compiled;
 mod decision;
 mod digest;
+mod distinguished_name;
 mod document;
+mod embedded;
+mod identity;
 mod nearest;
 mod path;
 mod problem;
 mod reading;
+mod span;
 mod traceparent;
 mod version;
 mod walk;
@@ -26,13 +30,14 @@ pub use adhoc::{Adhoc, AdhocError};
 pub use builtin::BUILTIN;
 pub use compiled::{CompileError, Compiled};
 pub use digest::{Subject, context_hash};
+pub use identity::{Identity, IdentityKind};
 pub use path::{Expression, Part, Path, SyntaxError, Test};
 pub use problem::{Problem, ProfileError};
 pub use reading::Reading;
 pub use version::{VersionError, Versions};
 pub use walk::WalkError;
 
-use super::abi::{Declarations, Signature};
+use super::abi::{Declarations, Signature, declare};
 use super::build_info::{BuildInfo, Module};
 use super::name::Wanted;
 
@@ -187,6 +192,10 @@ pub struct Declared {
     pub allow_values: BTreeMap<String, Meaning>,
     /// Further values by name.
     pub fields: Vec<(String, Source)>,
+    /// What the subject's fingerprint is made of: the first that is there. None: of the subject.
+    pub identities: Vec<Identity<Source>>,
+    /// The `context.Context` whose span says to which trace a call belongs.
+    pub context: Option<Expression>,
 }
 
 impl Declared {
@@ -203,6 +212,15 @@ impl Declared {
     /// Whether a call is not told because it is within a call of the probe `id` on the same goroutine.
     pub fn is_quiet_under(&self, id: &str) -> bool {
         (self.outermost && self.id == id) || self.nested_under.iter().any(|outer| outer == id)
+    }
+
+    /// The same for programs of a release of Go, whose standard library has its structs as it has them.
+    #[must_use]
+    pub fn for_release(self: &Arc<Self>, release: Option<(u32, u32)>) -> Arc<Self> {
+        let Some(release) = release else { return Arc::clone(self) };
+        let mut own = Self::clone(self);
+        declare(&mut own.types, release);
+        Arc::new(own)
     }
 
     /// The same function under the same id, for other versions.

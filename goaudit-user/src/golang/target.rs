@@ -109,7 +109,7 @@ impl Target {
         for row in program.plan(&wanted, None) {
             let Some(index) = wanted.iter().position(|wanted| wanted.text() == row.id) else { continue };
             let Some(chosen) = chosen.get(index) else { continue };
-            let declared = &chosen.declared;
+            let declared = &chosen.declared.for_release(program.build().and_then(BuildInfo::release));
             let mut not_probed = |function: &str, reason: String| {
                 target.not_probed.push(NotProbed {
                     id: declared.id.clone(),
@@ -137,6 +137,7 @@ impl Target {
                 let address = TypeNames::of(program)?.address(program.image(), name)?;
                 Some(address.wrapping_sub(site))
             });
+            compiled.find_spans(program.build());
             // Of several major versions the one that the function belongs to.
             let module_version = program
                 .build()

@@ -66,6 +66,9 @@ pub struct TypeName {
     pub kind: Option<Kind>,
     /// An interface holds the value itself, not a pointer to it.
     pub direct: bool,
+    /// Import path of its package: of structs that have a name, and of pointers to those that have methods. Two packages
+    /// may have a type of one name.
+    pub package: Option<String>,
 }
 
 /// The bytes of a program's file by address.
@@ -101,6 +104,12 @@ const EXTRA_STAR: u8 = 1 << 1;
 const DIRECT: u8 = 1 << 5;
 /// Bits of the kind that are its number.
 const KIND_MASK: u8 = (1 << 5) - 1;
+/// Bits of the flags: behind what each sort has, the descriptor goes on with package and methods (`abi.UncommonType`).
+const UNCOMMON: u8 = 1 << 0;
+/// The sorts whose packages are read, and bytes in front of `UncommonType`.
+const PACKAGES: [(u8, u64); 2] = [(POINTER, 56), (STRUCT, 80)];
+const POINTER: u8 = 22;
+const STRUCT: u8 = 25;
 /// Longer names are damage.
 const NAME_MAX: u64 = 1 << 14;
 
@@ -154,18 +163,31 @@ impl TypeNames {
         let inside = (self.start..self.end).contains(&address) && address.is_multiple_of(8);
         let descriptor = inside.then(|| memory.read_at(address, SIZE))??;
         let (flags, kind) = (*descriptor.get(FLAGS)?, *descriptor.get(KIND)?);
-        let offset = i32::from_le_bytes(descriptor.get(NAME..NAME + 4)?.try_into().ok()?);
-        let at = self.start.checked_add(u64::try_from(offset).ok()?).filter(|at| *at < self.end)?;
-        let (len, head) = self.length(memory, at + 1)?;
-        let bytes = memory.read_at(at + 1 + head, usize::try_from(len).ok()?)?;
-        let name = std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())?;
+        let name = self.name(memory, descriptor.get(NAME..NAME + 4)?)?;
         let name = if flags & EXTRA_STAR == 0 { name } else { name.strip_prefix('*')? };
         let number = kind & KIND_MASK;
         Some(TypeName {
             name: name.to_owned(),
             kind: (1..=LAST_KIND).contains(&number).then_some(Kind(number)),
             direct: (kind | flags) & DIRECT != 0,
+            package: self.package(memory, address, flags, number),
         })
+    }
+
+    /// The package of the type at an address.
+    fn package(&self, memory: &impl Memory, address: u64, flags: u8, number: u8) -> Option<String> {
+        let (_, behind) = PACKAGES.iter().find(|(kind, _)| *kind == number && flags & UNCOMMON != 0)?;
+        let offset = memory.read_at(address.checked_add(*behind)?, 4)?;
+        (offset != [0; 4]).then(|| self.name(memory, offset).map(str::to_owned))?
+    }
+
+    /// The name at an offset, which is given by its bytes.
+    fn name<'m>(&self, memory: &'m impl Memory, offset: &[u8]) -> Option<&'m str> {
+        let offset = i32::from_le_bytes(offset.try_into().ok()?);
+        let at = self.start.checked_add(u64::try_from(offset).ok()?).filter(|at| *at < self.end)?;
+        let (len, head) = self.length(memory, at + 1)?;
+        let bytes = memory.read_at(at + 1 + head, usize::try_from(len).ok()?)?;
+        std::str::from_utf8(bytes).ok().filter(|name| !name.is_empty())
     }
 
     /// Length of a name, and of the length.

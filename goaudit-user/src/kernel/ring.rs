@@ -2,21 +2,25 @@
 //!
 //! Waking a sleeping reader is the dearest thing a program does, and being woken the dearest thing the reader
 //! does. So the reader says in the map `READER` that it sleeps, and the first program that wants it awake takes
-//! that note away. After a look at the ring that found something it rests: for at most [`REST`] only a lot of
-//! records wakes it, however urgent, so that what comes in a row is read together. When nothing came meanwhile,
-//! the next urgent record wakes it at once.
+//! that note away. After a look at the ring that found something it rests, so that what comes in a row is read
+//! together: for [`PAUSE`] nothing wakes it, then for at most [`REST`] only something urgent or a lot of records.
+//! When nothing came meanwhile, the next prompt record (an exec) wakes it at once.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData, MapError, RingBuf};
-use goaudit_ebpf::wire::reader::{AWAKE, RESTS, SLEEPS};
+use goaudit_ebpf::wire::reader::{AWAKE, RESTS, SLEEPS, URGED};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
+use super::maps::own;
+
 /// How long the reader rests: the most that a record waits for the sake of batching.
 pub const REST: Duration = Duration::from_millis(25);
+/// The most that an urgent record waits: a storm of them must not wake the reader for each.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The reading end.
 pub(super) struct Ring {
@@ -32,11 +36,10 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Takes the maps out of `ebpf`.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
-        let missing = |name: &str| MapError::InvalidName { name: name.into() };
-        let records = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
-        let reader = Array::try_from(ebpf.take_map("READER").ok_or_else(|| missing("READER"))?)?;
+    /// That of the loaded programs.
+    pub(super) fn of(ebpf: &Ebpf) -> Result<Self, MapError> {
+        let map = |name: &str| own(ebpf, name)?.ok_or_else(|| MapError::InvalidName { name: name.into() });
+        let (records, reader) = (RingBuf::try_from(map("EVENTS")?)?, Array::try_from(map("READER")?)?);
         let woken = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
         let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&woken, &records, epoll::EventData::new_u64(0), edges).map_err(std::io::Error::from)?;
@@ -69,8 +72,12 @@ impl Ring {
             return Ok(self.drain_ready(budget, f));
         }
         if self.busy {
-            self.reader.set(0, RESTS, 0)?;
-            self.wait(timeout.min(REST));
+            std::thread::sleep(timeout.min(PAUSE));
+            // An urgent record that is sent between these two calls waits for the rest to end, 25 ms at most.
+            if self.reader.get(&0, 0)? != URGED {
+                self.reader.set(0, RESTS, 0)?;
+                self.wait(timeout.min(REST));
+            }
         } else {
             self.reader.set(0, SLEEPS, 0)?;
             // What came before the note was made wakes nobody.

@@ -12,8 +12,10 @@ use crate::event::{Control, Event, Payload};
 use crate::host::clock;
 use crate::reads::Spool;
 
-/// How often batches are looked at for their age when no event comes.
+/// How often the disk and what failed are looked at when no event comes.
 const TICK: Duration = Duration::from_millis(50);
+/// What is overdue because it cannot be written does not make the thread spin.
+const LEAST_WAIT: Duration = Duration::from_micros(200);
 /// How often the log is told of what is not stored, while that lasts.
 const TELL: Duration = Duration::from_secs(10);
 /// How often notes of who read the log are looked for.
@@ -78,7 +80,7 @@ impl Sealer {
     /// Writes until the reader hangs up, then seals and closes.
     pub(super) fn run(mut self, events: &Receiver<Vec<Event>>) -> Result<Summary, AuditError> {
         loop {
-            match events.recv_timeout(TICK) {
+            match events.recv_timeout(self.patience()) {
                 Ok(events) => {
                     let now = clock::now();
                     for event in events {
@@ -102,6 +104,13 @@ impl Sealer {
         }
         self.writer.close(clock::now())?;
         Ok(self.summary)
+    }
+
+    /// How long it may wait for events: until something has to be sealed.
+    fn patience(&self) -> Duration {
+        let now = clock::now().boottime_ns;
+        let left = self.writer.deadline().map(|due| Duration::from_nanos(due.saturating_sub(now)));
+        left.map_or(TICK, |left| left.clamp(LEAST_WAIT, TICK))
     }
 
     /// Gives up what need not be kept any longer: with each segment, and when the disk gets low.

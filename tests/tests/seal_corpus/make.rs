@@ -20,6 +20,7 @@ use super::attacker::{
     Part, Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
 };
 use super::patch::{self, Files};
+use super::{anchors, chain};
 
 /// What an attacker does to segments in parts.
 type Change<'a> = &'a dyn Fn(&mut Vec<Segment>);
@@ -29,16 +30,22 @@ const CALLED: &str = "goaudit.example/corpus";
 const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
 const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 /// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+/// A counted seed.
+pub(super) fn seed(count: u64) -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&count.to_le_bytes());
+    seed
+}
 
 /// A writer's configuration with seeds that are counted from `first`.
-fn config(first: u64) -> WriterConfig {
+pub(super) fn config(first: u64) -> WriterConfig {
     let mut config = WriterConfig::new(CALLED, [7; 16], [8; 16]);
     let mut count = first;
-    config.seeds = Box::new(move |seed| {
+    config.seeds = Box::new(move |bytes| {
         count += 1;
-        *seed = [0; 32];
-        seed[..8].copy_from_slice(&count.to_le_bytes());
+        *bytes = seed(count);
         Ok(())
     });
     "goaudit corpus".clone_into(&mut config.agent);
@@ -70,10 +77,11 @@ fn demo_events(folder: &LogDir) -> Vec<Event> {
 /// Writes a run into a log: these events, a batch each few, a segment each few batches. A log that begins gets its identity
 /// first.
 fn run(dir: &Path, events: &[Event], seeds: u64, from: u64, steps: bool) {
-    run_with(dir, events, config(seeds), from, steps);
+    run_with(dir, config(seeds), events, from, steps);
 }
 
-fn run_with(dir: &Path, events: &[Event], config: WriterConfig, from: u64, steps: bool) {
+/// As [`run`], with this configuration.
+pub(super) fn run_with(dir: &Path, config: WriterConfig, events: &[Event], from: u64, steps: bool) {
     let mut time = from;
     let (mut writer, opened) = Writer::open(dir, config, now(time)).unwrap();
     let mut back = 0;
@@ -116,7 +124,7 @@ fn run_with(dir: &Path, events: &[Event], config: WriterConfig, from: u64, steps
 }
 
 /// A short run after the real one: it begins and ends, and has nothing else to tell.
-fn short_run(what: &str) -> Vec<Event> {
+pub(super) fn short_run(what: &str) -> Vec<Event> {
     let start = Start { agent: what.to_owned(), clean: true, ..Start::default() };
     let stop = Stop { reason: what.to_owned(), counters: goaudit_user::event::control::Counters::default() };
     let mut events = vec![Event::control(Ktime(1), Control::Start(start))];
@@ -530,6 +538,8 @@ pub(crate) fn bless(dir: &Path) {
     );
 
     encrypted(&mut cases, &events, &folder);
+    chain::add(&mut cases, dir, &folder);
+    anchors::add(&mut cases, dir, &key);
 
     let document = json!({
         "about": "Each case: make a copy of `log`, apply `changes` (per file: replace `delete` bytes at `at` by `insert`, base64; \
@@ -548,7 +558,7 @@ pub(crate) fn bless(dir: &Path) {
 fn encrypted(cases: &mut Cases, events: &[Event], folder: &LogDir) {
     let log = folder.join("encrypted");
     let encrypt_to = Some(Recipients::parse(&[RECIPIENT.to_owned()]).unwrap());
-    run_with(&log, events, WriterConfig { encrypt_to, ..config(0) }, 5 * SECOND, false);
+    run_with(&log, WriterConfig { encrypt_to, ..config(0) }, events, 5 * SECOND, false);
     let base = patch::read(&log);
     let threat = "encryption";
     cases.add(threat, "encrypted", &base, "ok", "were not opened: their bytes are those that were sealed");
@@ -599,14 +609,21 @@ fn first_batch_body(files: &Files) -> usize {
     places(&files[&name(0)])[1].1 + 16 + 256 + 20
 }
 
-struct Cases {
-    base: Files,
+pub(super) struct Cases {
+    pub(super) base: Files,
     all: Vec<Value>,
 }
 
 impl Cases {
     /// A case; `says` stands in what is not proven, and freshness is not.
-    fn add(&mut self, threat: &str, name: &str, files: &Files, verdict: &str, says: &str) -> Case<'_> {
+    pub(super) fn add(
+        &mut self,
+        threat: &str,
+        name: &str,
+        files: &Files,
+        verdict: &str,
+        says: &str,
+    ) -> Case<'_> {
         let exit = match verdict {
             "ok" => 0,
             "incomplete" => 4,
@@ -627,7 +644,7 @@ impl Cases {
 }
 
 /// The case that was just added.
-struct Case<'a>(&'a mut Value);
+pub(super) struct Case<'a>(&'a mut Value);
 
 impl Case<'_> {
     fn expected(self) -> Self {
@@ -652,13 +669,19 @@ impl Case<'_> {
         self
     }
 
-    fn fresh(self) {
+    /// With these arguments and no others.
+    pub(super) fn with(self, arguments: &[&str]) -> Self {
+        self.0["arguments"] = json!(arguments);
+        self
+    }
+
+    pub(super) fn fresh(self) {
         self.0["freshness"] = json!("proven");
         self.proven();
     }
 
     /// What it says is something that is proven.
-    fn proven(self) {
+    pub(super) fn proven(self) {
         self.0["proven"] = json!(true);
     }
 }
@@ -669,8 +692,10 @@ const README: &str = "\
 `log` is a small log of real events (of `goaudit demo`): two runs, several segments, several epochs; its secret keys lie in it, as
 on a host whose root is an attacker. `cases.json` has what attackers, failing disks and honest people do to it, as changes of
 bytes, and what a verifier must say of each: verdict, exit code, freshness. `log.vkey` is the key from outside, `expected.note` a
-checkpoint that was kept elsewhere, `state.json` what `goaudit verify --state` had remembered, `keys.txt` a file of several keys.
-Under the threat `encryption` are cases of a log with the same keys whose events are encrypted to `content.key`.
+checkpoint that was kept elsewhere, `state.json` what `goaudit verify --state` had remembered, `keys.txt` a file of several keys. Some cases
+are of another log, with an HMAC chain: `chain.vkey` is its key from outside, `hmac.key` the first key of its chain. `policy` is
+that of the witness whose cosignatures some cases have. Under the threat `encryption` are cases of a log with the same keys whose
+events are encrypted to `content.key`.
 
 The format is docs/audit-format.md. Cases with the verdict `ok` under a threat are the ones that no verifier can find without
 something from outside of the log; each of them is there again with such a thing, and is found.

@@ -159,7 +159,7 @@ unsafe fn commit(scratch: *mut Scratch, bprm: u64, old_tid: u32) {
         credentials(scratch, current, &mut absent);
 
         (*exec).header.missing |= absent;
-        emit(exec.cast::<Header>(), size_of::<super::Exec>() as u64, Class::Urgent);
+        emit(exec.cast::<Header>(), size_of::<super::Exec>() as u64, Class::Prompt);
     }
 }
 
@@ -437,6 +437,6 @@ unsafe fn send_failed(scratch: *mut Scratch, ret: i64, regs: u64, number: u32, t
         }
         credentials(scratch, current, &mut absent);
         (*exec).header.missing |= absent;
-        emit(exec.cast::<Header>(), size_of::<super::Exec>() as u64, Class::Urgent);
+        emit(exec.cast::<Header>(), size_of::<super::Exec>() as u64, Class::Prompt);
     }
 }

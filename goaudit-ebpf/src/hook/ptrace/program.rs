@@ -145,7 +145,10 @@ fn ended(ret: i64, regs: u64) {
             (*record).header.flags = bits;
             forget(tid);
         }
-        emit(record.cast::<Header>(), size_of::<Ptrace>() as u64, Class::Urgent);
+        // A debugger at work makes thousands of calls a second; only what is sealed at once is urgent.
+        let urgent = ret < 0 || super::takes_hold(args[0]);
+        let class = if urgent { Class::Urgent } else { Class::Prompt };
+        emit(record.cast::<Header>(), size_of::<Ptrace>() as u64, class);
     }
 }
 

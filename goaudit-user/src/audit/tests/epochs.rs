@@ -441,6 +441,8 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
         host_id: [0xab; 16],
         agent: "goaudit 1.2.3".to_owned(),
         recipients: Vec::new(),
+        hmac: Some([0xcd; 32]),
+        sm2: None,
     }));
     let Record::Genesis(encrypted) = genesis.clone() else { panic!("it is one") };
     let encrypted = Record::Genesis(Box::new(record::Genesis {
@@ -453,7 +455,9 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
         key: keys.key.public().clone(),
         lost: Some("the key file is missing".to_owned()),
     }));
-    for record in [genesis, encrypted, named, epoch] {
+    let begun = Record::Hmac(record::HmacStart::Generation(7));
+    let ended = Record::Hmac(record::HmacStart::Lost("the ratchet file is missing".to_owned()));
+    for record in [genesis, encrypted, named, epoch, begun, ended] {
         let text = record.text();
         assert_eq!(Record::parse(text.as_bytes()).unwrap(), record);
         assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");

@@ -1,5 +1,6 @@
 //! Which epoch's key must have signed a checkpoint, from what the log's own records say.
 
+use super::hmac::HmacChain;
 use crate::audit::batch::PayloadReader;
 use crate::audit::chain::Turn;
 use crate::audit::content::NamedKey;
@@ -20,6 +21,8 @@ pub(super) struct EpochChain {
     /// Why the key before is lost, as that record says.
     lost: Option<String>,
     payloads: Option<PayloadReader>,
+    /// The log's HMAC chain.
+    pub(super) hmac: HmacChain,
     /// What the log said that it gives up, and when.
     pub(super) prunes: Vec<(u64, Prune)>,
     /// The content key that the log named last.
@@ -34,13 +37,14 @@ pub(super) struct EpochChain {
 
 impl EpochChain {
     /// As it was where a verification before ended.
-    pub(super) fn resumed(key: Option<VerifyKey>, genesis: Genesis, turns: u64) -> Self {
-        Self { key, genesis: Some(genesis), turns, ..Self::default() }
+    pub(super) fn resumed(key: Option<VerifyKey>, genesis: Genesis, turns: u64, hmac: HmacChain) -> Self {
+        Self { key, genesis: Some(genesis), turns, hmac, ..Self::default() }
     }
 
     /// Forgets the keys: what follows cannot be tied to what came before.
     pub(super) fn forget(&mut self) {
         (self.key, self.next, self.lost, self.content_key) = (None, None, None, None);
+        self.hmac.forget();
     }
 
     /// Takes in a batch that fits the chain.
@@ -69,10 +73,11 @@ impl EpochChain {
                     self.key = Some(genesis.epoch_key.clone());
                     self.genesis = Some(*genesis);
                 }
-                Record::ContentKey(_) if first => {
-                    return Err(Fault::tampered("the record of a content key where none belongs"));
+                Record::ContentKey(_) | Record::Hmac(_) if first => {
+                    return Err(Fault::tampered("a record where none belongs"));
                 }
                 Record::ContentKey(named) => self.content_key = Some(named),
+                Record::Hmac(start) => self.hmac.start(start, self.genesis.as_ref())?,
                 Record::Prune(prune) => self.prunes.push((header.realtime_last_ns.get(), prune)),
                 Record::Epoch(_) if first || announces => {
                     return Err(Fault::tampered("the record of an epoch where none belongs"));

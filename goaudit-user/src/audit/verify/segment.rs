@@ -183,6 +183,10 @@ impl Verifier<'_, '_> {
         {
             return Err(Fault::tampered("the segment before is not the one that this segment continues"));
         }
+        if self.chain.is_none() {
+            // Begun in the middle.
+            self.epochs.hmac.forget();
+        }
         let chain = self
             .chain
             .get_or_insert_with(|| Chain::from_middle(id, header.frontier.clone(), header.first_seq));
@@ -220,6 +224,11 @@ impl Verifier<'_, '_> {
             return Err(Fault::tampered("the batch is of another boot than its segment"));
         }
         self.epochs.batch(&header, frame.body, self.key.as_ref())?;
+        let place = if header.is_records() {
+            None
+        } else {
+            self.epochs.hmac.batch(&header, self.epochs.genesis.as_ref())?
+        };
         chain.push(&header);
         here.batches += 1;
         here.events += header.numbered_events();
@@ -230,7 +239,8 @@ impl Verifier<'_, '_> {
             return Ok(());
         }
         let key = self.content_key(here, &header, self.opens)?;
-        let info = BatchInfo::new(here.segment_no, frame.offset, &header);
+        let mut info = BatchInfo::new(here.segment_no, frame.offset, &header);
+        info.hmac = place.filter(|_| self.has_hmac_key());
         self.workers.check(info, header, frame.body, key, &mut self.books);
         Ok(())
     }
@@ -256,6 +266,7 @@ impl Verifier<'_, '_> {
             .checkpoint(frame.body, key, chain.turn)
             .map_err(|fault| (Property::EpochKeys, fault))?;
         chain.seal();
+        self.check_sm2_line(frame.body)?;
         self.books.head = Some((checkpoint.size, checkpoint.root));
         self.last_head = Some((frame.body.to_vec(), checkpoint.size));
         self.books.sealed_events = self.books.events;

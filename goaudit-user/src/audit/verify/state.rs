@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::books::Books;
 use super::epochs::EpochChain;
+use super::hmac::HmacChain;
 use super::{Verifier, Watch};
 use crate::audit::chain::Chain;
 use crate::audit::checkpoint::Checkpoint;
@@ -53,6 +54,8 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_key: Option<String>,
     turns: u64,
+    #[serde(default, skip_serializing_if = "HmacChain::is_empty")]
+    hmac: HmacChain,
     counts: Counts,
 }
 
@@ -157,7 +160,7 @@ impl State {
         };
         let fits = checkpoint.size == self.size && self.first_batch <= self.size && genesis.log_key == *key;
         // Segment 0 begins with nothing, and its first batch brings the first key.
-        let mut epochs = EpochChain::resumed(epoch_key, *genesis, self.turns);
+        let mut epochs = EpochChain::resumed(epoch_key, *genesis, self.turns, self.hmac.clone());
         epochs.content_key = content_key;
         (fits && (self.segment == 0 || epochs.key.is_some())).then_some((chain, epochs, checkpoint))
     }
@@ -218,6 +221,7 @@ impl Verifier<'_, '_> {
             genesis: String::new(),
             content_key: self.epochs.content_key.clone().map(|named| Record::ContentKey(named).text()),
             turns: self.epochs.turns,
+            hmac: self.epochs.hmac.clone(),
             counts: Counts {
                 segments,
                 batches,

@@ -73,6 +73,8 @@ pub struct Field {
     pub of: GoType,
     /// Bytes from the struct's start.
     pub offset: u64,
+    /// It is embedded: its own fields are promoted.
+    pub embedded: bool,
 }
 
 /// A scalar part of a value: what one register holds.
@@ -87,14 +89,15 @@ pub struct Part {
 }
 
 impl GoType {
-    /// A struct with its fields placed. `None`: larger than an address space.
-    pub(crate) fn structure(fields: Vec<(String, Self)>) -> Option<Self> {
+    /// A struct with its fields placed: of each its name, its type, and whether it is embedded. `None`: larger than an
+    /// address space.
+    pub(crate) fn structure(fields: Vec<(String, Self, bool)>) -> Option<Self> {
         let mut placed = Vec::with_capacity(fields.len());
         let mut offset = 0_u64;
-        for (name, of) in fields {
+        for (name, of, embedded) in fields {
             offset = offset.checked_next_multiple_of(of.align())?;
             let size = of.size();
-            placed.push(Field { name, of, offset });
+            placed.push(Field { name, of, offset, embedded });
             offset = offset.checked_add(size)?;
         }
         (offset < u64::from(u32::MAX)).then(|| Self::Struct(placed.into()))

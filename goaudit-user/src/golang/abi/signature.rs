@@ -10,6 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::go_type::{GoType, Number, WORD};
+use super::standard;
 
 /// Why a signature is not understood. Offsets are bytes in the text.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub struct Signature {
 pub type Declarations = BTreeMap<String, String>;
 
 /// Types of the language and of the standard library that signatures of decision functions use.
-const KNOWN: [(&str, GoType); 27] = [
+const KNOWN: [(&str, GoType); 28] = [
     ("bool", GoType::Integer { size: 1, of: Number::Bool }),
     ("int8", GoType::Integer { size: 1, of: Number::Signed }),
     ("uint8", GoType::Integer { size: 1, of: Number::Unsigned }),
@@ -98,6 +99,7 @@ const KNOWN: [(&str, GoType); 27] = [
     ("io.Reader", GoType::Interface { methods: true }),
     ("io.Writer", GoType::Interface { methods: true }),
     ("http.ResponseWriter", GoType::Interface { methods: true }),
+    ("io.ReadCloser", GoType::Interface { methods: true }),
 ];
 
 /// Names that need no declaration.
@@ -112,7 +114,7 @@ impl Signature {
     /// Parses `func(...) ...`. A method's receiver is written as the first parameter, or before the name as Go
     /// does: `func (e *Enforcer) Enforce(...)`; a name is allowed and ignored.
     pub fn parse(text: &str, declared: &Declarations) -> Result<Self, SignatureError> {
-        let mut parser = Parser { text, at: 0, declared, depth: 0 };
+        let mut parser = Parser { text, at: 0, declared, depth: 0, with_standard: false };
         parser.keyword("func")?;
         parser.blanks();
         let mut parameters = if parser.peek() == Some('(') { parser.parameters()? } else { Vec::new() };
@@ -139,7 +141,7 @@ impl Signature {
 impl GoType {
     /// Parses the text of a type.
     pub fn parse(text: &str, declared: &Declarations) -> Result<Self, SignatureError> {
-        let mut parser = Parser { text, at: 0, declared, depth: 0 };
+        let mut parser = Parser { text, at: 0, declared, depth: 0, with_standard: true };
         let found = parser.go_type()?;
         parser.blanks();
         if parser.at < text.len() { Err(parser.expected("the end of the type")) } else { Ok(found) }
@@ -151,6 +153,8 @@ struct Parser<'a> {
     at: usize,
     declared: &'a Declarations,
     depth: u32,
+    /// Whether structs of the standard library are known.
+    with_standard: bool,
 }
 
 /// One entry of a parameter list before it is known whether the list names its parameters.
@@ -276,7 +280,7 @@ impl Parser<'_> {
                 self.at = start;
                 entry.name = None;
             }
-            (Some('['), Some(_)) if self.is_instance() => {
+            (Some('['), Some(_)) if self.is_instance([',', ')']) => {
                 self.at = start;
                 entry.name = None;
             }
@@ -289,11 +293,11 @@ impl Parser<'_> {
     }
 
     /// Behind a name: `[]T` and `[4]T` begin a type; `[T]`, followed by the end of the entry, is an instance.
-    fn is_instance(&self) -> bool {
+    fn is_instance(&self, ends: [char; 2]) -> bool {
         let rest = self.rest();
         let Some(close) = closing(rest) else { return false };
         let behind = rest.get(close + 1..).unwrap_or_default().trim_start();
-        close > 1 && (behind.is_empty() || behind.starts_with([',', ')']))
+        close > 1 && (behind.is_empty() || behind.starts_with(ends))
     }
 
     fn at_type_keyword(&mut self) -> bool {
@@ -411,7 +415,8 @@ impl Parser<'_> {
                 }
             }
             self.blanks();
-            if names.is_empty() || matches!(self.peek(), Some('.' | ';' | '}')) {
+            let alone = matches!(self.peek(), Some('.' | ';' | '}')) || self.is_instance([';', '}']);
+            if names.is_empty() || alone {
                 // Embedded: a type alone.
                 self.at = before;
                 let pointer = self.eat("*");
@@ -422,10 +427,12 @@ impl Parser<'_> {
                 } else {
                     self.named(&name, at)?
                 };
-                fields.push((name.rsplit('.').next().unwrap_or(&name).to_owned(), of));
+                // The type's own name, without package and type arguments.
+                let bare = name.split('[').next().unwrap_or(&name);
+                fields.push((bare.rsplit('.').next().unwrap_or(bare).to_owned(), of, true));
             } else {
                 let of = self.go_type()?;
-                fields.extend(names.into_iter().map(|name| (name, of.clone())));
+                fields.extend(names.into_iter().map(|name| (name, of.clone(), false)));
             }
             if !self.eat(";") {
                 self.need("}")?;
@@ -465,8 +472,9 @@ impl Parser<'_> {
 
     fn named(&mut self, name: &str, at: usize) -> Result<GoType, SignatureError> {
         // A declaration comes first: a package may have a type of its own by a known name.
-        if let Some(text) = self.declared.get(name) {
-            let mut inner = Parser { text, at: 0, declared: self.declared, depth: self.depth + 1 };
+        let standard = || standard::newest(name).filter(|_| self.with_standard);
+        if let Some(text) = self.declared.get(name).map(String::as_str).or_else(standard) {
+            let mut inner = Parser { text, at: 0, depth: self.depth + 1, ..*self };
             let found = inner.go_type().and_then(|found| {
                 inner.blanks();
                 if inner.at < text.len() { Err(inner.expected("the end of the type")) } else { Ok(found) }

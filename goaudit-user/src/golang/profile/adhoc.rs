@@ -93,6 +93,8 @@ impl Declared {
             golden: BTreeMap::new(),
             allow_values: BTreeMap::new(),
             fields: Vec::new(),
+            identities: Vec::new(),
+            context: None,
         };
         if asked.fields.is_empty() {
             return Ok(bare.with_all_named());

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Field, KEY_MAX, KEYS, Op, STEPS, Step, Take};
+use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Field, KEY_MAX, KEYS, Op, STEPS, Step, Take, VALUE_MAX};
 use thiserror::Error;
 
-use super::super::abi::{Dictionary, Layout};
+use super::super::abi::{Declarations, Dictionary, Layout};
+use super::super::build_info::BuildInfo;
 use super::super::image::Arch;
-use super::path::{Expression, Test};
+use super::identity::Identity;
+use super::path::{Expression, Part, Test};
+use super::span::{self, Layout as SpanLayout};
 use super::walk::{Shape, Site, WalkError, walk};
 use super::{Declared, Golden, Source};
 
@@ -54,6 +57,21 @@ pub struct Compiled {
     pub(super) golden: Vec<(Golden, Reader)>,
     /// Where named values come from.
     pub(super) fields: Vec<(String, Reader)>,
+    /// Where what the subject's fingerprint is made of comes from.
+    pub(super) identities: Vec<Identity<Reader>>,
+    /// Where the span of the call's context is.
+    pub(super) span: Option<SpanCells>,
+}
+
+/// Numbers of the entry's cells that bring the span of a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SpanCells {
+    /// Its beginning.
+    pub(super) head: u16,
+    /// The ids of a recording one.
+    pub(super) ids: u16,
+    /// Where each type of span has its ids.
+    pub(super) layout: SpanLayout,
 }
 
 /// A value that the kernel brings.
@@ -112,6 +130,11 @@ impl Declared {
         for (name, source) in &self.fields {
             fields.push((name.clone(), compiler.reader(source)?));
         }
+        let identity = |identity: &Identity<Source>| {
+            identity.map(|source| compiler.reader_of(source, VALUE_MAX.try_into().unwrap_or(u32::MAX)))
+        };
+        let identities = self.identities.iter().map(identity).collect::<Result<_, _>>()?;
+        let span = self.context.as_ref().map(|context| compiler.span(context)).transpose()?;
         let Compiler { keeps, mut entry, returned, cells, contexts, .. } = compiler;
         // Behind what is read, so that the numbers of values stay.
         for (number, steps) in keeps.iter().enumerate() {
@@ -125,11 +148,22 @@ impl Declared {
         }
         let keeps = !keeps.is_empty();
         let declared = Arc::clone(self);
-        Ok(Compiled { entry, returned, keeps, contexts, declared, cells, golden, fields })
+        Ok(Compiled { entry, returned, keeps, contexts, declared, cells, golden, fields, identities, span })
     }
 }
 
 impl Compiled {
+    /// Fills in where the spans of a program have their ids. Until then they are where the newest versions have them.
+    pub fn find_spans(&mut self, build: Option<&BuildInfo>) {
+        let Some(span) = &mut self.span else { return };
+        span.layout = SpanLayout::of(build);
+        let field = self.entry.get_mut(usize::from(span.ids));
+        let address = field.and_then(|field| field.steps.iter_mut().find(|step| step.op == Op::Add as u8));
+        if let (Some(address), Some(offset)) = (address, span.layout.recording()) {
+            address.offset = offset;
+        }
+    }
+
     /// Fills in the types by which contexts are searched: `find` gives a type's distance from the entry site by its
     /// name. One that the program does not have is never found.
     pub fn find_types(&mut self, mut find: impl FnMut(&str) -> Option<u64>) {
@@ -147,6 +181,9 @@ impl Compiled {
     }
 }
 
+/// The name under which spans are declared while their steps are written.
+const SPAN: &str = "goaudit_span";
+
 struct Compiler<'a> {
     declared: &'a Declared,
     layout: Layout,
@@ -159,33 +196,75 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     fn reader(&mut self, source: &Source) -> Result<Reader, CompileError> {
+        self.reader_of(source, self.declared.max_bytes)
+    }
+
+    /// A source of which at most `max` bytes are taken.
+    fn reader_of(&mut self, source: &Source, max: u32) -> Result<Reader, CompileError> {
+        let mut ask = |expression: &Expression| self.ask(expression, max);
         Ok(match source {
             Source::Const(text) => Reader::Const(text.clone()),
-            Source::Read(expression) => Reader::One(self.ask(expression)?),
+            Source::Read(expression) => Reader::One(ask(expression)?),
             Source::Join { parts, with, or } => {
-                let parts = parts.iter().map(|part| self.ask(part)).collect::<Result<_, _>>()?;
-                let or = or.as_ref().map(|or| self.ask(or)).transpose()?;
+                let parts = parts.iter().map(&mut ask).collect::<Result<_, _>>()?;
+                let or = or.as_ref().map(&mut ask).transpose()?;
                 Reader::Join { parts, with: with.clone(), or }
             }
-            Source::Named { of, names } => Reader::Named { of: self.ask(of)?, names: names.clone() },
-            Source::Choice { when, then, otherwise } => Reader::Choice {
-                when: self.ask(when)?,
-                then: self.ask(then)?,
-                otherwise: self.ask(otherwise)?,
-            },
+            Source::Named { of, names } => Reader::Named { of: ask(of)?, names: names.clone() },
+            Source::Choice { when, then, otherwise } => {
+                Reader::Choice { when: ask(when)?, then: ask(then)?, otherwise: ask(otherwise)? }
+            }
             Source::Missing(reason) => Reader::Missing(reason.clone()),
         })
     }
 
-    fn ask(&mut self, expression: &Expression) -> Result<Ask, CompileError> {
-        let way = walk(expression, &self.layout, &self.declared.types, &mut self.keeps);
+    fn ask(&mut self, expression: &Expression, max: u32) -> Result<Ask, CompileError> {
+        let declared = self.declared;
+        self.ask_of(expression, &declared.types, max)
+    }
+
+    /// The span of a context: its beginning, and the ids of a recording one. What types they have is looked at when they
+    /// are read.
+    fn span(&mut self, context: &Expression) -> Result<SpanCells, CompileError> {
+        let layout = SpanLayout::of(None);
+        let mut types = self.declared.types.clone();
+        let at = layout.recording().unwrap_or_default();
+        let text = format!(
+            "struct {{ head [{}]byte; rest [{}]byte; ids [{}]byte }}",
+            span::HEAD,
+            at as usize - span::HEAD,
+            span::IDS
+        );
+        types.insert(SPAN.to_owned(), text);
+        let mut cell = |field: &str| -> Result<u16, CompileError> {
+            let mut way = context.clone();
+            let place = way.text.len();
+            let parts = [
+                Part::Value(span::KEY.to_owned()),
+                Part::Assert(format!("*{SPAN}")),
+                Part::Select(field.to_owned()),
+            ];
+            way.path.parts.extend(parts.map(|part| (part, place)));
+            let ask = self.ask_of(&way, &types, VALUE_MAX.try_into().unwrap_or(u32::MAX))?;
+            Ok(self.cells.get(ask.cell).map_or(u16::MAX, |cell| cell.number))
+        };
+        Ok(SpanCells { head: cell("head")?, ids: cell("ids")?, layout })
+    }
+
+    fn ask_of(
+        &mut self,
+        expression: &Expression,
+        types: &Declarations,
+        max: u32,
+    ) -> Result<Ask, CompileError> {
+        let way = walk(expression, &self.layout, types, &mut self.keeps);
         let way =
             way.map_err(|(error, at)| CompileError::Walk { text: expression.text.clone(), at, error })?;
         let (list, site) = match way.site {
             Site::Entry => (&mut self.entry, "entry"),
             Site::Return => (&mut self.returned, "return"),
         };
-        let mut wanted = field(&way.steps, way.take, self.declared.max_bytes);
+        let mut wanted = field(&way.steps, way.take, max);
         for (place, key) in wanted.keys.iter_mut().zip(&way.keys) {
             place.iter_mut().zip(key.bytes()).for_each(|(to, byte)| *to = byte);
         }

@@ -2,6 +2,7 @@
 
 use super::compiled::Compiled;
 use super::digest::{Subject, context_hash};
+use super::identity;
 use super::path::Test;
 use super::reading::{Got, Lack, Reading, bytes};
 use super::{Golden, Meaning, Source, traceparent};
@@ -11,8 +12,12 @@ use crate::event::{Authz, GoCall, Missing, Text};
 impl Compiled {
     /// The call with its values, and what is missing of them.
     pub fn call(mut call: GoCall, reading: Reading) -> (GoCall, Vec<Missing>) {
-        let Reading { fields, missing, .. } = reading;
+        let Reading { fields, missing, span, .. } = reading;
         call.fields = fields;
+        if let Some(Ok((trace, span))) = span {
+            let request = call.request.take().unwrap_or_default();
+            call.request = Some(request.in_span(trace, span));
+        }
         (call, missing)
     }
 
@@ -39,7 +44,9 @@ impl Compiled {
         labels: &[(String, String)],
     ) -> (Authz, Vec<Missing>) {
         let mut values = Values { golden: reading.golden.clone(), missing: Vec::new() };
-        let request = values.request(call.request.take());
+        let mut reading = reading;
+        let request = values.request(call.request.take(), reading.span.take());
+        let identities = std::mem::take(&mut reading.identities);
         let (call, missing) = Self::call(call, reading);
         values.missing.extend(missing);
         let decision = self.decision(&values);
@@ -63,11 +70,14 @@ impl Compiled {
             Ok(decision) => authz.decision = Some(decision),
             Err(reason) => values.lacks(Golden::Allow, reason),
         }
-        match &authz.subject_id {
-            Some(id) => authz.subject_fingerprint = Some(Subject::of(id.as_bytes()).fingerprint()),
-            None => {
-                values.missing.push(Missing::new("authz.subject_fingerprint", "the subject is not known"));
-            }
+        let fingerprint = if identities.is_empty() {
+            values.subject_fingerprint()
+        } else {
+            identity::fingerprint(&identities)
+        };
+        match fingerprint {
+            Ok(fingerprint) => authz.subject_fingerprint = Some(fingerprint),
+            Err(reason) => values.missing.push(Missing::new("authz.subject_fingerprint", reason)),
         }
         if authz.object.is_none() && authz.action.is_none() {
             let reason = "neither object nor action is known";
@@ -168,6 +178,16 @@ impl Values {
         }
     }
 
+    /// The subject's, where the profile does not say what it is made of.
+    fn subject_fingerprint(&self) -> Result<String, String> {
+        match self.find(Golden::Subject) {
+            Ok(Got { total: Some(_), .. }) => return Err(identity::CUT.to_owned()),
+            Ok(got) => bytes(&got.value).map(|id| Subject::of(&id).fingerprint()),
+            Err(_) => None,
+        }
+        .ok_or_else(|| "the subject is not known".to_owned())
+    }
+
     /// Trace and span id.
     fn trace(&self) -> Option<(String, String)> {
         let text = bytes(&self.find(Golden::Traceparent).ok()?.value)?;
@@ -175,30 +195,43 @@ impl Values {
         Some((trace.to_owned(), span.to_owned()))
     }
 
-    /// The request of a decision: what the arguments say, and what is not in them from the request that the goroutine
-    /// works for.
-    fn request(&mut self, of_goroutine: Option<RequestContext>) -> RequestContext {
+    /// The request of a decision: what the arguments say, then the span of the call's context, and what is in neither
+    /// from the request that the goroutine works for.
+    fn request(
+        &mut self,
+        of_goroutine: Option<RequestContext>,
+        span: Option<Result<(String, String), String>>,
+    ) -> RequestContext {
         const UNKNOWN: &str = "no request was seen that this goroutine works for";
         let reason = if of_goroutine.is_some() { "the request did not carry it" } else { UNKNOWN };
         let mut request = of_goroutine.unwrap_or_default();
-        let own = |key| self.golden.iter().any(|(golden, got)| *golden == key && got.is_ok());
-        if own(Golden::RequestId) || own(Golden::Traceparent) {
-            request.source = RequestSource::Arguments;
+        // Without a request, what is wrong with the span says more.
+        let trace_reason = match &span {
+            Some(Err(why)) => format!("{reason}; {why}"),
+            Some(Ok(_)) | None => reason.to_owned(),
+        };
+        if let Some(Ok((trace, span))) = span {
+            request = request.in_span(trace, span);
         }
-        if own(Golden::RequestId) {
+        let own_id = self.find(Golden::RequestId).is_ok();
+        if own_id {
             request.request_id = self.text(Golden::RequestId);
         }
-        if let Some((trace, span)) = self.trace() {
+        let trace = self.trace();
+        if trace.is_some() || (own_id && request.source != RequestSource::Otel) {
+            request.source = RequestSource::Arguments;
+        }
+        if let Some((trace, span)) = trace {
             (request.trace_id, request.span_id) = (Some(trace), Some(span));
         }
         let absent = [
-            ("authz.authz_request_id", request.request_id.is_none()),
-            ("authz.trace_id", request.trace_id.is_none()),
-            ("authz.span_id", request.span_id.is_none()),
-            ("authz.trace_source", request.known().is_none()),
+            ("authz.authz_request_id", request.request_id.is_none(), reason),
+            ("authz.trace_id", request.trace_id.is_none(), &trace_reason),
+            ("authz.span_id", request.span_id.is_none(), &trace_reason),
+            ("authz.trace_source", request.known().is_none(), &trace_reason),
         ];
-        let absent = absent.into_iter().filter(|(_, absent)| *absent);
-        self.missing.extend(absent.map(|(field, _)| Missing::new(field, reason)));
+        let absent = absent.into_iter().filter(|(_, absent, _)| *absent);
+        self.missing.extend(absent.map(|(field, _, reason)| Missing::new(field, reason.to_owned())));
         request
     }
 

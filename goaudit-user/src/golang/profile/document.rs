@@ -10,13 +10,14 @@ use toml_edit::{Document, Item, TableLike, Value};
 use super::super::abi::{Declarations, GoType, Signature, SignatureError, known_types};
 use super::super::image::Arch;
 use super::compiled::CompileError;
+use super::identity::{Identity, IdentityKind};
 use super::nearest::{Nearest, nearest, slip};
-use super::path::Expression;
+use super::path::{Expression, Test};
 use super::problem::{Problem, ProfileError};
 use super::{Declared, Golden, Kind, Meaning, Profile, Source, Versions};
 
 /// Keys of a probe beside those of golden values.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "id",
     "kind",
     "module",
@@ -31,6 +32,8 @@ const KEYS: [&str; 14] = [
     "max_bytes",
     "allow_values",
     "fields",
+    "fingerprint",
+    "context",
 ];
 
 /// Keys of a value that is put together or constant.
@@ -174,6 +177,8 @@ impl<'a> Reader<'a> {
             golden,
             allow_values: self.allow_values()?,
             fields: self.fields()?,
+            identities: self.identities(kind)?,
+            context: self.context(kind)?,
         };
         self.check(probe)
     }
@@ -198,9 +203,7 @@ impl<'a> Reader<'a> {
     fn place_of(&self, path: &str, at: usize) -> Range<usize> {
         let mut open: Vec<&Item> = self.table.iter().map(|(_, item)| item).collect();
         while let Some(item) = open.pop() {
-            if let Some(table) = item.as_table_like() {
-                open.extend(table.iter().map(|(_, item)| item));
-            }
+            open.extend(tables_of(item).into_iter().flat_map(|table| table.iter()).map(|(_, item)| item));
             let array = item.as_array().into_iter().flatten();
             for value in item.as_value().into_iter().chain(array) {
                 if let Some(spot) = self.spot(value)
@@ -277,6 +280,53 @@ impl<'a> Reader<'a> {
             GoType::parse(spot.value, &types).map_err(|error| signature_problem(error, &spot, &types))?;
         }
         Ok(types)
+    }
+
+    /// `fingerprint`: one table, or a list of them.
+    fn identities(&self, kind: Kind) -> Result<Vec<Identity<Source>>, Wrong> {
+        const KEY: &str = "fingerprint";
+        const MUST: &str = "{ sub = PATH, jti = PATH }, { certificate = PATH, key_id = PATH }, \
+                            { namespace = PATH, name = PATH }, { plain = PATH }, or a list of these";
+        let Some(item) = self.table.get(KEY) else { return Ok(Vec::new()) };
+        if kind != Kind::Authz {
+            return Err(self.sort(KEY, item, "in a probe of kind authz"));
+        }
+        let tables = tables_of(item);
+        if tables.is_empty() || item.as_array().is_some_and(|array| array.len() != tables.len()) {
+            return Err(self.sort(KEY, item, MUST));
+        }
+        let identity = |table: &'a dyn TableLike| {
+            let keys = IdentityKind::KEYS.iter().flat_map(|(_, first, second, _)| [Some(*first), *second]);
+            known_keys(table, &keys.flatten().collect::<Vec<_>>())?;
+            for (kind, first_key, second_key, needed) in IdentityKind::KEYS {
+                let (Some(first), second) = (table.get(first_key), second_key.and_then(|key| table.get(key)))
+                else {
+                    continue;
+                };
+                if table.len() != 1 + usize::from(second.is_some()) || (needed && second.is_none()) {
+                    break;
+                }
+                let second =
+                    second.map(|second| self.source(second_key.unwrap_or_default(), second)).transpose()?;
+                return Ok(Identity { kind, first: self.source(first_key, first)?, second });
+            }
+            Err(self.sort(KEY, item, MUST))
+        };
+        tables.into_iter().map(identity).collect()
+    }
+
+    /// `context`: a path that ends at a `context.Context`.
+    fn context(&self, kind: Kind) -> Result<Option<Expression>, Wrong> {
+        const KEY: &str = "context";
+        let Some(item) = self.table.get(KEY) else { return Ok(None) };
+        let must = "in a probe of kind authz or call: when a request begins, its span does not";
+        if kind == Kind::Request {
+            return Err(self.sort(KEY, item, must));
+        }
+        let value = item.as_value().ok_or_else(|| self.sort(KEY, item, "a path in quotes"))?;
+        let context = self.expression(KEY, value)?;
+        let plain = context.test == Test::Value && !context.path.len && !context.path.at_return;
+        if plain { Ok(Some(context)) } else { Err(self.sort(KEY, item, "a path to a context.Context")) }
     }
 
     fn expression(&self, key: &str, value: &'a Value) -> Result<Expression, Wrong> {
@@ -361,6 +411,18 @@ impl<'a> Reader<'a> {
         }
         Ok(fields)
     }
+}
+
+/// The tables that an item is, or is a list of.
+fn tables_of(item: &Item) -> Vec<&dyn TableLike> {
+    if let Some(table) = item.as_table_like() {
+        return vec![table];
+    }
+    if let Some(tables) = item.as_array_of_tables() {
+        return tables.iter().map(|table| table as &dyn TableLike).collect();
+    }
+    let values = item.as_array().into_iter().flatten();
+    values.filter_map(|value| Some(value.as_inline_table()? as &dyn TableLike)).collect()
 }
 
 fn known_keys(table: &dyn TableLike, known: &[&str]) -> Result<(), Wrong> {

@@ -1,10 +1,13 @@
 //! What the cells of a call say, in the profile's terms.
 
+use std::convert::Infallible;
+
 use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, Status};
 
 use super::super::abi::Number;
 use super::super::type_name::{Kind as TypeKind, TypeName};
-use super::compiled::{Ask, Cell, Compiled, Reader};
+use super::compiled::{Ask, Cell, Compiled, Reader, SpanCells};
+use super::identity::Found;
 use super::path::Test;
 use super::walk::{Shape, Site};
 use super::{Golden, Kind};
@@ -22,6 +25,11 @@ pub struct Reading {
     pub missing: Vec<Missing>,
     /// Golden values; the error says why there is none.
     pub(super) golden: Vec<(Golden, Result<Got, Lack>)>,
+    /// What the subject's fingerprint is made of.
+    pub(super) identities: Vec<Found>,
+    /// Trace and span id of the span in the call's context, or why there are none; none where the profile names no
+    /// context.
+    pub(super) span: Option<Result<(String, String), String>>,
 }
 
 /// A value with what is known about it.
@@ -47,6 +55,8 @@ pub(super) enum Lack {
     Nil,
     /// A map, slice or context does not have it.
     Absent,
+    /// An interface holds another type than the path asserts.
+    OtherType(String),
     /// Anything else, in words.
     Told(String),
 }
@@ -57,7 +67,7 @@ impl Lack {
             Self::Beyond => "the slice has no such element".to_owned(),
             Self::Nil => "a pointer on the way is nil".to_owned(),
             Self::Absent => "there is no such key".to_owned(),
-            Self::Told(text) => text.clone(),
+            Self::OtherType(text) | Self::Told(text) => text.clone(),
         }
     }
 }
@@ -101,6 +111,11 @@ impl Compiled {
             }
             reading.golden.push((*key, got));
         }
+        for identity in &self.identities {
+            let found = identity.map(|reader| Ok::<_, Infallible>(self.value(reader, &sites)));
+            reading.identities.extend(found);
+        }
+        reading.span = self.span.as_ref().map(|span| sites.span(span));
         reading
     }
 
@@ -220,7 +235,10 @@ impl Sites<'_> {
             match name {
                 Some(name) if name.satisfies(asserted) => {}
                 Some(name) => {
-                    return Err(Lack::Told(format!("the interface holds {}, not {asserted}", name.name)));
+                    return Err(Lack::OtherType(format!(
+                        "the interface holds {}, not {asserted}",
+                        name.name
+                    )));
                 }
                 None => return Err(Lack::Told(unknown_type(*address))),
             }
@@ -236,6 +254,28 @@ impl Sites<'_> {
                 Ok(Got { value, dynamic_type, total })
             }
             status => Err(lack(status)),
+        }
+    }
+}
+
+impl<'a> Sites<'a> {
+    /// The ids of the span in the call's context.
+    fn span(&self, span: &SpanCells) -> Result<(String, String), String> {
+        const NONE: &str = "the call's context has no OpenTelemetry span";
+        let entry = self.entry.as_ref().ok_or("the entry of the call was not seen")?;
+        let cell = |number: u16| entry.values.get(usize::from(number)).copied().flatten();
+        let whole = |brought: Option<Brought<'a>>| {
+            brought.filter(|brought| brought.status == Status::Whole).map(|brought| brought.bytes)
+        };
+        let (head, ids) = (cell(span.head), cell(span.ids));
+        let Some(brought) = head.or(ids) else { return Err("the record does not have it".to_owned()) };
+        match (brought.dynamic_type, brought.status) {
+            (Some(address), _) => {
+                let of = (self.types)(address).ok_or_else(|| unknown_type(address))?;
+                span.layout.ids(&of, whole(head), whole(ids))
+            }
+            (None, Status::Absent | Status::Nil) => Err(NONE.to_owned()),
+            (None, status) => Err(lack(status).reason()),
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::event::{Authz, GoCall, Missing, Text};
 use crate::golang::Arch;
 use crate::golang::type_name::{Kind as TypeKind, TypeName};
 
+mod credential;
+
 const STRING: u64 = 0x10;
 const INT: u64 = 0x20;
 const CONTEXT: u64 = 0x30;
@@ -32,7 +34,7 @@ fn types(address: u64) -> Option<TypeName> {
         USER => ("*user.DefaultInfo", "", true),
         _ => return None,
     };
-    Some(TypeName { name: name.to_owned(), kind: TypeKind::named(kind), direct })
+    Some(TypeName { name: name.to_owned(), kind: TypeKind::named(kind), direct, package: None })
 }
 
 fn builtin(id: &str, version: &str) -> Arc<Declared> {
@@ -609,7 +611,7 @@ fn requests_by_their_context() {
     machine.contexts.insert(context, [(KEY, [MD, map])].into());
     machine.registers[..3].copy_from_slice(&[0, 1, context]);
     let types = |address| {
-        let name = TypeName { name: "metadata.MD".to_owned(), kind: None, direct: true };
+        let name = TypeName { name: "metadata.MD".to_owned(), kind: None, direct: true, package: None };
         (address == MD).then_some(name)
     };
     let entry = machine.cells(&compiled.entry);

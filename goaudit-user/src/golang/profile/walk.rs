@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::super::abi::{
     Declarations, GoType, Layout, Number, Part as Word, Place, Register, SignatureError,
 };
+use super::embedded;
 use super::nearest::{Nearest, nearest};
 use super::path::{Expression, Part, Path, Test};
 
@@ -31,6 +32,14 @@ pub enum WalkError {
         name: String,
         /// What may have been meant.
         nearest: Nearest,
+    },
+    /// Embedded structs have it, and Go takes none of them.
+    #[error("{name} is ambiguous: {ways} have it, equally deep; write which")]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// The ways to two of them.
+        ways: String,
     },
     /// The part does not fit the type.
     #[error("{0}")]
@@ -425,6 +434,10 @@ impl Walk<'_> {
         if let Some(field) = fields.iter().find(|field| field.name == name) {
             self.window(field.offset, field.of.clone());
             return Ok(());
+        }
+        if let Some(outer) = embedded::promoted(&fields, name, self.declared)? {
+            outer.iter().try_for_each(|outer| self.select(outer))?;
+            return self.select(name);
         }
         let names = fields.iter().map(|field| field.name.as_str());
         Err(WalkError::Field { name: name.to_owned(), nearest: nearest(name, names) })

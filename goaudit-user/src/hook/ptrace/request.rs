@@ -1,11 +1,6 @@
 //! ptrace requests by name. Some numbers mean different things on different machines.
 
-/// `PTRACE_TRACEME`.
-pub const TRACEME: u64 = 0;
-/// `PTRACE_ATTACH`.
-pub const ATTACH: u64 = 16;
-/// `PTRACE_SEIZE`.
-pub const SEIZE: u64 = 0x4206;
+pub use goaudit_ebpf::hook::ptrace::{ATTACH, SEIZE, TRACEME, takes_hold};
 
 /// Requests of every machine (`include/uapi/linux/ptrace.h`, up to 7.x).
 const COMMON: &[(u64, &str)] = &[
@@ -82,11 +77,6 @@ pub fn name(request: u64, machine: &str) -> Option<&'static str> {
         _ => &[],
     };
     own.iter().chain(COMMON).find(|row| row.0 == request).map(|row| row.1)
-}
-
-/// Whether a request makes the caller a tracer (or its parent one): worth attention, and sealing at once.
-pub const fn takes_hold(request: u64) -> bool {
-    matches!(request, TRACEME | ATTACH | SEIZE)
 }
 
 #[cfg(test)]

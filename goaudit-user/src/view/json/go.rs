@@ -83,7 +83,7 @@ pub struct RequestView<'a> {
     /// Span id, 16 hexadecimal digits.
     pub span_id: Option<&'a str>,
     /// How it is known: request (the goroutine serves it), parent (one that started it does), arguments (the call's
-    /// own arguments say so).
+    /// own arguments say so), otel (its trace is that of the OpenTelemetry span in the call's context).
     #[schemars(extend("enum" = RequestSource::NAMES.map(|row| row.1)))]
     pub source: &'static str,
 }
