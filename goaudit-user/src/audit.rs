@@ -22,6 +22,7 @@ pub mod fault;
 pub mod format;
 pub mod frame;
 mod guard;
+pub mod hmac;
 pub mod keys;
 pub mod leaves;
 pub mod merkle;
@@ -38,6 +39,7 @@ mod repair;
 mod report;
 pub mod salt;
 pub mod segment;
+pub mod sm2;
 mod sync;
 #[cfg(test)]
 mod tests;

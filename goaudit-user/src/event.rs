@@ -529,6 +529,21 @@ impl Event {
         }
     }
 
+    /// Number of the payload's variant in a stored form, without decoding the rest; none if this is not the usual form.
+    pub fn stored_payload(stored: &[u8]) -> Option<u32> {
+        /// Of [`Self::payload`].
+        const KEY: u32 = 3;
+        let mut decoder = minicbor::Decoder::new(stored);
+        for _ in 0..decoder.map().ok()?? {
+            if decoder.u32().ok()? == KEY {
+                decoder.array().ok()??;
+                return decoder.u32().ok();
+            }
+            decoder.skip().ok()?;
+        }
+        None
+    }
+
     /// Reads the stored form; the error says at which byte and why.
     pub fn decode(stored: &[u8]) -> Result<Self, minicbor::decode::Error> {
         minicbor::decode(stored)

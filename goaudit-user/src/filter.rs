@@ -3,18 +3,26 @@
 //! The expression is CEL (Common Expression Language) over the fields of the JSON view:
 //! `kind == "exec" && process.uid == 0 && exec.argv.exists(a, a.contains("curl"))`. It is compiled once; names are
 //! checked against the schema, so a misspelt field is an error at the start and not a filter that never matches.
-//! Of each event only the fields that the expression names are built. A field that an event does not have makes
-//! the expression false for it, and is counted.
+//! Of each event only the fields that the expression asks for are made (`values.rs`), and events of kinds that it
+//! can never hold for need not even be decoded ([`Filter::kinds`]). A field that an event does not have makes the
+//! expression false for it, and is counted.
 
-use cel::{Context, ExecutionError, Program, Value};
+use std::fmt;
+use std::sync::Arc;
+
+use cel::{Context, Env, ExecutionError, Program, Value};
 
 use crate::correlate::Correlator;
 use crate::correlate::host::HostInfo;
 use crate::event::{Event, Payload};
 use crate::view::Origin;
-use crate::view::json::{EventView, Kind};
+use crate::view::json::{Kind, Kinds};
 
 mod names;
+mod values;
+
+use names::Path;
+use values::Values;
 
 /// What is wrong with a filter. Reads after "failed to read the filter: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,15 +80,19 @@ pub struct Unmatched {
 /// A compiled filter.
 #[derive(Debug, Default)]
 pub struct Filter {
-    only: Option<Vec<Kind>>,
+    only: Option<Kinds>,
     expression: Option<Expression>,
     unmatched: Unmatched,
 }
 
-#[derive(Debug)]
 struct Expression {
     program: Program,
-    variables: Vec<&'static str>,
+    /// The language's functions: costly to make, the same for every event.
+    language: Arc<Env>,
+    /// The names that it spells, and those before their dots.
+    paths: Vec<Path>,
+    /// Kinds that it can hold for.
+    kinds: Kinds,
 }
 
 impl Filter {
@@ -92,7 +104,7 @@ impl Filter {
                     .map(str::trim)
                     .map(named)
                     .collect::<Result<Vec<_>, _>>()
-                    .map(|kinds| kinds.concat())
+                    .map(|kinds| kinds.into_iter().flatten().collect())
             })
             .transpose()?;
         let expression = expression.map(Expression::compile).transpose()?;
@@ -106,12 +118,20 @@ impl Filter {
 
     /// Whether the expression names this field: while recording, an event has no `seq`, `ts` or `boot_id` yet.
     pub fn names(&self, field: &str) -> bool {
-        self.expression.as_ref().is_some_and(|expression| expression.variables.contains(&field))
+        self.expression
+            .as_ref()
+            .is_some_and(|expression| expression.paths.iter().any(|path| path.name() == field))
+    }
+
+    /// Kinds that can pass: what is of another kind does not, and nothing is counted for it.
+    pub fn kinds(&self) -> Kinds {
+        let only = self.only.unwrap_or(Kinds::ALL);
+        self.expression.as_ref().map_or(only, |expression| expression.kinds.and(only))
     }
 
     /// Whether an event passes.
     pub fn matches(&mut self, event: &Event, origin: &Origin<'_>) -> bool {
-        if self.only.as_ref().is_some_and(|only| !only.contains(&Kind::of(&event.payload))) {
+        if !self.kinds().contains(Kind::of(&event.payload)) {
             return false;
         }
         let Some(expression) = &self.expression else { return true };
@@ -170,50 +190,28 @@ impl Expression {
                 reason: first.map_or_else(|| errors.to_string(), |error| error.msg.clone()),
             }
         })?;
-        let variables = names::check(source, &program)?;
-        Ok(Self { program, variables })
+        let names = names::check(source, &program)?;
+        let language = Arc::new(Env::stdlib());
+        let kinds = Kind::ALL.into_iter().filter(|kind| names.may_hold_for(*kind, &language)).collect();
+        let paths = names.paths;
+        Ok(Self { program, language, paths, kinds })
     }
 
     fn evaluate(&self, event: &Event, origin: &Origin<'_>) -> Result<Value, ExecutionError> {
-        let mut context = Context::default();
-        let view = EventView::new(event, origin);
-        for name in &self.variables {
-            if let Some(value) = variable(&view, name) {
-                context.add_variable_from_value(*name, value);
-            }
-        }
+        let values = Values::new(&self.paths, event, origin);
+        let mut context = Context::with_env(Arc::clone(&self.language));
+        context.set_variable_resolver(&values);
         self.program.execute(&context)
     }
 }
 
-/// A top-level field of the JSON view; none if this event has no such object.
-fn variable(view: &EventView<'_>, name: &str) -> Option<Value> {
-    let value = match name {
-        "schema" => cel::to_value(view.schema),
-        "seq" => cel::to_value(view.seq),
-        "ts" => cel::to_value(&view.ts),
-        "ktime_ns" => cel::to_value(view.ktime_ns),
-        "boot_id" => cel::to_value(view.boot_id),
-        "host" => cel::to_value(view.host),
-        "kind" => cel::to_value(view.kind),
-        "cpu" => cel::to_value(view.cpu),
-        "process" => cel::to_value(view.process.as_ref()?),
-        "exec" => cel::to_value(view.exec.as_ref()?),
-        "fork" => cel::to_value(view.fork.as_ref()?),
-        "exit" => cel::to_value(view.exit.as_ref()?),
-        "prctl" => cel::to_value(view.prctl.as_ref()?),
-        "ptrace" => cel::to_value(view.ptrace.as_ref()?),
-        "go_call" => cel::to_value(view.go_call.as_ref()?),
-        "authz" => cel::to_value(view.authz.as_ref()?),
-        "go_panic" => cel::to_value(view.go_panic.as_ref()?),
-        "go_exit" => cel::to_value(view.go_exit.as_ref()?),
-        "control" => cel::to_value(view.control.as_ref()?),
-        "repeats" => cel::to_value(view.repeats.as_ref()?),
-        "missing" => cel::to_value(&view.missing),
-        "lost_before" => cel::to_value(view.lost_before),
-        _ => return None,
-    };
-    value.ok()
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expression")
+            .field("program", &self.program)
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

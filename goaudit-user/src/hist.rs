@@ -10,6 +10,7 @@ use crate::event::control::{Calibration, Loss, Probe};
 use crate::event::go::Outcome;
 use crate::event::{Control, Event, GoCall, Payload};
 use crate::view::Origin;
+use crate::view::json::{Kind, Kinds};
 
 pub mod diff;
 pub mod export;
@@ -190,6 +191,14 @@ impl Histograms {
             span: None,
             scratch: Vec::new(),
         }
+    }
+
+    /// Kinds of events that say anything about latencies.
+    pub const KINDS: Kinds = Kinds::NONE.with(Kind::GoCall).with(Kind::Authz).with(Kind::Control);
+
+    /// Takes an event of another kind, of which only its being there counts.
+    pub const fn pass_over(&mut self) {
+        self.events = self.events.saturating_add(1);
     }
 
     /// Takes an event of the log. `wanted` is asked of calls only; everything else is looked at for what it says

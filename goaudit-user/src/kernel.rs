@@ -20,6 +20,7 @@ pub mod features;
 pub mod go;
 pub mod hooks;
 mod load;
+mod maps;
 pub mod object;
 pub mod offsets;
 mod rehearsal;
@@ -33,8 +34,10 @@ pub use hooks::Hook;
 pub use rehearsal::{RehearsalError, Rehearsed, rehearse};
 pub use ring::REST;
 
-use go::GoProbes;
+use counters::Books;
+use go::GoPrograms;
 use load::{Attached, Loaded};
+use maps::own;
 use ring::Ring;
 
 /// What to record and how.
@@ -121,9 +124,15 @@ pub enum KernelError {
 
 /// A running recording.
 pub struct Session {
-    attached: Attached,
+    /// What holds the programs in place.
+    links: Vec<Box<dyn std::any::Any + Send>>,
+    reports: Vec<AttachReport>,
     ring: Ring,
+    books: Books,
     scope: Option<HashMap<MapData, u32, u8>>,
+    last_child: Option<Array<MapData, u32>>,
+    /// Not loaded yet.
+    go: Option<GoPrograms>,
     /// What the programs say of themselves; goes to the `log` crate's logger at each drain.
     #[cfg(feature = "kernel-log")]
     diagnostics: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -132,32 +141,38 @@ pub struct Session {
 impl Session {
     /// Loads and attaches.
     pub fn start(config: &Config) -> Result<Self, KernelError> {
-        let mut attached = Loaded::load(config)?.attach();
-        if !attached.reports.iter().any(|report| report.attached) {
-            let reason = attached.reports.iter().find_map(|report| report.reason.clone());
+        let Attached { programs, links, reports } = Loaded::load(config)?.attach();
+        if !reports.iter().any(|report| report.attached) {
+            let reason = reports.iter().find_map(|report| report.reason.clone());
             return Err(KernelError::NothingAttached(reason.unwrap_or_else(|| "none".into())));
         }
         #[cfg(feature = "kernel-log")]
-        let diagnostics = aya_log::EbpfLogger::init(&mut attached.ebpf).ok();
-        let ring = Ring::take(&mut attached.ebpf)?;
-        let scope = attached.ebpf.take_map("SCOPE").map(HashMap::try_from).transpose()?;
+        let mut programs = programs;
+        #[cfg(feature = "kernel-log")]
+        let diagnostics = aya_log::EbpfLogger::init(&mut programs.ebpf).ok();
+        let ebpf = &programs.ebpf;
         Ok(Self {
-            attached,
-            ring,
-            scope,
+            links,
+            reports,
+            ring: Ring::of(ebpf)?,
+            books: Books::of(ebpf)?,
+            scope: own(ebpf, "SCOPE")?.map(HashMap::try_from).transpose()?,
+            last_child: own(ebpf, "LAST_CHILD")?.map(Array::try_from).transpose()?,
+            go: Some(programs),
             #[cfg(feature = "kernel-log")]
             diagnostics,
         })
     }
 
-    /// The tables and programs for Go programs; the error says why this host has none. To be taken once.
-    pub fn take_go(&mut self) -> Result<GoProbes, go::Unavailable> {
-        self.attached.take_go()
+    /// The programs for Go programs, not loaded yet; the error says why this host cannot have them. To be taken once.
+    pub fn take_go(&mut self) -> Result<GoPrograms, go::Unavailable> {
+        go::available()?;
+        self.go.take().ok_or_else(|| "they were taken before".to_owned())
     }
 
     /// What runs and what does not.
     pub fn reports(&self) -> &[AttachReport] {
-        &self.attached.reports
+        &self.reports
     }
 
     /// Hands the records that are there to `f`, in ring order; waits up to `timeout` for the first. Returns
@@ -182,12 +197,12 @@ impl Session {
 
     /// The books of the kernel side. Final once [`Self::detach_producers`] was called and the ring is empty.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        Ok(counters::read(&self.attached.ebpf)?)
+        Ok(self.books.read()?)
     }
 
     /// The per-CPU part of [`Self::counters`], which is cheap: for looking at often.
     pub fn cpu_states(&self) -> Result<Vec<goaudit_ebpf::wire::CpuState>, KernelError> {
-        Ok(counters::read_per_cpu(&self.attached.ebpf)?)
+        Ok(self.books.read_per_cpu()?)
     }
 
     /// Records (or, with `skip_descendants`, leaves out) this process and what will descend from it. Inside a pid
@@ -210,8 +225,7 @@ impl Session {
         if !self.is_nested() {
             return Ok(tgid);
         }
-        let Some(map) = self.attached.ebpf.map("LAST_CHILD") else { return Ok(tgid) };
-        let last: Array<_, u32> = Array::try_from(map)?;
+        let Some(last) = &self.last_child else { return Ok(tgid) };
         Ok(match last.get(&0, 0)? {
             0 => tgid,
             last => last,
@@ -221,7 +235,7 @@ impl Session {
     /// Detaches every program, so that what is on the ring is the rest.
     pub fn detach_producers(&mut self) {
         // In this order: a second copy that is alone would take over what nobody was skipped for.
-        while self.attached.links.pop().is_some() {}
+        while self.links.pop().is_some() {}
         // A program that is under way on another CPU ends within microseconds; the kernel's own grace
         // period for detached tracepoints is shorter than this.
         std::thread::sleep(Duration::from_millis(20));

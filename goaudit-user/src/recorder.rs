@@ -172,7 +172,7 @@ impl Recorder {
         let go = match &config.go {
             Some(go) => session
                 .take_go()
-                .map(|probes| GoWatch::new(probes, go.clone(), Arc::clone(&book)))
+                .map(|programs| GoWatch::new(programs, go.clone(), Arc::clone(&book)))
                 .map_err(Some),
             None => Err(None),
         };
@@ -234,7 +234,7 @@ impl Recorder {
         let (sender, receiver): (SyncSender<Vec<Event>>, Receiver<Vec<Event>>) = sync_channel(HAND_OFF);
         let mut opening = opening(&config, &opened, &session);
         if let Err(Some(reason)) = &go {
-            opening.push(event::Control::Probe(no_go(reason)));
+            opening.push(event::Control::Probe(go::no_go(reason)));
         }
         let stop = Arc::new(Stop::default());
         let sealer = sealer::Sealer::new(writer, config.when_full, Arc::clone(&stop));
@@ -381,19 +381,6 @@ fn watching(mut watch: GoWatch, scan: bool) -> Result<go::Watching, RecorderErro
         .spawn(move || watch.run(&inbox, &outbox, scan))
         .map_err(RecorderError::Thread)?;
     Ok(go::Watching { messages, events, first, thread })
-}
-
-/// No Go program can be probed.
-fn no_go(reason: &str) -> event::control::Probe {
-    event::control::Probe {
-        hook: "go".to_owned(),
-        program: "all".to_owned(),
-        attach_point: "uprobe".to_owned(),
-        attached: false,
-        reason: Some(reason.to_owned()),
-        not_seen: Some("calls, decisions and panics of Go programs".to_owned()),
-        entry_stepped: None,
-    }
 }
 
 /// A line of the attach report, for the log.

@@ -10,6 +10,7 @@ use crate::audit::{AuditError, BatchInfo, ReadOptions, Reader};
 use crate::event::control::Host;
 use crate::event::{Control, Event, Payload};
 use crate::view::Origin;
+use crate::view::json::{Kind, Kinds};
 
 /// Why stored events cannot be shown.
 #[derive(Debug, Error)]
@@ -47,6 +48,16 @@ impl Cursor {
         &mut self,
         mut each: impl FnMut(&Event, &Origin<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
+        self.next_batch_of(Kinds::ALL, |event, origin| event.map_or(Ok(()), |event| each(event, origin)))
+    }
+
+    /// Like [`Self::next_batch`], but of events of other kinds only their place is told (none): they are not decoded,
+    /// except where they tell of the host.
+    pub fn next_batch_of<E: From<ReplayError>>(
+        &mut self,
+        kinds: Kinds,
+        mut each: impl FnMut(Option<&Event>, &Origin<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
         let Some(batch) = self.reader.next_batch().map_err(ReplayError::from)? else { return Ok(false) };
         let info = batch.meta();
         self.boot_id = uuid(info.boot_id);
@@ -57,9 +68,17 @@ impl Cursor {
                 self.host = self.host_before(info.first_seq)?;
             }
         }
+        // To look for the kind costs time, too.
+        let decode = |stored| {
+            kinds == Kinds::ALL
+                || Kind::of_stored(stored)
+                    .is_none_or(|kind| kinds.contains(kind) || matches!(kind, Kind::Control))
+        };
         for (seq, stored) in (info.first_seq..).zip(batch.events()) {
-            let event = Event::decode(stored).map_err(|source| ReplayError::Event { seq, source })?;
-            if let Some(host) = host_of(&event) {
+            let event = decode(stored)
+                .then(|| Event::decode(stored).map_err(|source| ReplayError::Event { seq, source }))
+                .transpose()?;
+            if let Some(host) = event.as_ref().and_then(host_of) {
                 self.host.clone_from(host);
             }
             let origin = Origin {
@@ -69,7 +88,8 @@ impl Cursor {
                 machine: &self.host.machine,
                 realtime_minus_boottime_ns: clock_offset(info),
             };
-            each(&event, &origin)?;
+            let wanted = event.as_ref().filter(|event| kinds.contains(Kind::of(&event.payload)));
+            each(wanted, &origin)?;
         }
         Ok(true)
     }

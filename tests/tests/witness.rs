@@ -186,13 +186,7 @@ fn cosignatures_prove_freshness_and_a_log_that_was_changed_gets_none() {
     policy(&rules, &[&server.told]);
     let path = anchors(&log).pop().unwrap();
     let good = std::fs::read(&path).unwrap();
-    // The line of the epoch's key is no part of what was cosigned.
-    let text = String::from_utf8(good.clone()).unwrap();
-    let epoch = text.find("/e/").map_or(0..0, |name| {
-        let line = text[..name].rfind('\n').unwrap() + 1;
-        line..line + text[line..].find('\n').unwrap()
-    });
-    for place in (0..good.len()).step_by(11).filter(|place| !epoch.contains(place)) {
+    for place in (0..good.len()).step_by(7) {
         let mut changed = good.clone();
         changed[place] ^= 1;
         std::fs::write(&path, changed).unwrap();

@@ -124,6 +124,18 @@ pub fn last_size(log: &Path, key: &VerifyKey, witness: &WitnessKey) -> Result<u6
     Ok(last)
 }
 
+/// What a policy finds among anchors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The newest checkpoint that enough witnesses cosigned.
+    pub newest: Cosigned,
+    /// By whom and when.
+    pub quorum: Quorum,
+    /// The whole notes of all anchors that are checkpoints of the log, whoever cosigned them: the log must pass through each
+    /// of them, and each must have the line of its epoch.
+    pub notes: Vec<String>,
+}
+
 /// The newest checkpoint that enough witnesses cosigned, by a policy, among the log's anchors and `more` files. Anchors of
 /// the same checkpoint count together.
 pub fn newest_cosigned(
@@ -131,11 +143,12 @@ pub fn newest_cosigned(
     more: &[PathBuf],
     key: &VerifyKey,
     policy: &Policy,
-) -> Result<Result<(Cosigned, Quorum), String>, AuditError> {
+) -> Result<Result<Found, String>, AuditError> {
     if !policy.covers(key) {
         return Ok(Err(format!("the policy is about other logs than {}", key.name())));
     }
     let mut all: Vec<Cosigned> = Vec::new();
+    let mut notes = Vec::new();
     let mut trouble = None;
     let mut paths = files(&directory(log), COSIGNED)?;
     paths.extend_from_slice(more);
@@ -150,6 +163,7 @@ pub fn newest_cosigned(
                 continue;
             }
         };
+        notes.push(String::from_utf8_lossy(&bytes).into_owned());
         match all.iter_mut().find(|cosigned| cosigned.checkpoint == checkpoint) {
             Some(cosigned) => {
                 for line in note.lines().iter().filter(|line| !key.is_signer(line)).map(SignatureLine::text) {
@@ -178,8 +192,9 @@ pub fn newest_cosigned(
             }
         }
     }
-    Ok(best.ok_or_else(|| match trouble {
-        Some(trouble) => format!("no checkpoint is cosigned as the policy demands ({trouble})"),
-        None => "no checkpoint is cosigned as the policy demands".to_owned(),
-    }))
+    Ok(match (best, trouble) {
+        (Some((newest, quorum)), _) => Ok(Found { newest, quorum, notes }),
+        (None, Some(trouble)) => Err(format!("no checkpoint is cosigned as the policy demands ({trouble})")),
+        (None, None) => Err("no checkpoint is cosigned as the policy demands".to_owned()),
+    })
 }

@@ -50,6 +50,8 @@ pub struct BatchContext {
     pub lost_cause: u32,
     /// What it holds.
     pub kind: BatchKind,
+    /// Last signature of its events in the HMAC chain, if the log has one.
+    pub hmac_tail: Option<Hash>,
 }
 
 /// What a batch holds.
@@ -87,6 +89,11 @@ impl BatchBuilder {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.events == 0
+    }
+
+    /// Its events, in order.
+    pub fn events(&self) -> Events<'_> {
+        Events::new(&self.plain)
     }
 
     /// Wall clock minus boot time.
@@ -155,6 +162,9 @@ impl BatchBuilder {
         if context.after_restart {
             flags |= flag::AFTER_RESTART;
         }
+        if context.hmac_tail.is_some() {
+            flags |= flag::HMAC;
+        }
         let kind = match context.kind {
             BatchKind::Events => BATCH_KIND_EVENTS,
             BatchKind::Records(turn) => {
@@ -191,7 +201,7 @@ impl BatchBuilder {
             batch_root,
             payload_hash: Sha256::digest(&self.stored).into(),
             prev_leaf: chain.prev_leaf.unwrap_or_default(),
-            hmac_tail: [0; 32],
+            hmac_tail: context.hmac_tail.unwrap_or_default(),
         };
         Ok((header, &self.stored))
     }

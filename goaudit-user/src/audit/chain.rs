@@ -195,12 +195,14 @@ pub fn parse_batch_header(bytes: &[u8], body_len: usize) -> Result<BatchHeader, 
     }
     let flags = header.flags.get();
     if flags & !flag::KNOWN != 0 || flags & flag::ZSTD == 0 {
-        return Err(Fault::unsupported(format!(
-            "batch with flags {flags:#x} (encryption and HMAC are not known yet)"
-        )));
+        return Err(Fault::unsupported(format!("batch with flags {flags:#x} (encryption is not known yet)")));
     }
-    if header.dek_id.get() != 0 || header.hmac_tail != [0; 32] {
-        return Err(Fault::unsupported("batch with content keys or HMAC, which are not known yet"));
+    if header.dek_id.get() != 0 {
+        return Err(Fault::unsupported("batch with content keys, which are not known yet"));
+    }
+    let signed = flags & flag::HMAC != 0;
+    if (signed && header.is_records()) || (!signed && header.hmac_tail != [0; 32]) {
+        return Err(Fault::tampered("the HMAC of a batch contradicts its kind or its flags"));
     }
     let new_epoch = flags & flag::NEW_EPOCH != 0;
     if (new_epoch && !header.is_records()) || (!new_epoch && flags & flag::KEY_LOST != 0) {

@@ -68,12 +68,14 @@ pub(super) fn pruned_path(dir: &Path, segment_no: u64) -> PathBuf {
 
 /// The segments of a directory and the pruned ones; where one is there in both forms (a crash came between) the whole one.
 pub(super) fn list_all(dir: &Path) -> Result<Vec<(u64, PathBuf)>, AuditError> {
+    // The whole ones first: one that is pruned meanwhile was in `pruned` before it went from here.
+    let whole = list_segments(dir)?;
     let mut all = std::collections::BTreeMap::new();
     let pruned = dir.join("pruned");
     if pruned.is_dir() {
         all.extend(list_segments(&pruned)?);
     }
-    all.extend(list_segments(dir)?);
+    all.extend(whole);
     Ok(all.into_iter().collect())
 }
 

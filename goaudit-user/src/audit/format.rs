@@ -77,7 +77,7 @@ pub mod flag {
     pub const ZSTD: u16 = 1;
     /// Reserved: the payload is encrypted.
     pub const ENCRYPTED: u16 = 1 << 1;
-    /// Reserved: `hmac_tail` is in use.
+    /// `hmac_tail` is in use; in batches of events only.
     pub const HMAC: u16 = 1 << 2;
     /// An urgent event closed the batch.
     pub const URGENT: u16 = 1 << 3;
@@ -88,7 +88,7 @@ pub mod flag {
     /// With [`NEW_EPOCH`]: the key of the epoch before is lost and cannot sign.
     pub const KEY_LOST: u16 = 1 << 6;
     /// All bits that this version can check; any other bit is refused.
-    pub const KNOWN: u16 = ZSTD | URGENT | AFTER_RESTART | NEW_EPOCH | KEY_LOST;
+    pub const KNOWN: u16 = ZSTD | HMAC | URGENT | AFTER_RESTART | NEW_EPOCH | KEY_LOST;
 }
 
 /// Bits of a batch header's `lost_cause`: why `lost_events` are not in the log.
@@ -256,7 +256,7 @@ pub struct BatchHeader {
     pub payload_hash: Hash,
     /// Leaf hash of the batch before; zero in batch 0.
     pub prev_leaf: Hash,
-    /// Reserved for the HMAC profile: zero.
+    /// Last signature of its events in the log's HMAC chain ([`super::hmac`]); zero without one.
     pub hmac_tail: Hash,
 }
 

@@ -17,9 +17,9 @@ const MAX_SIGNATURES: usize = 100;
 /// Bytes of the largest note that is parsed.
 const MAX_NOTE: usize = 1_000_000;
 /// What a signature line begins with: an em dash and a space.
-const LINE_START: &str = "\u{2014} ";
+pub(super) const LINE_START: &str = "\u{2014} ";
 /// What a private key's text begins with, as in Go's note package.
-const PRIVATE_START: &str = "PRIVATE+KEY+";
+pub(super) const PRIVATE_START: &str = "PRIVATE+KEY+";
 
 /// Why a note or a key was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -177,7 +177,7 @@ impl Proof {
                 }
                 Ok((epoch.number, epoch.key))
             }
-            Record::Genesis(_) | Record::Epoch(_) | Record::Prune(_) => {
+            Record::Genesis(_) | Record::Epoch(_) | Record::Prune(_) | Record::Hmac(_) => {
                 Err(bad("the record stands where none belongs"))
             }
         }

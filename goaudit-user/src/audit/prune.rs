@@ -21,7 +21,7 @@ use super::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN, flag};
 use super::frame::{self, FrameReader, Step};
 use super::merkle::{leaf_hash, subtree_roots};
 use super::reader::read_header;
-use super::record::{self, Record};
+use super::record::{self, Genesis, Record};
 
 /// Segments at the end that always stay whole: they name the epoch that a writer continues.
 const STAY: usize = 1;
@@ -39,6 +39,12 @@ pub struct Prune {
 
 /// How long the log must be kept, as its first record says; none: for ever.
 pub fn retention(dir: &Path) -> Result<Option<Duration>, AuditError> {
+    let keep = genesis(dir)?.retention_ns;
+    Ok((keep > 0).then(|| Duration::from_nanos(keep)))
+}
+
+/// The log's first record, as it stands there.
+pub(super) fn genesis(dir: &Path) -> Result<Box<Genesis>, AuditError> {
     let Some((_, path)) = list_all(dir)?.into_iter().next() else {
         return Err(AuditError::Empty(dir.to_owned()));
     };
@@ -51,10 +57,10 @@ pub fn retention(dir: &Path) -> Result<Option<Duration>, AuditError> {
     let header = parse_batch_header(frame.header, frame.body.len()).map_err(fault)?;
     let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
     let records = record::open(&mut payloads, &header, frame.body).map_err(fault)?;
-    let Some(Record::Genesis(genesis)) = records.first() else {
-        return Err(fault(Fault::tampered("the log does not begin with its first record")));
-    };
-    Ok((genesis.retention_ns > 0).then(|| Duration::from_nanos(genesis.retention_ns)))
+    match records.into_iter().next() {
+        Some(Record::Genesis(genesis)) => Ok(genesis),
+        _ => Err(fault(Fault::tampered("the log does not begin with its first record"))),
+    }
 }
 
 /// What can be given up.

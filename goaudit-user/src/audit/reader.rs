@@ -15,6 +15,7 @@ use super::error::AuditError;
 use super::fault::{Fault, FaultKind};
 use super::format::{BatchHeader, FrameKind, SEGMENT_HEADER_LEN, flag};
 use super::frame::{FrameReader, Step};
+use super::hmac::HmacPlace;
 use super::segment::SegmentHeader;
 use super::writer::Seq;
 
@@ -77,6 +78,8 @@ pub struct BatchInfo {
     pub lost_events: u32,
     /// Why: bits of [`super::format::lost`].
     pub lost_cause: u32,
+    /// Where it stands in the log's HMAC chain: told by a verification that has the chain's key.
+    pub hmac: Option<HmacPlace>,
 }
 
 impl BatchInfo {
@@ -99,6 +102,7 @@ impl BatchInfo {
             boottime_last_ns: header.boottime_last_ns.get(),
             lost_events: header.lost_events.get(),
             lost_cause: header.lost_cause.get(),
+            hmac: None,
         }
     }
 

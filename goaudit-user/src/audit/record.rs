@@ -18,6 +18,7 @@ use super::keys::log_id;
 use super::note::VerifyKey;
 use super::prune::Prune;
 use super::recover::hex;
+use super::sm2::{self, Sm2Key};
 
 /// What every record begins with.
 const START: &str = "goaudit-record/1 ";
@@ -27,6 +28,8 @@ const GENESIS: &str = "genesis";
 const EPOCH: &str = "epoch";
 /// Name of [`Prune`].
 const PRUNE: &str = "prune";
+/// Name of [`HmacStart`].
+const HMAC: &str = "hmac";
 /// The algorithms of this version, as [`Genesis`] names them.
 const ALGORITHMS: [(&str, &str); 4] =
     [("hash", "sha256"), ("signature", "ed25519"), ("compression", "zstd"), ("encryption", "none")];
@@ -40,6 +43,8 @@ pub enum Record {
     Epoch(Box<Epoch>),
     /// What the log is about to give up.
     Prune(Prune),
+    /// The key of the batches of events that follow, in the HMAC chain.
+    Hmac(HmacStart),
 }
 
 /// What a log is, once and for all: batch 0 holds it and nothing else.
@@ -55,6 +60,10 @@ pub struct Genesis {
     pub host_id: [u8; 16],
     /// What made the log: name, version, build.
     pub agent: String,
+    /// Commitment to the first key of the log's HMAC chain ([`super::hmac`]); none if it has none.
+    pub hmac: Option<Hash>,
+    /// Key of the SM2 lines that checkpoints have, too; none if they have none.
+    pub sm2: Option<Sm2Key>,
 }
 
 /// The key of an epoch: signs every checkpoint after the one that seals this record.
@@ -66,6 +75,15 @@ pub struct Epoch {
     pub key: VerifyKey,
     /// Why the key of the epoch before cannot sign this; none if it does.
     pub lost: Option<String>,
+}
+
+/// How the HMAC chain goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HmacStart {
+    /// With the first key of this generation.
+    Generation(u64),
+    /// Not any more, for this reason.
+    Lost(String),
 }
 
 impl Record {
@@ -89,6 +107,12 @@ impl Record {
                 }
                 line(["retention-ns", &genesis.retention_ns.to_string()]);
                 line(["host-id", &hex(&genesis.host_id)]);
+                if let Some(hash) = &genesis.hmac {
+                    line(["hmac-key", &hex(hash)]);
+                }
+                if let Some(key) = &genesis.sm2 {
+                    line(["sm2-key", &key.text()]);
+                }
                 line(["agent", &genesis.agent]);
             }
             Self::Prune(prune) => {
@@ -96,6 +120,13 @@ impl Record {
                 line(["last-segment", &prune.last_segment.to_string()]);
                 line(["next-event", &prune.next_seq.to_string()]);
                 line(["newest-ns", &prune.newest_ns.to_string()]);
+            }
+            Self::Hmac(start) => {
+                line([HMAC, ""]);
+                match start {
+                    HmacStart::Generation(generation) => line(["generation", &generation.to_string()]),
+                    HmacStart::Lost(why) => line(["chain-lost", why]),
+                }
             }
             Self::Epoch(epoch) => {
                 line([EPOCH, ""]);
@@ -125,6 +156,10 @@ impl Record {
                 last_segment: fields.number("last-segment")?,
                 next_seq: fields.number("next-event")?,
                 newest_ns: fields.number("newest-ns")?,
+            }),
+            HMAC => Self::Hmac(match fields.optional("chain-lost") {
+                Some(why) => HmacStart::Lost(why.to_owned()),
+                None => HmacStart::Generation(fields.number("generation")?),
             }),
             other => {
                 let name: String = other.chars().take(40).collect();
@@ -180,12 +215,17 @@ impl Genesis {
             retention_ns: fields.number("retention-ns")?,
             host_id: unhex(fields.take("host-id")?)
                 .ok_or_else(|| Fault::tampered("the host id of the log is malformed"))?,
+            hmac: fields.optional("hmac-key").map(commitment).transpose()?,
+            sm2: fields.optional("sm2-key").map(sm2_key).transpose()?,
             agent: fields.take("agent")?.to_owned(),
             log_key,
             epoch_key,
         };
         if origin != genesis.log_key.name() {
             return Err(Fault::tampered("the log names another origin than its key"));
+        }
+        if genesis.sm2.as_ref().is_some_and(|key| key.name() != sm2::name(origin)) {
+            return Err(Fault::tampered("the log's SM2 key has the name of another"));
         }
         Ok(genesis)
     }
@@ -241,42 +281,68 @@ pub fn open(payloads: &mut PayloadReader, header: &BatchHeader, stored: &[u8]) -
 
 /// The last epoch that a segment names. What cannot be read is passed over: `verify` tells of it.
 pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epoch>> {
+    let mut last = None;
+    walk(
+        file,
+        size,
+        |_| {},
+        |record| match record {
+            Record::Genesis(genesis) => {
+                last = Some(Epoch { number: 0, key: genesis.epoch_key, lost: None });
+            }
+            Record::Epoch(epoch) => last = Some(*epoch),
+            Record::Prune(_) | Record::Hmac(_) => {}
+        },
+    )?;
+    Ok(last)
+}
+
+/// Looks at the headers of all batches of a segment and at its records, in order. What cannot be read is passed over.
+pub(super) fn walk(
+    file: &File,
+    size: u64,
+    mut on_header: impl FnMut(&[u8]),
+    mut on_record: impl FnMut(Record),
+) -> io::Result<()> {
     let mut frames = FrameReader::new(BufReader::new(file), SEGMENT_HEADER_LEN as u64, size);
     let mut payloads = PayloadReader::new()?;
-    let mut last = None;
     loop {
         let step = frames.next_wanted(|kind, header| {
-            let header = <BatchHeader as zerocopy::FromBytes>::read_from_bytes(header);
-            kind == FrameKind::Batch && header.is_ok_and(|header| header.is_records())
+            if kind != FrameKind::Batch {
+                return false;
+            }
+            on_header(header);
+            <BatchHeader as zerocopy::FromBytes>::read_from_bytes(header)
+                .is_ok_and(|header| header.is_records())
         })?;
         match step {
-            Step::End => return Ok(last),
+            Step::End => return Ok(()),
             Step::Skipped => {}
             Step::Frame(frame) => {
                 let records = parse_batch_header(frame.header, frame.body.len())
                     .and_then(|header| open(&mut payloads, &header, frame.body));
-                for record in records.into_iter().flatten() {
-                    last = match record {
-                        Record::Genesis(genesis) => {
-                            Some(Epoch { number: 0, key: genesis.epoch_key, lost: None })
-                        }
-                        Record::Epoch(epoch) => Some(*epoch),
-                        Record::Prune(_) => last,
-                    };
-                }
+                records.into_iter().flatten().for_each(&mut on_record);
             }
             Step::Bad(bad) => {
                 if !frames.find_next(bad.offset + 8)? {
-                    return Ok(last);
+                    return Ok(());
                 }
             }
         }
     }
 }
 
-fn unhex(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
+fn commitment(text: &str) -> Result<Hash, Fault> {
+    unhex(text).ok_or_else(|| Fault::tampered("the commitment to the log's HMAC key is malformed"))
+}
+
+fn sm2_key(text: &str) -> Result<Sm2Key, Fault> {
+    Sm2Key::parse(text).map_err(|error| Fault::tampered(format!("sm2-key of a record of the log: {error}")))
+}
+
+fn unhex<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    if text.len() != 2 * LEN || !text.is_ascii() {
         return None;
     }
     for (at, byte) in bytes.iter_mut().enumerate() {

@@ -16,10 +16,14 @@ mod attack;
 mod crash;
 mod epochs;
 mod foreign;
+mod hmac;
 mod layout;
 mod notes;
 mod proofs;
+mod property;
 mod retention;
+#[cfg(feature = "gm")]
+mod sm2;
 mod tiles;
 mod trees;
 mod witnesses;

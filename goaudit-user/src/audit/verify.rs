@@ -6,12 +6,15 @@
 
 mod books;
 mod epochs;
+mod hmac;
 mod pruned;
 mod segment;
+mod sm2;
 mod state;
 mod workers;
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +27,19 @@ use super::directory::{
 use super::error::AuditError;
 use super::fault::Fault;
 use super::format::{Hash, MAX_NOTE_LEN};
+use super::hmac::HmacKey;
 use super::keys;
 use super::note::VerifyKey;
 use super::reader::BatchInfo;
 use super::report::{Freshness, Report};
+use super::sm2::Sm2Key;
 use books::{Books, Property};
 use epochs::EpochChain;
 pub use state::{State, StateError};
 use workers::Workers;
+
+/// Most times that the list of segments is made anew because a recorder prunes them meanwhile.
+const MAX_LOOKS: u32 = 20;
 
 /// Sees each event: its batch, its index in the batch, its bytes.
 pub type Visitor<'a> = dyn FnMut(&BatchInfo, usize, &[u8]) + 'a;
@@ -46,6 +54,10 @@ pub struct VerifyOptions {
     pub expect: Option<String>,
     /// The newest checkpoint that witnesses cosigned, or why there is none: proves that the log is at least that fresh.
     pub witnessed: Option<Witnessed>,
+    /// The first key of the log's HMAC chain.
+    pub hmac_key: Option<HmacKey>,
+    /// A key that every checkpoint must have an SM2 line of.
+    pub sm2_key: Option<Sm2Key>,
     /// Check bytes, chain and signatures only, without opening payloads. The visitor then sees nothing.
     pub bytes_only: bool,
     /// Threads that open payloads; none: as many as there are CPUs.
@@ -75,6 +87,8 @@ pub enum Witnessed {
         note: String,
         /// By whom and when.
         told: String,
+        /// All anchors that are checkpoints of the log: it must pass through each of them as far as it can be seen.
+        others: Vec<String>,
     },
     /// They did not, or too long ago: why freshness is not proven.
     Lacking(String),
@@ -114,9 +128,18 @@ pub fn verify_since(
             prev_hash: None,
             watches: Vec::new(),
             books: Books::default(),
-            workers: Workers::start(scope, threads, options.bytes_only, visitor.map(|visitor| visitor as _))?,
+            workers: Workers::start(
+                scope,
+                threads,
+                options.bytes_only,
+                options.hmac_key.as_ref(),
+                visitor.map(|visitor| visitor as _),
+            )?,
+            hmac_key: options.hmac_key.clone(),
+            sm2: options.sm2_key.clone(),
             end: SegmentEnding::Open,
             restarts: 0,
+            gaps: Vec::new(),
             walked: Vec::new(),
             resumed_at: 0,
             begun: None,
@@ -131,10 +154,16 @@ pub fn verify_since(
         verifier.check_watches();
         verifier.check_end(&input);
         verifier.check_epochs();
+        verifier.check_hmac(options);
+        verifier.check_sm2(options);
         verifier.check_pruned();
         let state = verifier.state();
-        let outside = || verifier.watches.iter().filter(|watch| watch.outside);
-        let fresh = (expected || resumed) && outside().all(|watch| watch.seen && !watch.differs);
+        let passes = |watch: &Watch| match watch.role {
+            Role::Inside => true,
+            Role::Outside => watch.seen && !watch.differs,
+            Role::Older => !watch.differs,
+        };
+        let fresh = (expected || resumed) && verifier.watches.iter().all(passes);
         let freshness = if fresh { Freshness::Proven } else { Freshness::NotProven };
         let opened = !options.bytes_only;
         Ok((verifier.books.report(input.name, freshness, opened, verifier.restarts), state))
@@ -176,23 +205,39 @@ impl Input {
                 Err(AuditError::NotAFile(_)) => Some(Vec::new()),
                 Err(_) => None,
             });
-        let listed = match &dir {
-            Some(dir) => list_all(dir)?,
-            None => paths.iter().map(|path| (segment_no(path).unwrap_or(0), path.clone())).collect(),
+        let mut looks = 1;
+        let segments = loop {
+            match open_all(dir.as_deref(), paths) {
+                // Pruned between the list and the look at it.
+                Err(AuditError::Io { source, .. })
+                    if dir.is_some() && source.kind() == io::ErrorKind::NotFound && looks < MAX_LOOKS =>
+                {
+                    looks += 1;
+                }
+                opened => break opened?,
+            }
         };
-        if listed.is_empty() {
+        if segments.is_empty() {
             return Err(AuditError::Empty(PathBuf::from(name)));
-        }
-        let mut segments = Vec::new();
-        for (number, path) in listed {
-            let (file, size) = open_regular(&path)?;
-            let pruned = dir.as_ref().is_some_and(|dir| path == pruned_path(dir, number));
-            segments.push(PinnedSegment { number, path, file, size, pruned });
         }
         // Asked again: a writer may have begun a segment meanwhile.
         let live = live_before || is_live();
         Ok(Self { name, whole: dir.is_some(), dir, live, latest, segments })
     }
+}
+
+/// Opens the segments of a directory, or these files.
+fn open_all(dir: Option<&Path>, paths: &[PathBuf]) -> Result<Vec<PinnedSegment>, AuditError> {
+    let listed = match dir {
+        Some(dir) => list_all(dir)?,
+        None => paths.iter().map(|path| (segment_no(path).unwrap_or(0), path.clone())).collect(),
+    };
+    let open = |(number, path): (u64, PathBuf)| {
+        let (file, size) = open_regular(&path)?;
+        let pruned = dir.is_some_and(|dir| path == pruned_path(dir, number));
+        Ok(PinnedSegment { number, path, file, size, pruned })
+    };
+    listed.into_iter().map(open).collect()
 }
 
 /// The key to verify with, and why there is none.
@@ -215,22 +260,32 @@ struct Watch {
     note: Vec<u8>,
     name: &'static str,
     property: Property,
-    /// From outside the log's directory.
-    outside: bool,
+    role: Role,
     seen: bool,
-    /// The log has another tree there.
+    /// The log has another tree there, or the note is not as it was sealed there.
     differs: bool,
+}
+
+/// What a watch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It lies in the log's directory: a log that does not pass through it is broken.
+    Inside,
+    /// It comes from outside: a log that passes through it is as fresh as it is.
+    Outside,
+    /// It is older than another one from outside: only what contradicts it counts.
+    Older,
 }
 
 impl Watch {
     fn new(head: &Checkpoint, note: Vec<u8>, name: &'static str, property: Property) -> Self {
         let (size, root) = (head.size, head.root);
-        Self { size, root, note, name, property, outside: false, seen: false, differs: false }
+        Self { size, root, note, name, property, role: Role::Inside, seen: false, differs: false }
     }
 
     /// Of a checkpoint that was kept elsewhere: it proves freshness.
     fn outside(head: &Checkpoint, note: &str, name: &'static str) -> Self {
-        Self { outside: true, ..Self::new(head, note.as_bytes().to_vec(), name, Property::Freshness) }
+        Self { role: Role::Outside, ..Self::new(head, note.as_bytes().to_vec(), name, Property::Freshness) }
     }
 }
 
@@ -248,6 +303,9 @@ enum SegmentEnding {
 struct Verifier<'scope, 'v> {
     key: Option<VerifyKey>,
     id: Option<[u8; 16]>,
+    hmac_key: Option<HmacKey>,
+    /// The SM2 key that was given.
+    sm2: Option<Sm2Key>,
     chain: Option<Chain>,
     epochs: EpochChain,
     /// The chain holds from the first segment to here.
@@ -259,6 +317,8 @@ struct Verifier<'scope, 'v> {
     workers: Workers<'scope, 'v>,
     end: SegmentEnding,
     restarts: u64,
+    /// Numbers of batches before and after each run of pruned ones.
+    gaps: Vec<(u64, u64)>,
     /// Pruned segments.
     walked: Vec<pruned::Walked>,
     /// The segment that an earlier verification lets this one begin with; 0 for all.
@@ -355,14 +415,21 @@ impl Verifier<'_, '_> {
 
     /// The checkpoint that witnesses cosigned; whether there is a good one.
     fn watch_witnessed(&mut self, options: &VerifyOptions) -> bool {
-        let (note, told) = match &options.witnessed {
+        let (note, told, others) = match &options.witnessed {
             None => return false,
             Some(Witnessed::Lacking(why)) => {
                 self.books.lack(Property::Freshness, why.clone());
                 return false;
             }
-            Some(Witnessed::Cosigned { note, told }) => (note, told),
+            Some(Witnessed::Cosigned { note, told, others }) => (note, told, others),
         };
+        for other in others {
+            let opened = self.key.as_ref().map(|key| Checkpoint::open(other.as_bytes(), key));
+            if let Some(Ok(head)) = opened {
+                let watch = Watch::outside(&head, other, "a cosigned checkpoint");
+                self.watches.push(Watch { role: Role::Older, ..watch });
+            }
+        }
         let Some(size) = self.watch_outside(note, "the cosigned checkpoint") else { return false };
         let what = format!("the log contains the checkpoint (size {size}) that {told}");
         self.books.note(Property::Freshness, what);
@@ -449,8 +516,9 @@ impl Verifier<'_, '_> {
     /// Checks the epoch's line of the heads that the log passes through where `key` signs.
     fn check_watch_lines(&mut self, size: u64, key: &VerifyKey, segment: u64, offset: u64) {
         let Some(log_key) = &self.key else { return };
-        for watch in self.watches.iter().filter(|watch| watch.size == size) {
+        for watch in self.watches.iter_mut().filter(|watch| watch.size == size) {
             if let Err(fault) = epochs::check_line(&watch.note, key, log_key) {
+                watch.differs = true;
                 let fault = Fault { what: format!("{}: {}", watch.name, fault.what), ..fault };
                 self.books.fault(watch.property, Some((segment, offset)), None, &fault);
             }
@@ -489,6 +557,9 @@ impl Verifier<'_, '_> {
         let size = self.chain.as_ref().map_or(0, |chain| chain.frontier.size());
         for watch in &self.watches {
             if watch.seen {
+                if watch.role == Role::Older {
+                    continue;
+                }
                 let detail = format!("the log contains {} (size {})", watch.name, watch.size);
                 self.books.note(watch.property, detail);
             } else if watch.size > size && self.intact {
@@ -497,6 +568,14 @@ impl Verifier<'_, '_> {
                     watch.name, watch.size
                 ));
                 self.books.fault(watch.property, None, None, &fault);
+            } else if watch.role == Role::Older {
+                // Perhaps in what was pruned.
+            } else if self.gaps.iter().any(|(before, after)| *before < watch.size && watch.size < *after) {
+                let what = format!(
+                    "not provable, pruned: {} has size {}, and the batches around it were given up; keep a newer one",
+                    watch.name, watch.size
+                );
+                self.books.lack(watch.property, what);
             } else {
                 self.books.lack(watch.property, format!("{} could not be compared", watch.name));
             }

@@ -8,6 +8,8 @@ mod config;
 mod epochs;
 mod failover;
 mod file;
+mod keyring;
+mod ratchet;
 mod room;
 
 use std::collections::VecDeque;
@@ -22,7 +24,6 @@ use super::batch::{BatchBuilder, BatchContext, BatchKind};
 use super::chain::{Chain, Turn};
 use super::checkpoint::Checkpoint;
 use super::directory::{DirLock, checkpoint_path, list_segments, make_dir};
-use super::epoch;
 use super::error::AuditError;
 use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
 use super::frame;
@@ -34,12 +35,15 @@ use super::prune::{self, Prune};
 use super::record::{Genesis, Record};
 use super::recover::recover;
 use super::segment::SegmentHeader;
+use super::sm2::Sm2Signer;
 use super::sync::Syncer;
 pub use config::{NewSegment, Now, Opened, OpenerFn, SeedFn, Seq, WriterConfig};
 use epochs::Epochs;
 use failover::{ATTEMPTS, Mark, Pending};
 use file::SegmentFile;
 pub use file::WriteFn;
+use keyring::{log_key, sm2_key};
+use ratchet::Ratchet;
 use room::Room;
 pub use room::{RoomConfig, SpaceFn};
 
@@ -52,7 +56,11 @@ pub struct Writer {
     dir: PathBuf,
     config: WriterConfig,
     key: SignKey,
+    /// Of the SM2 lines, if checkpoints have them.
+    sm2: Option<Sm2Signer>,
     epochs: Epochs,
+    /// Of the HMAC chain, if the log has one.
+    ratchet: Option<Ratchet>,
     segment: SegmentFile,
     /// All written batches.
     chain: Chain,
@@ -99,6 +107,7 @@ impl Writer {
         let segments = list_segments(dir)?;
         place::check(dir, &config.host_id, segments.is_empty())?;
         let key = log_key(dir, segments.is_empty(), &mut config)?;
+        let sm2 = sm2_key(dir, &key, segments.is_empty())?;
         let mut recovered = recover(dir, &segments, key.public(), keys::log_id(key.public()))?;
         // Recovery may have removed a segment that had only been begun.
         let epochs = Epochs::open(
@@ -108,6 +117,13 @@ impl Writer {
             &mut recovered.chain,
             &config.store_key,
             &mut config.seeds,
+        )?;
+        let ratchet = Ratchet::open(
+            dir,
+            &list_segments(dir)?,
+            recovered.chain.frontier.size() == 0,
+            config.hmac.as_ref(),
+            &config.store_key,
         )?;
         let mut room = Room::begin(dir, config.room, Arc::clone(&config.space));
         let segment = with_room(&mut room, || {
@@ -133,6 +149,7 @@ impl Writer {
             key_chain_broken: epochs.lost().map(str::to_owned),
             origin: key.public().name().to_owned(),
             vkey: key.public().text(),
+            sm2_key: sm2.as_ref().map(|signer| signer.public().text()),
             segment_no: recovered.next_segment_no,
             next_seq: recovered.chain.next_seq,
         };
@@ -142,7 +159,9 @@ impl Writer {
         let mut writer = Self {
             dir: dir.to_owned(),
             key,
+            sm2,
             epochs,
+            ratchet,
             segment,
             builder: BatchBuilder::new().map_err(AuditError::Compress)?,
             records: BatchBuilder::new().map_err(AuditError::Compress)?,
@@ -413,6 +432,11 @@ impl Writer {
         self.ready(now)?;
         self.make_room(now)?;
         self.seal_turn(now)?;
+        if let Err(error) = self.begin_generation(now) {
+            self.stall(again(&error), now);
+            return Err(error);
+        }
+        let hmac_tail = self.ratchet.as_ref().and_then(|ratchet| ratchet.tail(&self.builder));
         let context = BatchContext {
             boot_id: self.config.boot_id,
             instance: self.instance,
@@ -421,6 +445,7 @@ impl Writer {
             lost_events: self.lost.0,
             lost_cause: self.lost.1,
             kind: BatchKind::Events,
+            hmac_tail,
         };
         let events = self.builder.len();
         let (header, stored) = self.builder.seal(&context, &self.chain).map_err(AuditError::Compress)?;
@@ -431,6 +456,9 @@ impl Writer {
             return Err(error);
         }
         self.chain.push(&header);
+        if let Some(ratchet) = &mut self.ratchet {
+            ratchet.advance(hmac_tail);
+        }
         self.builder.clear();
         self.after_restart = false;
         self.lost = (0, 0);
@@ -450,6 +478,8 @@ impl Writer {
             retention_ns: nanos(self.config.retention),
             host_id: self.config.host_id,
             agent: self.config.agent.clone(),
+            hmac: self.ratchet.as_ref().and_then(Ratchet::commitment),
+            sm2: self.sm2.as_ref().map(|signer| signer.public().clone()),
         };
         self.record(&Record::Genesis(Box::new(genesis)), None, now)
     }
@@ -468,6 +498,7 @@ impl Writer {
             lost_events: 0,
             lost_cause: 0,
             kind: BatchKind::Records(turn),
+            hmac_tail: None,
         };
         let (header, stored) = self.records.seal(&context, &self.chain).map_err(AuditError::Compress)?;
         let mut bytes = Vec::new();
@@ -515,7 +546,10 @@ impl Writer {
             size: self.chain.frontier.size(),
             root: self.chain.frontier.root(),
         };
-        let note = checkpoint.seal(&self.key, self.epochs.signer());
+        let mut note = checkpoint.seal(&self.key, self.epochs.signer());
+        if let Some(sm2) = &self.sm2 {
+            note.push_str(&sm2.sign_line(&checkpoint.text())?);
+        }
         let mut bytes = Vec::new();
         frame::encode(FrameKind::Checkpoint, &[], note.as_bytes(), &mut bytes);
         self.write(bytes, FrameKind::Checkpoint, 0)?;
@@ -542,6 +576,9 @@ impl Writer {
             create_segment(&self.dir, &self.config, &self.chain, number, hash, now)
         })?;
         self.begin_marks();
+        if let Some(ratchet) = &mut self.ratchet {
+            ratchet.end_segment();
+        }
         self.roll_due = false;
         self.open_segment(now)
     }
@@ -583,29 +620,6 @@ impl Writer {
             }
         }
     }
-}
-
-/// The key of the log in `dir`; a new one if there is no log yet.
-fn log_key(dir: &Path, new_log: bool, config: &mut WriterConfig) -> Result<SignKey, AuditError> {
-    let key = match keys::load(dir)? {
-        Some(key) => key,
-        None if new_log => {
-            let mut seeds = [(); 2].map(|()| zeroize::Zeroizing::new([0; SEED_LEN]));
-            for seed in &mut seeds {
-                (config.seeds)(seed).map_err(AuditError::Random)?;
-            }
-            keys::create(dir, &config.origin, &seeds, &config.store_key)?
-        }
-        None => {
-            let what = "segments are there, but their key (keys/log.key) is not".to_owned();
-            return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
-        }
-    };
-    if !epoch::has_commitment(key.public().name()) {
-        let what = "it was made by an older goaudit, without epoch keys".to_owned();
-        return Err(AuditError::Unrecoverable { dir: dir.to_owned(), what });
-    }
-    Ok(key)
 }
 
 /// Makes the file of a new segment, durably.

@@ -1,5 +1,7 @@
 //! `goaudit export`: a log in the forms of other tools.
 
+mod hmac;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ pub(super) struct Args {
 enum Form {
     /// The sealed tree as a C2SP tlog-tiles directory, which any static web server serves.
     Tiles(TilesArgs),
+    /// Each event's signature in the log's HMAC chain, as JSON lines.
+    Hmac(hmac::Args),
 }
 
 /// The sealed tree as a C2SP tlog-tiles directory, which any static web server serves.
@@ -45,6 +49,7 @@ struct TilesArgs {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.form {
         Form::Tiles(args) => tiles(args),
+        Form::Hmac(args) => hmac::run(args),
     }
 }
 

@@ -106,9 +106,12 @@ pub(super) fn table_of(directory: &Path, from: u64, by: By) -> anyhow::Result<(S
     let failed = || format!("cannot make histograms of {}", directory.display());
     let mut cursor = Cursor::open(directory, options).with_context(failed)?;
     while cursor
-        .next_batch(|event, origin| -> anyhow::Result<()> {
+        .next_batch_of(Histograms::KINDS, |event, origin| -> anyhow::Result<()> {
             if origin.seq >= from {
-                histograms.feed(event, origin, || true);
+                match event {
+                    Some(event) => histograms.feed(event, origin, || true),
+                    None => histograms.pass_over(),
+                }
             }
             Ok(())
         })
@@ -159,10 +162,13 @@ fn read(
     let mut within = true;
     while within
         && cursor
-            .next_batch(|event, origin| -> anyhow::Result<()> {
+            .next_batch_of(Histograms::KINDS, |event, origin| -> anyhow::Result<()> {
                 within &= origin.seq <= to;
                 if within && origin.seq >= from {
-                    histograms.feed(event, origin, || filter.matches(event, origin));
+                    match event {
+                        Some(event) => histograms.feed(event, origin, || filter.matches(event, origin)),
+                        None => histograms.pass_over(),
+                    }
                 }
                 Ok(())
             })

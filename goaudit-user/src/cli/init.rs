@@ -1,18 +1,22 @@
 //! `goaudit init`: makes a log and its keys, and shows the key that is to be carried off this host.
 
-use std::fmt::Write;
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{IsTerminal, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::Exit;
 use super::output::{note, result};
-use crate::audit::{Opened, Writer, WriterConfig, has_log};
+use crate::audit::hmac::HmacKey;
+use crate::audit::{Opened, Writer, WriterConfig, has_log, sm2};
 use crate::host::{clock, identity};
 
 /// Make a new log with its keys, and print its verification key.
@@ -33,6 +37,16 @@ pub(super) struct Args {
     #[arg(long, value_name = "DAYS")]
     keep: Option<u32>,
 
+    /// Give the log an HMAC chain, and write its first key to this new file: who has it can check each event's
+    /// signature, HMAC-SHA256(signature before | event), with `verify --hmac-key`. Carry it off this host and remove it
+    /// here: it is written only once.
+    #[arg(long, value_name = "FILE")]
+    hmac: Option<PathBuf>,
+
+    /// Sign checkpoints with an SM2 key, too (goaudit built with the feature `gm`).
+    #[arg(long)]
+    sm2: bool,
+
     /// Show fingerprint and QR code also if standard output is no terminal.
     #[arg(long)]
     qr: bool,
@@ -50,16 +64,51 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let origin = args.origin.clone().unwrap_or_else(super::recording::origin);
     let mut config = WriterConfig::new(origin, identity::host_id(), identity::boot_id());
     config.retention = Duration::from_secs(u64::from(args.keep.unwrap_or(0)) * 86_400);
-    let opened = Writer::open(directory, config, clock::now())
+    if args.sm2 && !sm2::BUILT {
+        return Err(
+            Exit::Usage.because("--sm2: this goaudit is built without the feature gm, and does not know SM2")
+        );
+    }
+    config.sm2 = args.sm2;
+    config.hmac = args.hmac.as_deref().map(new_hmac_key).transpose()?;
+    let made = Writer::open(directory, config, clock::now())
         .and_then(|(writer, opened)| writer.close(clock::now()).map(|()| opened))
-        .with_context(|| format!("cannot make a log in {}", directory.display()))?;
+        .with_context(|| format!("cannot make a log in {}", directory.display()));
+    if let (Err(_), Some(path)) = (&made, &args.hmac) {
+        // The key of nothing; the error above is the one to tell.
+        let _ = fs::remove_file(path);
+    }
+    let opened = made?;
     let mut text = format!("{}\n", opened.vkey);
     if args.qr || std::io::stdout().is_terminal() {
         writeln!(text, "fingerprint {}\n{}", fingerprint(&opened.vkey), qr(&opened.vkey)?)?;
     }
     result(text.as_bytes())?;
     note(&format!("made the log in {}: keep that key somewhere else than on this host", directory.display()));
+    if let Some(key) = &opened.sm2_key {
+        note(&format!("SM2 verification key {key} (also in keys/sm2.vkey)"));
+    }
+    if let Some(path) = &args.hmac {
+        note(&format!(
+            "the key of the HMAC chain is in {}: carry it off this host and remove it here; it cannot be had again",
+            path.display()
+        ));
+    }
     Ok(Exit::Ok)
+}
+
+/// Makes the first key of an HMAC chain, in a new file for its owner only.
+fn new_hmac_key(path: &Path) -> anyhow::Result<HmacKey> {
+    let context = || format!("cannot write the key of the HMAC chain to {}", path.display());
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).context("cannot get random bytes")?;
+    let key = HmacKey::from_seed(*seed);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(context)?;
+    file.write_all(format!("{}\n", key.text().as_str()).as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(context)?;
+    Ok(key)
 }
 
 /// Tells the key of a log that is recorded into; loudly if it was made just now.

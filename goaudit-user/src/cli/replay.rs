@@ -94,10 +94,11 @@ pub(super) fn show(shown: Show) -> anyhow::Result<Option<Tail>> {
     loop {
         // Read before the log is: what was written before it was set is shown.
         let ending = follow.as_ref().is_none_or(|ended| ended.load(Ordering::Acquire));
-        while cursor.next_batch(|event, origin| -> anyhow::Result<()> {
-            if origin.seq < from || !filter.matches(event, origin) {
+        while cursor.next_batch_of(filter.kinds(), |event, origin| -> anyhow::Result<()> {
+            let Some(event) = event.filter(|event| origin.seq >= from && filter.matches(event, origin))
+            else {
                 return Ok(());
-            }
+            };
             line.clear();
             match format {
                 Format::Compact => compact::write(&mut line, event, origin, style),

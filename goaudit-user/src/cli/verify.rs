@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use zeroize::Zeroizing;
 
 use super::Exit;
 use super::output::note;
+use crate::audit::hmac::HmacKey;
 use crate::audit::note::VerifyKey;
 use crate::audit::policy::Policy;
+use crate::audit::sm2::Sm2Key;
 use crate::audit::{self, BatchInfo, Check, Report, State, Verdict, VerifyOptions, Witnessed, anchor};
 use crate::conservation;
 use crate::correlate::conservation::Conservation;
@@ -54,6 +57,15 @@ pub(super) struct Args {
     /// The oldest that the cosignatures may be, such as `5m`.
     #[arg(long, value_name = "TIME", value_parser = super::capture::duration, requires = "witness_policy")]
     max_age: Option<Duration>,
+    /// The first key of the log's HMAC chain, as `init --hmac` wrote it: every event's signature is computed anew.
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    hmac_key: Option<PathBuf>,
+
+    /// An SM2 key, as `init --sm2` told it, or a file that holds it: every checkpoint must have a line by it. Without it the
+    /// key that the log's first record names is demanded, if it names one.
+    #[arg(long, value_name = "VKEY|FILE", conflicts_with = "proof")]
+    sm2_key: Option<String>,
+
     /// First set a torn tail aside (in DIR/torn) and write a `checkpoint` file anew that is missing or torn. Nothing is
     /// deleted, and damage is left as it is. Not while a recorder writes the log.
     #[arg(long, conflicts_with = "proof")]
@@ -90,8 +102,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         (Some(policy), Some(key)) => Some(witnessed(args, directory, policy, key)?),
         _ => None,
     };
+    let hmac_key = args.hmac_key.as_deref().map(hmac_key).transpose()?;
+    let sm2_key = args.sm2_key.as_deref().map(sm2_key).transpose()?;
     let (progress, bar) = bar::start();
-    let options = VerifyOptions { log_key, expect, witnessed, since, progress, ..VerifyOptions::default() };
+    let options = VerifyOptions {
+        log_key,
+        expect,
+        witnessed,
+        hmac_key,
+        sm2_key,
+        since,
+        progress,
+        ..VerifyOptions::default()
+    };
     let checked = check_with(directory, &options);
     bar.end();
     let (report, exit, state) = checked?;
@@ -115,7 +138,7 @@ fn witnessed(args: &Args, directory: &Path, policy: &Path, key: &VerifyKey) -> a
         .map_err(|error| Exit::Usage.because(format!("--witness-policy {}: {error}", policy.display())))?;
     let found = anchor::newest_cosigned(directory, &args.anchor, key, &policy)
         .with_context(|| format!("cannot verify {}", directory.display()))?;
-    let (cosigned, quorum) = match found {
+    let anchor::Found { newest, quorum, notes } = match found {
         Ok(found) => found,
         Err(why) => return Ok(Witnessed::Lacking(why)),
     };
@@ -131,7 +154,7 @@ fn witnessed(args: &Args, directory: &Path, policy: &Path, key: &VerifyKey) -> a
         let age = now.saturating_sub(Duration::from_secs(time)).as_secs();
         return Ok(Witnessed::Lacking(format!("what {told} is {age} s old, more than --max-age allows")));
     }
-    Ok(Witnessed::Cosigned { note: cosigned.note, told })
+    Ok(Witnessed::Cosigned { note: newest.note, told, others: notes })
 }
 
 /// Puts right what can be put right, and says what was done.
@@ -236,6 +259,23 @@ fn log_keys(given: &str) -> anyhow::Result<Vec<VerifyKey>> {
         Ok(keys) => Ok(keys),
         Err(error) => Err(bad(&error)),
     }
+}
+
+/// The first key of an HMAC chain, from a file.
+pub(super) fn hmac_key(path: &Path) -> anyhow::Result<HmacKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = Zeroizing::new(text);
+    HmacKey::parse(&text)
+        .map_err(|error| Exit::Usage.because(format!("--hmac-key {}: {error}", path.display())))
+}
+
+/// An SM2 key: its text, or a file with it.
+fn sm2_key(given: &str) -> anyhow::Result<Sm2Key> {
+    let text = std::fs::read_to_string(given).unwrap_or_else(|_| given.to_owned());
+    Sm2Key::parse(text.trim_end()).map_err(|error| {
+        Exit::Usage
+            .because(format!("--sm2-key {given}: neither a file nor an SM2 verification key ({error})"))
+    })
 }
 
 /// The one verification key that is given.

@@ -96,3 +96,21 @@ impl<W: Write + Seek> Archive<W> {
         Ok(Summary { members, bytes })
     }
 }
+
+#[cfg(all(test, feature = "gm"))]
+mod tests {
+    use std::io::Cursor;
+
+    use super::Archive;
+
+    #[test]
+    fn sm3_sums_are_those_of_the_standard() {
+        let mut archive = Archive::new(Cursor::new(Vec::new()));
+        // GB/T 32905, A.1 and A.2.
+        archive.text("a", "abc").unwrap_or_default();
+        archive.text("b", &"abcd".repeat(16)).unwrap_or_default();
+        let sums = "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0  a\n\
+                    debe9ff92275b8a138604889c18e5a4d6fdb70e5387e5765293dcba39c0c5732  b\n";
+        assert_eq!(archive.sm3, sums);
+    }
+}

@@ -1,30 +1,79 @@
 //! The names in an expression, checked against the schema of the JSON view before any event comes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cel::common::ast::{EntryExpr, Expr, LiteralValue};
-use cel::{IdedExpr, Program};
+use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
+use cel::{Context, Env, IdedExpr, Program, Value};
 use serde_json::Value as Json;
 
 use super::FilterError;
+use crate::view::json::Kind;
 use crate::view::schema;
 
-/// Checks every name; gives the top-level fields that the expression needs.
-pub(super) fn check(source: &str, program: &Program) -> Result<Vec<&'static str>, FilterError> {
-    let root: Json = serde_json::from_str(&schema::generate()).unwrap_or_default();
-    let mut check = Check { source, program, root: &root, bound: Vec::new(), used: Vec::new() };
-    let result = check.expression(program.expression())?;
-    must_be_bool(program.expression(), result)?;
-    Ok(check.used)
+/// The field that says which kind of event it is.
+const KIND: &str = "kind";
+
+/// A name that an expression spells: a field of an event, a field of that, and so on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Path {
+    name: String,
+    segments: Vec<String>,
 }
 
-struct Check<'a> {
+impl Path {
+    /// As it is written, with dots.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Between the dots.
+    pub(super) fn segments(&self) -> &[String] {
+        &self.segments
+    }
+}
+
+/// The names of an expression.
+pub(super) struct Names<'a> {
+    /// All of them that begin with a field of an event, and of each the parts before its dots, too.
+    pub(super) paths: Vec<Path>,
+    /// The parts between the outermost `&&` that name the kind and nothing else.
+    of_kind: Vec<&'a IdedExpr>,
+}
+
+impl Names<'_> {
+    /// Whether the expression can hold for events of a kind. If one side of `&&` is false, the whole is, whatever
+    /// the other is, an error included.
+    pub(super) fn may_hold_for(&self, kind: Kind, language: &Arc<Env>) -> bool {
+        let mut context = Context::with_env(Arc::clone(language));
+        context.add_variable_from_value(KIND, kind.name());
+        !self.of_kind.iter().any(|part| Value::resolve(part, &context) == Ok(Value::Bool(false)))
+    }
+
+    fn add(&mut self, path: Path) {
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+    }
+}
+
+/// Checks every name; gives what of an event the expression needs.
+pub(super) fn check<'a>(source: &'a str, program: &'a Program) -> Result<Names<'a>, FilterError> {
+    let root: Json = serde_json::from_str(&schema::generate()).unwrap_or_default();
+    let names = Names { paths: Vec::new(), of_kind: Vec::new() };
+    let mut check = Check { source, program, root: &root, bound: Vec::new(), names };
+    let result = check.conjunct(program.expression())?;
+    must_be_bool(program.expression(), result)?;
+    Ok(check.names)
+}
+
+struct Check<'a, 's> {
     source: &'a str,
     program: &'a Program,
-    root: &'a Json,
+    root: &'s Json,
     /// Variables of the macros (`exists`, `all`, ...) around the place.
     bound: Vec<String>,
-    used: Vec<&'static str>,
+    names: Names<'a>,
 }
 
 /// What the schema says of a place: its fields, and whether it may have others.
@@ -76,14 +125,42 @@ const NOT_BOOL: [(&str, &str); 9] = [
 /// What people write, and the glossary's word for it.
 const ALIASES: [(&str, &str); 3] = [("pid", "tgid"), ("parent", "ppid"), ("args", "argv")];
 
-impl<'a> Check<'a> {
+impl<'a, 's> Check<'a, 's> {
+    /// Checks an expression, or a part between `&&` outside of all other operators.
+    fn conjunct(&mut self, node: &'a IdedExpr) -> Result<Option<&'s Json>, FilterError> {
+        if let Expr::Call(call) = &node.expr
+            && call.func_name == operators::LOGICAL_AND
+            && let (None, [left, right]) = (&call.target, call.args.as_slice())
+        {
+            self.conjunct(left)?;
+            self.conjunct(right)?;
+            return Ok(None);
+        }
+        let before = std::mem::take(&mut self.names.paths);
+        let schema = self.expression(node)?;
+        let own = std::mem::replace(&mut self.names.paths, before);
+        if let [path] = own.as_slice()
+            && path.name == KIND
+        {
+            self.names.of_kind.push(node);
+        }
+        for path in own {
+            self.names.add(path);
+        }
+        Ok(schema)
+    }
+
     /// Checks an expression; gives the schema of what it stands for where that is known.
-    fn expression(&mut self, node: &IdedExpr) -> Result<Option<&'a Json>, FilterError> {
+    fn expression(&mut self, node: &IdedExpr) -> Result<Option<&'s Json>, FilterError> {
         match &node.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(None),
             Expr::Ident(name) => self.ident(node, name),
             Expr::Select(select) => {
-                let Some(schema) = self.expression(&select.operand)? else { return Ok(None) };
+                let schema = self.expression(&select.operand)?;
+                if let Some(path) = self.path(node) {
+                    self.names.add(path);
+                }
+                let Some(schema) = schema else { return Ok(None) };
                 let place = self.place(schema);
                 match place.fields.get(select.field.as_str()) {
                     Some(field) => Ok(Some(field)),
@@ -137,6 +214,28 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// The path that a node spells, if it begins with a field of an event.
+    fn path(&self, node: &IdedExpr) -> Option<Path> {
+        match &node.expr {
+            Expr::Ident(name) if !self.is_bound(name) => {
+                Some(Path { name: name.clone(), segments: vec![name.clone()] })
+            }
+            // A test for a field is no name, only what it looks in is.
+            Expr::Select(select) if !select.test => {
+                let mut path = self.path(&select.operand)?;
+                path.name = format!("{}.{}", path.name, select.field);
+                path.segments.push(select.field.clone());
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a name is one that the expression itself makes.
+    fn is_bound(&self, name: &str) -> bool {
+        name.starts_with('@') || self.bound.iter().any(|bound| bound == name)
+    }
+
     fn entry(&mut self, entry: &EntryExpr) -> Result<(), FilterError> {
         match entry {
             EntryExpr::StructField(field) => self.expression(&field.value)?,
@@ -148,26 +247,26 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn ident(&mut self, node: &IdedExpr, name: &str) -> Result<Option<&'a Json>, FilterError> {
-        if name.starts_with('@') || self.bound.iter().any(|bound| bound == name) {
+    fn ident(&mut self, node: &IdedExpr, name: &str) -> Result<Option<&'s Json>, FilterError> {
+        if self.is_bound(name) {
             return Ok(None);
         }
         let Some(field) = FIELDS.into_iter().find(|field| *field == name) else {
             return Err(self.unknown(node, name, "an event", &FIELDS));
         };
-        if !self.used.contains(&field) {
-            self.used.push(field);
+        if let Some(path) = self.path(node) {
+            self.names.add(path);
         }
         Ok(self.root.get("properties").and_then(|properties| properties.get(field)))
     }
 
-    fn place(&self, schema: &'a Json) -> Place<'a> {
+    fn place(&self, schema: &'s Json) -> Place<'s> {
         let mut place = Place { fields: BTreeMap::new(), open: false };
         self.collect(schema, &mut place);
         place
     }
 
-    fn collect(&self, schema: &'a Json, place: &mut Place<'a>) {
+    fn collect(&self, schema: &'s Json, place: &mut Place<'s>) {
         if let Some(target) = schema.get("$ref").and_then(Json::as_str) {
             if let Some(target) = target.strip_prefix('#').and_then(|path| self.root.pointer(path)) {
                 self.collect(target, place);

@@ -6,7 +6,7 @@ use goaudit_ebpf::units::Ktime;
 
 use super::*;
 use crate::event::go::{Field, Value as GoValue};
-use crate::event::{Authz, Exec, Exit, GoCall, GoExit, GoPanic, Process, Source};
+use crate::event::{Authz, Exec, Exit, GoCall, GoExit, GoPanic, GoSignal, Process, Source};
 
 fn exec() -> Event {
     let process = Process { uid: 1000, comm: "curl".into(), ..Process::default() };
@@ -158,6 +158,8 @@ fn fields_of_go_events() {
     let panic = GoPanic { fatal: true, message: Some("boom".into()), ..GoPanic::default() };
     let panic = Event { payload: Payload::GoPanic(Box::new(panic)), ..exec() };
     let exit = Event { payload: Payload::GoExit(GoExit { goid: Some(7), calls_unwound: 2 }), ..exec() };
+    let signal = GoSignal { signal: 4, code: 2, handled: false };
+    let signal = Event { payload: Payload::GoSignal(signal), ..exec() };
     for (event, condition) in [
         (&decision(), "authz.authz_decision == false && authz.authz_subject_id == 'alice'"),
         (&decision(), "authz.decision_latency_ns == 8000 && authz.call.latency_ns > 7999"),
@@ -167,6 +169,7 @@ fn fields_of_go_events() {
         (&call, "kind == 'go_call' && go_call.probe.startsWith('casbin.') && go_call.outcome == 'returned'"),
         (&panic, "go_panic.fatal && go_panic.message == 'boom'"),
         (&exit, "go_exit.goid == 7 && go_exit.calls_unwound > 1"),
+        (&signal, "go_signal.name == 'SIGILL' && !go_signal.handled"),
     ] {
         assert!(
             Filter::new(None, Some(condition)).unwrap().matches(event, &Origin::default()),

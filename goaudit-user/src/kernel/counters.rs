@@ -1,13 +1,14 @@
 //! The kernel side's books: what it saw and lost, per CPU, and what it did not see.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{Array, MapError, PerCpuArray};
+use aya::maps::{Array, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use goaudit_ebpf::wire::{CpuState, Relief};
 
-use super::hooks::{PROGRAMS, tells_nothing};
+use super::hooks::{PROGRAMS, Program, tells_nothing};
+use super::maps::own;
 use super::sys;
 
 /// aya copies map values as plain bytes.
@@ -53,34 +54,54 @@ impl Counters {
     }
 }
 
-/// Reads the books of each CPU alone: one system call.
-pub(super) fn read_per_cpu(ebpf: &Ebpf) -> Result<Vec<CpuState>, MapError> {
-    let Some(map) = ebpf.map("CPU_STATE") else { return Ok(Vec::new()) };
-    let states: PerCpuArray<_, PodState> = PerCpuArray::try_from(map)?;
-    Ok(states.get(&0, 0)?.iter().map(|state| state.0).collect())
+/// The books as the kernel keeps them.
+pub(super) struct Books {
+    states: Option<PerCpuArray<MapData, PodState>>,
+    relieved: Option<Array<MapData, u64>>,
+    /// Those whose skips count, by descriptors of our own.
+    programs: Vec<(&'static Program, OwnedFd)>,
 }
 
-/// Reads the books: a system call for each program, so not for every wake-up.
-pub(super) fn read(ebpf: &Ebpf) -> Result<Counters, MapError> {
-    let per_cpu = read_per_cpu(ebpf)?;
-    let mut skips = BTreeMap::new();
-    for program in PROGRAMS.iter().filter(|program| program.relief_of.is_none()) {
-        let loaded = ebpf.program(program.name).and_then(|loaded| loaded.fd().ok());
-        // Skips first: a call that is taken over in between must not look lost for ever.
-        let Some(skipped) = loaded.and_then(|fd| sys::recursion_misses(fd.as_fd())) else { continue };
-        let point = PROGRAMS.iter().find(|other| other.relief_of == Some(program.name));
-        let relieved = match point.and_then(|other| other.relief) {
-            Some(relief) if skipped > 0 => relieved(ebpf, relief)?,
-            Some(_) | None => 0,
-        };
-        skips.insert(program.name, Skips { skipped, relieved, unseen: !tells_nothing(program) });
+impl Books {
+    /// Those of the loaded programs.
+    pub(super) fn of(ebpf: &Ebpf) -> Result<Self, MapError> {
+        let first = PROGRAMS.iter().filter(|program| program.relief_of.is_none());
+        let programs = first.filter_map(|program| {
+            let fd = ebpf.program(program.name)?.fd().ok()?.as_fd().try_clone_to_owned().ok()?;
+            Some((program, fd))
+        });
+        Ok(Self {
+            states: own(ebpf, "CPU_STATE")?.map(PerCpuArray::try_from).transpose()?,
+            relieved: own(ebpf, "RELIEVED")?.map(Array::try_from).transpose()?,
+            programs: programs.collect(),
+        })
     }
-    Ok(Counters { per_cpu, skips })
-}
 
-/// Calls that a second copy took over.
-fn relieved(ebpf: &Ebpf, relief: Relief) -> Result<u64, MapError> {
-    let Some(map) = ebpf.map("RELIEVED") else { return Ok(0) };
-    let counts: Array<_, u64> = Array::try_from(map)?;
-    counts.get(&(relief as u32), 0)
+    /// Reads the books of each CPU alone: one system call.
+    pub(super) fn read_per_cpu(&self) -> Result<Vec<CpuState>, MapError> {
+        let Some(states) = &self.states else { return Ok(Vec::new()) };
+        Ok(states.get(&0, 0)?.iter().map(|state| state.0).collect())
+    }
+
+    /// Reads the books: a system call for each program, so not for every wake-up.
+    pub(super) fn read(&self) -> Result<Counters, MapError> {
+        let per_cpu = self.read_per_cpu()?;
+        let mut skips = BTreeMap::new();
+        for (program, fd) in &self.programs {
+            // Skips first: a call that is taken over in between must not look lost for ever.
+            let Some(skipped) = sys::recursion_misses(fd.as_fd()) else { continue };
+            let point = PROGRAMS.iter().find(|other| other.relief_of == Some(program.name));
+            let relieved = match point.and_then(|other| other.relief) {
+                Some(relief) if skipped > 0 => self.relieved(relief)?,
+                Some(_) | None => 0,
+            };
+            skips.insert(program.name, Skips { skipped, relieved, unseen: !tells_nothing(program) });
+        }
+        Ok(Counters { per_cpu, skips })
+    }
+
+    /// Calls that a second copy took over.
+    fn relieved(&self, relief: Relief) -> Result<u64, MapError> {
+        self.relieved.as_ref().map_or(Ok(0), |counts| counts.get(&(relief as u32), 0))
+    }
 }

@@ -15,6 +15,8 @@ use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, Pod};
 use goaudit_ebpf::hook::go::{FIELDS_MAX, Field, Health, PROBES_MAX, Probe, RuntimeLayout, traits};
 
+use super::load::side_by_side;
+use super::object::{self, Instructions};
 use super::{KernelError, sys};
 use crate::golang::Costs;
 
@@ -122,9 +124,40 @@ pub struct GoProbes {
 /// Why a Go program cannot be probed at all on this host.
 pub type Unavailable = String;
 
+/// The programs for Go programs before they are loaded. That takes a tenth of a second, so it waits until there is a Go
+/// program.
+pub struct GoPrograms {
+    /// With all maps that the programs name by descriptor.
+    pub(super) ebpf: Ebpf,
+    instructions: Instructions,
+}
+
+impl GoPrograms {
+    pub(super) const fn new(ebpf: Ebpf, instructions: Instructions) -> Self {
+        Self { ebpf, instructions }
+    }
+
+    /// Loads them.
+    pub fn load(mut self) -> Result<GoProbes, Unavailable> {
+        side_by_side(&mut self.ebpf, |name| PROGRAMS.contains(&name));
+        GoProbes::load(&object::with(self.instructions), &mut self.ebpf)
+    }
+}
+
+/// Whether this kernel can probe Go programs, as far as that is known without loading the programs.
+pub(super) fn available() -> Result<(), Unavailable> {
+    uprobe_events()?;
+    // call bpf_get_attach_cookie; r0 = 0; exit
+    sys::load_program(sys::KPROBE, 0, 0, &[174 << 32 | 0x85, 0xb7, 0x95]).map(drop).map_err(no_cookies)
+}
+
+fn no_cookies(error: impl std::fmt::Display) -> Unavailable {
+    format!("Go programs are probed with cookies of uprobes, which came with Linux 5.15; here: {error}")
+}
+
 impl GoProbes {
     /// Loads the programs and takes the tables. The error says what is missing.
-    pub(super) fn load(object: &[u8], ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
+    fn load(object: &[u8], ebpf: &mut Ebpf) -> Result<Self, Unavailable> {
         let uprobe = uprobe_events()?;
         let [enter, leave, unwind] = Site::ALL.map(|site| load_one(ebpf, site));
         let programs = [enter?, leave?, unwind?];
@@ -308,9 +341,7 @@ fn attach_signals(ebpf: &mut Ebpf) -> Result<RawTracePointLink, String> {
 }
 
 fn load_one(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {
-    load_program(ebpf, site).map_err(|error| {
-        format!("Go programs are probed with cookies of uprobes, which came with Linux 5.15; here: {error}")
-    })
+    load_program(ebpf, site).map_err(no_cookies)
 }
 
 fn load_program(ebpf: &mut Ebpf, site: Site) -> Result<OwnedFd, Unavailable> {

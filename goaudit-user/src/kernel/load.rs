@@ -12,6 +12,7 @@ use goaudit_ebpf::wire::{ABI, Kind};
 use zerocopy::IntoBytes;
 
 use super::features::{Feature, try_feature};
+use super::go::GoPrograms;
 use super::hooks::{AttachPoint, Hook, PROGRAMS, Program};
 use super::object::Instructions;
 use super::offsets::{Resolved, VMLINUX};
@@ -28,9 +29,6 @@ const SLOW: &[&str] = &[
     "ptrace_exit",
     "ptrace_exit_relief",
 ];
-/// Programs for Go: loaded beside them, when Go programs are to be probed.
-const SLOW_GO: &[&str] = &["go_enter", "go_return"];
-
 /// The object is in the kernel, nothing runs.
 pub(super) struct Loaded {
     ebpf: Ebpf,
@@ -39,19 +37,17 @@ pub(super) struct Loaded {
     fexit: Result<(), String>,
     scoped: bool,
     relief: bool,
-    go: bool,
     instructions: Instructions,
 }
 
 /// The programs run.
 pub(super) struct Attached {
-    /// Maps and programs.
-    pub(super) ebpf: Ebpf,
+    /// The maps, and the programs for Go, which are not loaded yet.
+    pub(super) programs: GoPrograms,
     /// What holds the programs in place.
     pub(super) links: Vec<Box<dyn Any + Send>>,
     /// One for each program.
     pub(super) reports: Vec<AttachReport>,
-    instructions: Instructions,
 }
 
 impl Loaded {
@@ -109,10 +105,10 @@ impl Loaded {
             }
         }
         let ebpf = loader.load(&object::with(instructions))?;
-        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief, go: config.go, instructions })
+        Ok(Self { ebpf, resolved, hooks, fexit, scoped, relief, instructions })
     }
 
-    /// Loads and attaches every program of the chosen hooks.
+    /// Loads and attaches every program of the chosen hooks. Those for Go come later, when there is a Go program.
     pub(super) fn attach(mut self) -> Attached {
         let mut links = Vec::new();
         let mut reports = Vec::new();
@@ -152,13 +148,13 @@ impl Loaded {
             });
         }
         explain_stand_ins(&mut reports);
-        Attached { ebpf: self.ebpf, links, reports, instructions: self.instructions }
+        Attached { programs: self.idle(), links, reports }
     }
 
-    /// Attaches nothing: for the programs for Go alone.
-    pub(super) fn idle(self) -> Attached {
+    /// Attaches nothing more: the programs for Go alone.
+    pub(super) fn idle(self) -> GoPrograms {
         let Self { ebpf, instructions, .. } = self;
-        Attached { ebpf, links: Vec::new(), reports: Vec::new(), instructions }
+        GoPrograms::new(ebpf, instructions)
     }
 
     /// Loads every program by itself; see [`super::verify_programs`].
@@ -184,21 +180,8 @@ impl Loaded {
             .iter()
             .filter(|program| self.wanted(program) && SLOW.contains(&program.name))
             .map(|program| program.name)
-            .chain(SLOW_GO.iter().copied().filter(|_| self.go))
             .collect();
-        std::thread::scope(|scope| {
-            for (_, program) in self.ebpf.programs_mut().filter(|(name, _)| slow.contains(name)) {
-                scope.spawn(move || {
-                    // Told by the second try.
-                    let _ = match program {
-                        AyaProgram::RawTracePoint(program) => program.load(),
-                        AyaProgram::TracePoint(program) => program.load(),
-                        AyaProgram::UProbe(program) => program.load(),
-                        _ => Ok(()),
-                    };
-                });
-            }
-        });
+        side_by_side(&mut self.ebpf, |name| slow.contains(name));
     }
 
     fn attach_one(
@@ -257,11 +240,20 @@ impl Loaded {
     }
 }
 
-impl Attached {
-    /// The programs and tables for Go programs.
-    pub(super) fn take_go(&mut self) -> Result<super::GoProbes, super::go::Unavailable> {
-        super::GoProbes::load(&object::with(self.instructions), &mut self.ebpf)
-    }
+/// Loads programs, each in a thread of its own. Why one fails is told by the next try.
+pub(super) fn side_by_side(ebpf: &mut Ebpf, wanted: impl Fn(&str) -> bool) {
+    std::thread::scope(|scope| {
+        for (_, program) in ebpf.programs_mut().filter(|(name, _)| wanted(name)) {
+            scope.spawn(move || {
+                let _ = match program {
+                    AyaProgram::RawTracePoint(program) => program.load(),
+                    AyaProgram::TracePoint(program) => program.load(),
+                    AyaProgram::UProbe(program) => program.load(),
+                    _ => Ok(()),
+                };
+            });
+        }
+    });
 }
 
 /// A program that another one stands in for is not missed.

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use thiserror::Error;
 
 use super::calibrate::file_offset;
-use super::go::{BLANK, GoProbes, Site, Unavailable};
+use super::go::{self, BLANK, GoProbes, Site, Unavailable};
 use super::load::Loaded;
 use super::{Config, KernelError};
 use crate::golang::Costs;
@@ -79,8 +79,8 @@ pub struct Rehearsed {
 /// Tries it.
 pub fn rehearse() -> Result<Rehearsed, RehearsalError> {
     let config = Config { ring_bytes: 64 << 10, only_hooks: Some(Vec::new()), go: true, ..Config::default() };
-    let mut idle = Loaded::load(&config).map_err(RehearsalError::Kernel)?.idle();
-    let mut probes = idle.take_go().map_err(RehearsalError::Programs)?;
+    let programs = Loaded::load(&config).map_err(RehearsalError::Kernel)?.idle();
+    let mut probes = go::available().and_then(|()| programs.load()).map_err(RehearsalError::Programs)?;
     try_one(&mut probes)?;
     Ok(Rehearsed { costs: probes.site_costs(), mechanism: probes.mechanism() })
 }

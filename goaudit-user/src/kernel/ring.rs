@@ -15,6 +15,8 @@ use goaudit_ebpf::wire::reader::{AWAKE, RESTS, SLEEPS, URGED};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
+use super::maps::own;
+
 /// How long the reader rests: the most that a record waits for the sake of batching.
 pub const REST: Duration = Duration::from_millis(25);
 /// The most that an urgent record waits: a storm of them must not wake the reader for each.
@@ -34,11 +36,10 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Takes the maps out of `ebpf`.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, MapError> {
-        let missing = |name: &str| MapError::InvalidName { name: name.into() };
-        let records = RingBuf::try_from(ebpf.take_map("EVENTS").ok_or_else(|| missing("EVENTS"))?)?;
-        let reader = Array::try_from(ebpf.take_map("READER").ok_or_else(|| missing("READER"))?)?;
+    /// That of the loaded programs.
+    pub(super) fn of(ebpf: &Ebpf) -> Result<Self, MapError> {
+        let map = |name: &str| own(ebpf, name)?.ok_or_else(|| MapError::InvalidName { name: name.into() });
+        let (records, reader) = (RingBuf::try_from(map("EVENTS")?)?, Array::try_from(map("READER")?)?);
         let woken = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
         let edges = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&woken, &records, epoll::EventData::new_u64(0), edges).map_err(std::io::Error::from)?;

@@ -20,7 +20,7 @@ use crate::golang::target::{Planned, Target};
 use crate::golang::{Class, Costs, Program};
 use crate::hook::go::Role;
 use crate::host::processes;
-use crate::kernel::go::{GoProbes, Link, Site};
+use crate::kernel::go::{GoProbes, GoPrograms, Link, Site};
 
 pub(super) mod book;
 mod budget;
@@ -121,9 +121,29 @@ struct Probed {
     running: bool,
 }
 
+/// The kernel side for Go programs: loaded when the first one is found.
+enum Kernel {
+    Waiting(Box<GoPrograms>),
+    Loaded(Box<GoProbes>),
+    /// It could not be loaded, which was told.
+    Unavailable,
+}
+
+impl Kernel {
+    /// What is loaded.
+    fn probes(&mut self) -> Option<&mut GoProbes> {
+        match self {
+            Self::Loaded(probes) => Some(probes),
+            Self::Waiting(_) | Self::Unavailable => None,
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct GoWatch {
-    probes: GoProbes,
+    kernel: Kernel,
+    /// It was measured what a hit costs, or tried to.
+    calibrated: bool,
     book: Arc<Book>,
     config: GoConfig,
     /// Programs by content; none for one that is no Go program, or has nothing to probe.
@@ -149,26 +169,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const CLOSERS: usize = 32;
 
 impl GoWatch {
-    pub(super) fn new(probes: GoProbes, config: GoConfig, book: Arc<Book>) -> Self {
+    pub(super) fn new(programs: GoPrograms, config: GoConfig, book: Arc<Book>) -> Self {
         let budget = Budget::new(config.budget);
-        let mut told = Vec::new();
-        if let Some(reason) = probes.no_signals() {
-            told.push(Control::Probe(control::Probe {
-                hook: "go".to_owned(),
-                program: "go_signal".to_owned(),
-                attach_point: "raw_tracepoint/signal_deliver".to_owned(),
-                attached: false,
-                reason: Some(reason.to_owned()),
-                not_seen: Some(
-                    "signals that say that a probed program is broken: its probes stay until it ends"
-                        .to_owned(),
-                ),
-                entry_stepped: None,
-            }));
-        }
         let registry = Registry::new(&config.policies);
         let mut watch = Self {
-            probes,
+            kernel: Kernel::Waiting(Box::new(programs)),
+            calibrated: false,
             book,
             config,
             programs: HashMap::new(),
@@ -177,7 +183,7 @@ impl GoWatch {
             struck: HashMap::new(),
             budget,
             registry,
-            told,
+            told: Vec::new(),
         };
         watch.look_at_policies();
         watch
@@ -210,9 +216,27 @@ impl GoWatch {
         all
     }
 
-    /// Measures what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
+    /// The kernel side, loaded if it is not yet; none, which is told once, if it cannot be.
+    fn load(&mut self) -> Option<&mut GoProbes> {
+        match std::mem::replace(&mut self.kernel, Kernel::Unavailable) {
+            Kernel::Waiting(programs) => match programs.load() {
+                Ok(probes) => {
+                    self.told.extend(probes.no_signals().map(no_signals));
+                    self.kernel = Kernel::Loaded(Box::new(probes));
+                }
+                Err(reason) => self.told.push(Control::Probe(no_go(&reason))),
+            },
+            as_it_was @ (Kernel::Loaded(_) | Kernel::Unavailable) => self.kernel = as_it_was,
+        }
+        self.kernel.probes()
+    }
+
+    /// Measures, once, what a hit costs here. Not measurable is no reason not to probe; then there is no budget.
     fn calibrate(&mut self) {
-        let Some(costs) = self.probes.site_costs() else { return };
+        let Some(probes) = self.kernel.probes().filter(|_| !self.calibrated) else { return };
+        let costs = probes.site_costs();
+        self.calibrated = true;
+        let Some(costs) = costs else { return };
         let Costs { emulated_ns, stepped_ns, record_ns, value_ns } = costs;
         self.budget.calibrated(Some(costs));
         self.told.push(Control::Calibration(control::Calibration {
@@ -255,6 +279,7 @@ impl GoWatch {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.calibrate();
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.keep_budget();
@@ -294,7 +319,9 @@ impl GoWatch {
     fn ended(&mut self, tgid: u32) {
         if let Some(probed) = self.processes.remove(&tgid) {
             detach(probed.attached);
-            self.probes.forget(tgid);
+            if let Some(probes) = self.kernel.probes() {
+                probes.forget(tgid);
+            }
             if self.ended.len() >= ENDED_MAX {
                 self.ended.pop_front();
             }
@@ -395,10 +422,12 @@ impl GoWatch {
         if !target.has_calls() && !self.config.all_panics {
             return None;
         }
+        self.load()?;
         let names = Arc::new(Names::new(file.try_clone().ok()?));
         let mut indexes = Vec::with_capacity(target.planned.len());
         for planned in &target.planned {
-            let added = self.probes.add(planned.kernel, &planned.entry_fields, &planned.return_fields);
+            let probes = self.kernel.probes()?;
+            let added = probes.add(planned.kernel, &planned.entry_fields, &planned.return_fields);
             let Ok(Some(index)) = added else {
                 let reason = "the table of probes is full".to_owned();
                 self.told.push(not_attached(&planned.id, path, reason, "its calls"));
@@ -418,6 +447,7 @@ impl GoWatch {
     /// call is seen to begin whose end would be missed.
     fn attach(&mut self, tgid: u32, known: &Known, before_main: bool) -> Vec<Attached> {
         let mut attached = Vec::new();
+        let Some(probes) = self.kernel.probes() else { return attached };
         let planned = || known.target.planned.iter().zip(known.indexes.iter().copied());
         let memory = code::Memory::of(tgid, known.names.file());
         let check = |(planned, index): (&Planned, u32)| {
@@ -425,7 +455,7 @@ impl GoWatch {
             Some((index, changed))
         };
         let mut failed: HashMap<u32, String> = planned().filter_map(check).collect();
-        if let Err(error) = self.probes.watch_signals(tgid) {
+        if let Err(error) = probes.watch_signals(tgid) {
             let what = "whether a signal says that it is broken";
             self.told.push(not_attached("go_signal", &known.path, error.to_string(), what));
         }
@@ -438,7 +468,7 @@ impl GoWatch {
             if failed.contains_key(&index) || self.budget.is_spent(index) {
                 continue;
             }
-            match self.probes.attach(site, index, known.names.file().as_fd(), &offsets, Some(tgid)) {
+            match probes.attach(site, index, known.names.file().as_fd(), &offsets, Some(tgid)) {
                 Ok(link) => attached.push(Attached { site, index, link }),
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
                     detach(attached);
@@ -471,7 +501,7 @@ impl GoWatch {
         let indexes: std::collections::BTreeSet<u32> =
             self.processes.values().flat_map(|probed| probed.attached.iter().map(|one| one.index)).collect();
         for index in indexes {
-            let Ok(health) = self.probes.health(index) else { continue };
+            let Some(Ok(health)) = self.kernel.probes().map(|probes| probes.health(index)) else { continue };
             let Some(part) = self.budget.overrun(index, &health) else { continue };
             let mut gone = Vec::new();
             for probed in self.processes.values_mut() {
@@ -511,6 +541,33 @@ impl Planned {
             Role::Call | Role::Panic | Role::Fatal | Role::Throw | Role::Goexit | Role::Write => Site::Enter,
         }
     }
+}
+
+/// No Go program can be probed.
+pub(super) fn no_go(reason: &str) -> control::Probe {
+    control::Probe {
+        hook: "go".to_owned(),
+        program: "all".to_owned(),
+        attach_point: "uprobe".to_owned(),
+        attached: false,
+        reason: Some(reason.to_owned()),
+        not_seen: Some("calls, decisions and panics of Go programs".to_owned()),
+        entry_stepped: None,
+    }
+}
+
+/// Signals of probed programs are not seen.
+fn no_signals(reason: &str) -> Control {
+    let not_seen = "signals that say that a probed program is broken: its probes stay until it ends";
+    Control::Probe(control::Probe {
+        hook: "go".to_owned(),
+        program: "go_signal".to_owned(),
+        attach_point: "raw_tracepoint/signal_deliver".to_owned(),
+        attached: false,
+        reason: Some(reason.to_owned()),
+        not_seen: Some(not_seen.to_owned()),
+        entry_stepped: None,
+    })
 }
 
 /// A line of the attach report.

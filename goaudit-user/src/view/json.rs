@@ -4,20 +4,22 @@
 //! Schema and what `--where` sees.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{Origin, time};
-use crate::event::{Event, Payload, Source};
-use crate::hook;
+use super::Origin;
+use super::time::Rfc3339;
+use crate::event::{Event, Missing, Payload, Source};
 
 pub mod calls;
 pub mod control;
 pub mod go;
+pub mod kind;
 pub mod process;
 
 use calls::{ExecView, ExitView, ForkView, PrctlView, PtraceView};
 use control::ControlView;
 use go::{AuthzView, GoCallView, GoExitView, GoPanicView, GoSignalView};
+pub use kind::{Kind, Kinds};
 use process::ProcessView;
 
 /// Name and version of the form.
@@ -42,8 +44,8 @@ pub struct EventView<'a> {
     /// Position in the log.
     pub seq: u64,
     /// Wall time, RFC 3339 in UTC with nanoseconds.
-    #[schemars(extend("format" = "date-time"))]
-    pub ts: String,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub ts: Rfc3339,
     /// Time since boot in nanoseconds, suspend included.
     pub ktime_ns: u64,
     /// Boot of the recording host.
@@ -93,103 +95,10 @@ pub struct EventView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeats: Option<RepeatsView>,
     /// Fields that could not be had, and why.
-    pub missing: Vec<MissingView<'a>>,
+    #[schemars(with = "Vec<MissingView<'_>>")]
+    pub missing: MissingList<'a>,
     /// Kernel records lost right before this event (before any of the records behind it), on their CPUs.
     pub lost_before: u64,
-}
-
-/// Kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// execve or execveat.
-    Exec,
-    /// A new process or thread.
-    Fork,
-    /// The end of a process.
-    Exit,
-    /// prctl.
-    Prctl,
-    /// ptrace.
-    Ptrace,
-    /// A call of a probed Go function.
-    GoCall,
-    /// An authorization decision.
-    Authz,
-    /// A Go panic.
-    GoPanic,
-    /// A goroutine that ended itself (`runtime.Goexit`).
-    GoExit,
-    /// A probed Go program got a signal that it should not get.
-    GoSignal,
-    /// About the recorder itself.
-    Control,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 11] = [
-        Self::Exec,
-        Self::Fork,
-        Self::Exit,
-        Self::Prctl,
-        Self::Ptrace,
-        Self::GoCall,
-        Self::Authz,
-        Self::GoPanic,
-        Self::GoExit,
-        Self::GoSignal,
-        Self::Control,
-    ];
-
-    /// Kind of an event.
-    pub const fn of(payload: &Payload) -> Self {
-        match payload {
-            Payload::Exec(_) => Self::Exec,
-            Payload::Fork(_) => Self::Fork,
-            Payload::Exit(_) => Self::Exit,
-            Payload::Prctl(_) => Self::Prctl,
-            Payload::Ptrace(_) => Self::Ptrace,
-            Payload::GoCall(_) => Self::GoCall,
-            Payload::Authz(_) => Self::Authz,
-            Payload::GoPanic(_) => Self::GoPanic,
-            Payload::GoExit(_) => Self::GoExit,
-            Payload::GoSignal(_) => Self::GoSignal,
-            Payload::Control(_) => Self::Control,
-        }
-    }
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exec => "exec",
-            Self::Fork => "fork",
-            Self::Exit => "exit",
-            Self::Prctl => "prctl",
-            Self::Ptrace => "ptrace",
-            Self::GoCall => "go_call",
-            Self::Authz => "authz",
-            Self::GoPanic => "go_panic",
-            Self::GoExit => "go_exit",
-            Self::GoSignal => "go_signal",
-            Self::Control => "control",
-        }
-    }
-
-    /// The hook whose events these are; none for the recorder's own.
-    pub const fn hook(self) -> Option<&'static str> {
-        match self {
-            Self::Exec => Some(hook::exec::HOOK.name),
-            Self::Fork => Some(hook::fork::HOOK.name),
-            Self::Exit => Some(hook::exit::HOOK.name),
-            Self::Prctl => Some(hook::prctl::HOOK.name),
-            Self::Ptrace => Some(hook::ptrace::HOOK.name),
-            Self::GoCall | Self::Authz | Self::GoPanic | Self::GoExit | Self::GoSignal => {
-                Some(hook::go::HOOK.name)
-            }
-            Self::Control => None,
-        }
-    }
 }
 
 /// A field that could not be had.
@@ -200,6 +109,16 @@ pub struct MissingView<'a> {
     pub field: &'a str,
     /// Why.
     pub reason: &'a str,
+}
+
+/// All fields that could not be had.
+#[derive(Debug, Clone, Copy)]
+pub struct MissingList<'a>(&'a [Missing]);
+
+impl Serialize for MissingList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|Missing { field, reason }| MissingView { field, reason }))
+    }
 }
 
 /// Identical calls in a row.
@@ -224,7 +143,7 @@ impl<'a> EventView<'a> {
         let mut view = Self {
             schema: SCHEMA,
             seq: origin.seq,
-            ts: time::rfc3339(origin.wall_ns(*ktime)),
+            ts: Rfc3339(origin.wall_ns(*ktime)),
             ktime_ns: ktime.0,
             boot_id: known(origin.boot_id),
             host: known(origin.host),
@@ -246,10 +165,7 @@ impl<'a> EventView<'a> {
                 .as_ref()
                 .and_then(|source| source.repeats.as_ref())
                 .map(|repeats| RepeatsView { count: repeats.count, last_ktime_ns: repeats.last.0 }),
-            missing: missing
-                .iter()
-                .map(|missing| MissingView { field: &missing.field, reason: &missing.reason })
-                .collect(),
+            missing: MissingList(missing),
             lost_before: source.as_ref().map_or(0, Source::lost_before),
         };
         match payload {

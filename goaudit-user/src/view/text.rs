@@ -33,6 +33,37 @@ impl Serialize for JsonText<'_> {
     }
 }
 
+/// Several of them, as an array.
+#[derive(Debug, Clone, Copy)]
+pub struct JsonTexts<'a>(pub &'a [Text]);
+
+impl JsonTexts<'_> {
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for JsonTexts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(JsonText::from))
+    }
+}
+
+impl JsonSchema for JsonTexts<'_> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Vec::<JsonText<'_>>::json_schema(generator)
+    }
+}
+
 impl JsonSchema for JsonText<'_> {
     fn schema_name() -> Cow<'static, str> {
         "Text".into()

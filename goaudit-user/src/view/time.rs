@@ -1,5 +1,7 @@
 //! Wall times as text, written straight into a buffer: RFC 3339 in UTC with nanoseconds, and clock times.
 
+use serde::{Serialize, Serializer};
+
 const DAY_S: i64 = 86_400;
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -39,10 +41,41 @@ fn civil(wall_ns: i64) -> Civil {
     }
 }
 
+/// A wall time in nanoseconds since 1970, shown as `2026-11-21T12:00:00.123456789Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rfc3339(pub i64);
+
+impl Rfc3339 {
+    /// The text, into `buffer`. The years of such times have four digits: 1677 to 2262.
+    fn write(self, buffer: &mut [u8; 30]) -> &str {
+        *buffer = *b"0000-00-00T00:00:00.000000000Z";
+        let Civil { year, month, day, hour, minute, second, nanosecond } = civil(self.0);
+        let year = u32::try_from(year).unwrap_or(0);
+        let parts =
+            [(3, year), (6, month), (9, day), (12, hour), (15, minute), (18, second), (28, nanosecond)];
+        for (last, mut number) in parts {
+            for digit in buffer.iter_mut().take(last + 1).rev() {
+                if number == 0 {
+                    break;
+                }
+                // Of the remainder only the low byte is there.
+                *digit = b'0' + (number % 10).to_le_bytes()[0];
+                number /= 10;
+            }
+        }
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
+}
+
+impl Serialize for Rfc3339 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.write(&mut [0; 30]))
+    }
+}
+
 /// `2026-11-21T12:00:00.123456789Z`.
 pub fn rfc3339(wall_ns: i64) -> String {
-    let Civil { year, month, day, hour, minute, second, nanosecond } = civil(wall_ns);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanosecond:09}Z")
+    Rfc3339(wall_ns).write(&mut [0; 30]).to_owned()
 }
 
 /// `12:00:00.123`, shifted by an offset from UTC in seconds.

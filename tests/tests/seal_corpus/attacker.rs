@@ -126,6 +126,7 @@ impl Part {
             lost_events: old.lost_events.get(),
             lost_cause: old.lost_cause.get(),
             kind: BatchKind::Events,
+            hmac_tail: (flags & flag::HMAC != 0).then_some(old.hmac_tail),
         };
         let mut chain = Chain::new(old.log_id);
         chain.epoch = Some(old.epoch_no.get());

@@ -10,7 +10,9 @@
     reason = "a failed unwrap, index or panic is a failed test; sizes are small"
 )]
 
+mod anchors;
 mod attacker;
+mod chain;
 mod make;
 mod patch;
 
@@ -22,7 +24,7 @@ use goaudit_tests::logdir::LogDir;
 use serde_json::Value;
 
 /// Rows of the threat table of the design that the corpus must have a case of.
-const THREATS: [&str; 19] = [
+const THREATS: [&str; 21] = [
     "none",
     "edit",
     "delete",
@@ -42,6 +44,8 @@ const THREATS: [&str; 19] = [
     "bit-rot",
     "torn-write",
     "lost-key",
+    "all-keys-stolen",
+    "anchor",
 ];
 
 fn corpus() -> PathBuf {

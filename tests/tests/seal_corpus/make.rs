@@ -19,22 +19,29 @@ use super::attacker::{
     Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
 };
 use super::patch::{self, Files};
+use super::{anchors, chain};
 
 /// What an attacker does to segments in parts.
 type Change<'a> = &'a dyn Fn(&mut Vec<Segment>);
 
 const CALLED: &str = "goaudit.example/corpus";
 /// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
+
+/// A counted seed.
+pub(super) fn seed(count: u64) -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&count.to_le_bytes());
+    seed
+}
 
 /// A writer's configuration with seeds that are counted from `first`.
-fn config(first: u64) -> WriterConfig {
+pub(super) fn config(first: u64) -> WriterConfig {
     let mut config = WriterConfig::new(CALLED, [7; 16], [8; 16]);
     let mut count = first;
-    config.seeds = Box::new(move |seed| {
+    config.seeds = Box::new(move |bytes| {
         count += 1;
-        *seed = [0; 32];
-        seed[..8].copy_from_slice(&count.to_le_bytes());
+        *bytes = seed(count);
         Ok(())
     });
     "goaudit corpus".clone_into(&mut config.agent);
@@ -66,8 +73,13 @@ fn demo_events(folder: &LogDir) -> Vec<Event> {
 /// Writes a run into a log: these events, a batch each few, a segment each few batches. A log that begins gets its identity
 /// first.
 fn run(dir: &Path, events: &[Event], seeds: u64, from: u64, steps: bool) {
+    run_with(dir, config(seeds), events, from, steps);
+}
+
+/// As [`run`], with this configuration.
+pub(super) fn run_with(dir: &Path, config: WriterConfig, events: &[Event], from: u64, steps: bool) {
     let mut time = from;
-    let (mut writer, opened) = Writer::open(dir, config(seeds), now(time)).unwrap();
+    let (mut writer, opened) = Writer::open(dir, config, now(time)).unwrap();
     let mut back = 0;
     for (number, event) in events.iter().enumerate() {
         let mut event = event.clone();
@@ -108,7 +120,7 @@ fn run(dir: &Path, events: &[Event], seeds: u64, from: u64, steps: bool) {
 }
 
 /// A short run after the real one: it begins and ends, and has nothing else to tell.
-fn short_run(what: &str) -> Vec<Event> {
+pub(super) fn short_run(what: &str) -> Vec<Event> {
     let start = Start { agent: what.to_owned(), clean: true, ..Start::default() };
     let stop = Stop { reason: what.to_owned(), counters: goaudit_user::event::control::Counters::default() };
     let mut events = vec![Event::control(Ktime(1), Control::Start(start))];
@@ -520,6 +532,9 @@ pub(crate) fn bless(dir: &Path) {
         "where batch 0 belongs",
     );
 
+    chain::add(&mut cases, dir, &folder);
+    anchors::add(&mut cases, dir, &key);
+
     let document = json!({
         "about": "Each case: make a copy of `log`, apply `changes` (per file: replace `delete` bytes at `at` by `insert`, base64; \
                   or remove the file), verify with `arguments` (names of files beside this one, or options). `says` is part of what \
@@ -538,14 +553,21 @@ fn first_batch_body(files: &Files) -> usize {
     places(&files[&name(0)])[1].1 + 16 + 256 + 20
 }
 
-struct Cases {
-    base: Files,
+pub(super) struct Cases {
+    pub(super) base: Files,
     all: Vec<Value>,
 }
 
 impl Cases {
     /// A case; `says` stands in what is not proven, and freshness is not.
-    fn add(&mut self, threat: &str, name: &str, files: &Files, verdict: &str, says: &str) -> Case<'_> {
+    pub(super) fn add(
+        &mut self,
+        threat: &str,
+        name: &str,
+        files: &Files,
+        verdict: &str,
+        says: &str,
+    ) -> Case<'_> {
         let exit = match verdict {
             "ok" => 0,
             "incomplete" => 4,
@@ -566,7 +588,7 @@ impl Cases {
 }
 
 /// The case that was just added.
-struct Case<'a>(&'a mut Value);
+pub(super) struct Case<'a>(&'a mut Value);
 
 impl Case<'_> {
     fn expected(self) -> Self {
@@ -585,13 +607,19 @@ impl Case<'_> {
         self
     }
 
-    fn fresh(self) {
+    /// With these arguments and no others.
+    pub(super) fn with(self, arguments: &[&str]) -> Self {
+        self.0["arguments"] = json!(arguments);
+        self
+    }
+
+    pub(super) fn fresh(self) {
         self.0["freshness"] = json!("proven");
         self.proven();
     }
 
     /// What it says is something that is proven.
-    fn proven(self) {
+    pub(super) fn proven(self) {
         self.0["proven"] = json!(true);
     }
 }
@@ -602,7 +630,9 @@ const README: &str = "\
 `log` is a small log of real events (of `goaudit demo`): two runs, several segments, several epochs; its secret keys lie in it, as
 on a host whose root is an attacker. `cases.json` has what attackers, failing disks and honest people do to it, as changes of
 bytes, and what a verifier must say of each: verdict, exit code, freshness. `log.vkey` is the key from outside, `expected.note` a
-checkpoint that was kept elsewhere, `state.json` what `goaudit verify --state` had remembered, `keys.txt` a file of several keys.
+checkpoint that was kept elsewhere, `state.json` what `goaudit verify --state` had remembered, `keys.txt` a file of several keys. Some cases
+are of another log, with an HMAC chain: `chain.vkey` is its key from outside, `hmac.key` the first key of its chain. `policy` is
+that of the witness whose cosignatures some cases have.
 
 The format is docs/audit-format.md. Cases with the verdict `ok` under a threat are the ones that no verifier can find without
 something from outside of the log; each of them is there again with such a thing, and is found.

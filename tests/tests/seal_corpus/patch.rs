@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 /// Files of a log's directory by their names in it.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-/// The files that a verifier looks at.
+/// The files that a verifier looks at. A writer takes a log without its `place` for one that is where it was.
 pub(crate) fn read(dir: &Path) -> Files {
     let mut files = Files::new();
-    for folder in ["", "keys"] {
+    for folder in ["", "keys", "anchors"] {
         let Ok(entries) = std::fs::read_dir(dir.join(folder)) else { continue };
         for entry in entries {
             let entry = entry.unwrap();
             let name = Path::new(folder).join(entry.file_name()).display().to_string();
-            if entry.file_type().unwrap().is_file() && name != "lock" {
+            if entry.file_type().unwrap().is_file() && name != "lock" && name != "place" {
                 files.insert(name, std::fs::read(entry.path()).unwrap());
             }
         }

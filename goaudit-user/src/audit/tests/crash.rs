@@ -188,6 +188,7 @@ fn child_writes_until_killed() {
     let mut config = config();
     config.seeds = WriterConfig::new("x", [0; 16], [0; 16]).seeds;
     config.segment_bytes = 100_000;
+    config.hmac = Some(super::hmac::key());
     let (mut writer, _) = Writer::open(Path::new(&dir), config, now()).unwrap();
     for n in 0_u64.. {
         let now = now();
@@ -241,6 +242,7 @@ fn a_killed_writer_loses_nothing_that_was_sealed() {
         writer.close(now).unwrap();
         let report = check(dir.path());
         assert_eq!(report.verdict, Verdict::Ok, "round {round}: {report:#?}");
+        assert_eq!(super::hmac::proven(dir.path()), (Verdict::Ok, true), "round {round}");
     }
 }
 

@@ -439,13 +439,17 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
         retention_ns: 7,
         host_id: [0xab; 16],
         agent: "goaudit 1.2.3".to_owned(),
+        hmac: Some([0xcd; 32]),
+        sm2: None,
     }));
     let epoch = Record::Epoch(Box::new(record::Epoch {
         number: 4,
         key: keys.key.public().clone(),
         lost: Some("the key file is missing".to_owned()),
     }));
-    for record in [genesis, epoch] {
+    let begun = Record::Hmac(record::HmacStart::Generation(7));
+    let ended = Record::Hmac(record::HmacStart::Lost("the ratchet file is missing".to_owned()));
+    for record in [genesis, epoch, begun, ended] {
         let text = record.text();
         assert_eq!(Record::parse(text.as_bytes()).unwrap(), record);
         assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");

@@ -93,7 +93,7 @@ proptest! {
         }
         let context = BatchContext {
             boot_id: [1; 16], instance: 0, urgent: false, after_restart: false, lost_events: 0, lost_cause: 0,
-            kind: BatchKind::Events,
+            kind: BatchKind::Events, hmac_tail: None,
         };
         let chain = Chain::new([9; 16]);
         let (header, stored) = builder.seal(&context, &chain).unwrap();

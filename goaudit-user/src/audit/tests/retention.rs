@@ -40,6 +40,54 @@ fn retention_check(report: &Report) -> &Check {
     report.checks.iter().find(|check| check.name == "retention").unwrap()
 }
 
+/// The checkpoints of a segment, whole.
+fn heads(path: &Path) -> Vec<String> {
+    let bytes = std::fs::read(path).unwrap();
+    let mut frames = frame::FrameReader::new(std::io::Cursor::new(&bytes), 4096, bytes.len() as u64);
+    let mut notes = Vec::new();
+    while let frame::Step::Frame(frame) = frames.next_frame().unwrap() {
+        if frame.kind == format::FrameKind::Checkpoint {
+            notes.push(String::from_utf8(frame.body.to_vec()).unwrap());
+        }
+    }
+    notes
+}
+
+#[test]
+fn a_checkpoint_in_what_was_pruned_is_told_to_be_not_provable() {
+    let dir = fast_dir();
+    let (mut writer, clock, _) = old_log(dir.path());
+    let key = keys::load_public(dir.path()).unwrap();
+    let all: Vec<String> = segments(dir.path()).iter().take(3).flat_map(|path| heads(path)).collect();
+    let options = VerifyOptions { log_key: Some(key), threads: Some(1), ..VerifyOptions::default() };
+    let (_, state) = verify_since(&[dir.path().to_owned()], &options, None).unwrap();
+    assert!(writer.prune(None, clock.now()).unwrap().is_some());
+    writer.close(clock.now()).unwrap();
+    let mut told = std::collections::BTreeMap::<_, u32>::new();
+    for note in all {
+        let options = VerifyOptions { expect: Some(note), ..options.clone() };
+        let report = verify(&[dir.path().to_owned()], &options, None).unwrap();
+        let freshness = report.checks.iter().find(|check| check.name == "freshness").unwrap();
+        match (report.verdict, report.freshness) {
+            // Between two runs of pruned batches the tree is known.
+            (Verdict::Ok, Freshness::Proven) => *told.entry("proven").or_default() += 1,
+            (Verdict::Incomplete, Freshness::NotProven) => {
+                assert!(
+                    freshness.detail.starts_with("not provable, pruned: the expected checkpoint"),
+                    "{freshness:?}"
+                );
+                *told.entry("pruned").or_default() += 1;
+            }
+            _ => panic!("{report:#?}"),
+        }
+    }
+    assert!(told["pruned"] > 2 && told["proven"] > 2, "{told:?}");
+    // What was verified before still counts: it is of a segment that is whole.
+    let options = VerifyOptions { since: state, ..options };
+    let report = verify(&[dir.path().to_owned()], &options, None).unwrap();
+    assert_eq!((report.verdict, report.freshness), (Verdict::Ok, Freshness::Proven), "{report:#?}");
+}
+
 #[test]
 fn what_is_old_enough_is_given_up_and_the_rest_still_verifies_and_proves() {
     let dir = fast_dir();

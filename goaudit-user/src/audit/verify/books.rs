@@ -22,6 +22,10 @@ pub(super) enum Property {
     Signatures,
     /// Checkpoints are signed by their epochs' keys, which are erased.
     EpochKeys,
+    /// The HMAC chain follows from its key.
+    HmacChain,
+    /// Checkpoints have SM2 lines.
+    Sm2,
     /// What is gone was pruned as the log may.
     Retention,
     /// The key came from outside.
@@ -37,13 +41,15 @@ pub(super) enum Property {
 }
 
 /// Name in the report, and what it says when nothing else is said.
-const PROPERTIES: [(Property, &str, &str); 12] = [
+const PROPERTIES: [(Property, &str, &str); 14] = [
     (Property::Structure, "structure", "every byte of every segment is accounted for"),
     (Property::Segments, "segments", "no segment is missing, swapped or of another log"),
     (Property::Chain, "chain", "batches and events are numbered densely and each batch names the one before"),
     (Property::Contents, "contents", "every event hashes to its batch's root"),
     (Property::Signatures, "signatures", "every checkpoint is signed by the log's key and fits the tree"),
     (Property::EpochKeys, "epoch_keys", ""),
+    (Property::HmacChain, "hmac_chain", ""),
+    (Property::Sm2, "sm2", ""),
     (Property::Retention, "retention", "nothing was pruned"),
     (Property::Origin, "origin", ""),
     (Property::LatestCheckpoint, "latest_checkpoint", ""),
@@ -51,6 +57,9 @@ const PROPERTIES: [(Property, &str, &str); 12] = [
     (Property::CleanEnd, "clean_end", ""),
     (Property::Freshness, "freshness", ""),
 ];
+
+/// Told only of logs that have them.
+const OPTIONAL: [Property; 2] = [Property::HmacChain, Property::Sm2];
 
 /// The books.
 #[derive(Debug, Default)]
@@ -156,11 +165,14 @@ impl Books {
                 format!("no segment is missing, swapped or of another log; {restarts} ended without order");
             self.note(Property::Segments, detail);
         }
-        let checks = PROPERTIES.iter().map(|(property, name, default)| {
+        let checks = PROPERTIES.iter().filter_map(|(property, name, default)| {
             let failed = self.failed.iter().find(|(failed, _)| failed == property);
             let note = self.notes.iter().find(|(noted, _)| noted == property);
-            let detail = failed.or(note).map_or_else(|| (*default).to_owned(), |(_, detail)| detail.clone());
-            Check { name, ok: failed.is_none(), detail }
+            let said = failed.or(note).map(|(_, detail)| detail.clone());
+            if said.is_none() && OPTIONAL.contains(property) {
+                return None;
+            }
+            Some(Check { name, ok: failed.is_none(), detail: said.unwrap_or_else(|| (*default).to_owned()) })
         });
         Report {
             verdict: self.verdict.unwrap_or(Verdict::Ok),

@@ -1,5 +1,6 @@
 //! Which epoch's key must have signed a checkpoint, from what the log's own records say.
 
+use super::hmac::HmacChain;
 use crate::audit::batch::PayloadReader;
 use crate::audit::chain::Turn;
 use crate::audit::epoch;
@@ -19,6 +20,8 @@ pub(super) struct EpochChain {
     /// Why the key before is lost, as that record says.
     lost: Option<String>,
     payloads: Option<PayloadReader>,
+    /// The log's HMAC chain.
+    pub(super) hmac: HmacChain,
     /// What the log said that it gives up, and when.
     pub(super) prunes: Vec<(u64, Prune)>,
     /// What the log's first record said.
@@ -31,13 +34,14 @@ pub(super) struct EpochChain {
 
 impl EpochChain {
     /// As it was where a verification before ended.
-    pub(super) fn resumed(key: Option<VerifyKey>, genesis: Genesis, turns: u64) -> Self {
-        Self { key, genesis: Some(genesis), turns, ..Self::default() }
+    pub(super) fn resumed(key: Option<VerifyKey>, genesis: Genesis, turns: u64, hmac: HmacChain) -> Self {
+        Self { key, genesis: Some(genesis), turns, hmac, ..Self::default() }
     }
 
     /// Forgets the keys: what follows cannot be tied to what came before.
     pub(super) fn forget(&mut self) {
         (self.key, self.next, self.lost) = (None, None, None);
+        self.hmac.forget();
     }
 
     /// Takes in a batch that fits the chain.
@@ -66,6 +70,10 @@ impl EpochChain {
                     self.key = Some(genesis.epoch_key.clone());
                     self.genesis = Some(*genesis);
                 }
+                Record::Hmac(_) if first => {
+                    return Err(Fault::tampered("a record where none belongs"));
+                }
+                Record::Hmac(start) => self.hmac.start(start, self.genesis.as_ref())?,
                 Record::Prune(prune) => self.prunes.push((header.realtime_last_ns.get(), prune)),
                 Record::Epoch(_) if first || announces => {
                     return Err(Fault::tampered("the record of an epoch where none belongs"));

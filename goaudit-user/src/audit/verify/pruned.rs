@@ -91,6 +91,8 @@ impl Verifier<'_, '_> {
         };
         let (batches, events) = (chain.frontier.size(), chain.next_seq);
         chain.skip(roots, &last)?;
+        self.gaps.push((batches, chain.frontier.size()));
+        self.epochs.hmac.skip(chain.frontier.size() - batches, &last);
         self.books.batches += chain.frontier.size() - batches;
         self.books.events += chain.next_seq - events;
         *newest_ns = last.realtime_last_ns.get().max(*newest_ns);

@@ -180,6 +180,10 @@ impl Verifier<'_, '_> {
         {
             return Err(Fault::tampered("the segment before is not the one that this segment continues"));
         }
+        if self.chain.is_none() {
+            // Begun in the middle.
+            self.epochs.hmac.forget();
+        }
         let chain = self
             .chain
             .get_or_insert_with(|| Chain::from_middle(id, header.frontier.clone(), header.first_seq));
@@ -217,6 +221,11 @@ impl Verifier<'_, '_> {
             return Err(Fault::tampered("the batch is of another boot than its segment"));
         }
         self.epochs.batch(&header, frame.body, self.key.as_ref())?;
+        let place = if header.is_records() {
+            None
+        } else {
+            self.epochs.hmac.batch(&header, self.epochs.genesis.as_ref())?
+        };
         chain.push(&header);
         here.batches += 1;
         here.events += header.numbered_events();
@@ -226,7 +235,8 @@ impl Verifier<'_, '_> {
         if header.is_records() {
             return Ok(());
         }
-        let info = BatchInfo::new(here.segment_no, frame.offset, &header);
+        let mut info = BatchInfo::new(here.segment_no, frame.offset, &header);
+        info.hmac = place.filter(|_| self.has_hmac_key());
         self.workers.check(info, header, frame.body, &mut self.books);
         Ok(())
     }
@@ -252,6 +262,7 @@ impl Verifier<'_, '_> {
             .checkpoint(frame.body, key, chain.turn)
             .map_err(|fault| (Property::EpochKeys, fault))?;
         chain.seal();
+        self.check_sm2_line(frame.body)?;
         self.books.head = Some((checkpoint.size, checkpoint.root));
         self.last_head = Some((frame.body.to_vec(), checkpoint.size));
         self.books.sealed_events = self.books.events;

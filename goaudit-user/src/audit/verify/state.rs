@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::books::Books;
 use super::epochs::EpochChain;
+use super::hmac::HmacChain;
 use super::{Verifier, Watch};
 use crate::audit::chain::Chain;
 use crate::audit::checkpoint::Checkpoint;
@@ -50,6 +51,8 @@ pub struct State {
     epoch_key: Option<String>,
     genesis: String,
     turns: u64,
+    #[serde(default, skip_serializing_if = "HmacChain::is_empty")]
+    hmac: HmacChain,
     counts: Counts,
 }
 
@@ -149,8 +152,9 @@ impl State {
         };
         let fits = checkpoint.size == self.size && self.first_batch <= self.size && genesis.log_key == *key;
         // Segment 0 begins with nothing, and its first batch brings the first key.
-        (fits && (self.segment == 0 || epoch_key.is_some()))
-            .then(|| (chain, EpochChain::resumed(epoch_key, *genesis, self.turns), checkpoint))
+        (fits && (self.segment == 0 || epoch_key.is_some())).then(|| {
+            (chain, EpochChain::resumed(epoch_key, *genesis, self.turns, self.hmac.clone()), checkpoint)
+        })
     }
 }
 
@@ -208,6 +212,7 @@ impl Verifier<'_, '_> {
             epoch_key: self.epochs.key.as_ref().map(VerifyKey::text),
             genesis: String::new(),
             turns: self.epochs.turns,
+            hmac: self.epochs.hmac.clone(),
             counts: Counts {
                 segments,
                 batches,

@@ -12,6 +12,7 @@ use crate::audit::batch::{Events, PayloadReader};
 use crate::audit::error::AuditError;
 use crate::audit::fault::Fault;
 use crate::audit::format::BatchHeader;
+use crate::audit::hmac::{HmacKey, HmacSchedule};
 use crate::audit::reader::BatchInfo;
 
 /// Batches that wait at each worker: bounds memory.
@@ -26,7 +27,7 @@ struct Job {
 
 struct Done {
     job: Job,
-    result: Result<(), Fault>,
+    result: Result<(), (Property, Fault)>,
 }
 
 struct Worker {
@@ -53,16 +54,20 @@ impl<'scope, 'v> Workers<'scope, 'v> {
         scope: &'scope Scope<'scope, 'env>,
         threads: usize,
         bytes_only: bool,
+        hmac: Option<&HmacKey>,
         visitor: Option<&'v mut Visitor<'v>>,
     ) -> Result<Self, AuditError> {
         let mut pool = Vec::new();
         for _ in 0..threads {
             let mut payloads = PayloadReader::new().map_err(AuditError::Compress)?;
+            let mut hmac = hmac.filter(|_| !bytes_only).map(HmacSchedule::new);
             let (jobs, todo) = sync_channel::<Job>(DEPTH);
             let (finished, done) = sync_channel(DEPTH);
             scope.spawn(move || {
                 for mut job in todo {
-                    let result = check(&mut job, &mut payloads, bytes_only);
+                    let result = check(&mut job, &mut payloads, bytes_only)
+                        .map_err(|fault| (Property::Contents, fault))
+                        .and_then(|()| check_hmac(&job, hmac.as_mut()).map_err(|f| (Property::HmacChain, f)));
                     if finished.send(Done { job, result }).is_err() {
                         break;
                     }
@@ -121,10 +126,10 @@ impl<'scope, 'v> Workers<'scope, 'v> {
                     }
                 }
             }
-            Err(fault) => {
+            Err((property, fault)) => {
                 let info = &job.info;
                 let place = Some((info.segment_no, info.offset));
-                books.fault(Property::Contents, place, Some((info.batch_no, info.first_seq)), &fault);
+                books.fault(property, place, Some((info.batch_no, info.first_seq)), &fault);
             }
         }
         self.spare.push((job.stored, job.plain));
@@ -141,4 +146,15 @@ fn check(job: &mut Job, payloads: &mut PayloadReader, bytes_only: bool) -> Resul
     }
     payloads.open(&job.header, &job.stored, &mut job.plain)?;
     payloads.check_root(&job.header, &job.plain)
+}
+
+/// Checks the last signature of a batch whose payload is open, if it has a place in an HMAC chain whose key is here.
+fn check_hmac(job: &Job, schedule: Option<&mut HmacSchedule>) -> Result<(), Fault> {
+    let (Some(schedule), Some(place)) = (schedule, &job.info.hmac) else { return Ok(()) };
+    if schedule.signatures(place, Events::new(&job.plain)).last() != Some(job.header.hmac_tail) {
+        return Err(Fault::tampered(
+            "the signatures of the events do not follow from the key of the HMAC chain",
+        ));
+    }
+    Ok(())
 }

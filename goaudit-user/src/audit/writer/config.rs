@@ -8,6 +8,7 @@ use super::WriteFn;
 use super::room::{self, RoomConfig, SpaceFn};
 use crate::audit::epoch::{self, StoreFn};
 use crate::audit::format::SEED_LEN;
+use crate::audit::hmac::HmacKey;
 use crate::audit::recover::MiddleDamage;
 use crate::audit::sync::SyncFn;
 use crate::audit::torn::Torn;
@@ -86,7 +87,11 @@ pub struct WriterConfig {
     pub retention: Duration,
     /// An epoch that has lasted that long is followed by another, with a key of its own.
     pub epoch_age: Duration,
-    /// How the file with the epoch's keys is replaced.
+    /// First key of a new log's HMAC chain; none: it has none.
+    pub hmac: Option<HmacKey>,
+    /// Whether a new log's checkpoints have SM2 lines, too (feature `gm`).
+    pub sm2: bool,
+    /// How the file with the epoch's keys is replaced, and that of the HMAC chain.
     pub store_key: StoreFn,
 }
 
@@ -113,6 +118,8 @@ impl WriterConfig {
             agent: concat!("goaudit ", env!("CARGO_PKG_VERSION")).to_owned(),
             retention: Duration::ZERO,
             epoch_age: Duration::from_secs(10),
+            hmac: None,
+            sm2: false,
             store_key: Arc::new(epoch::store),
         }
     }
@@ -139,6 +146,8 @@ pub struct Opened {
     pub origin: String,
     /// Verification key.
     pub vkey: String,
+    /// Verification key of the SM2 lines, if checkpoints have them.
+    pub sm2_key: Option<String>,
     /// Number of the segment that begins.
     pub segment_no: u64,
     /// Number of the next event.

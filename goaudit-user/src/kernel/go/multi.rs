@@ -54,11 +54,18 @@ impl Multi {
         });
         object.relocate_maps(found, &texts).map_err(one_line)?;
         object.relocate_calls(&texts).map_err(one_line)?;
-        let [enter, leave, unwind] = Site::ALL.map(|site| {
+        let load = &|site: Site| {
             let program = object.programs.get(site.program()).ok_or("the object has no such program")?;
             let function = object.functions.get(&program.function_key()).ok_or("a program has no code")?;
             let instructions: Vec<u64> = function.instructions.iter().copied().map(word).collect();
             sys::load_program(sys::KPROBE, sys::TRACE_UPROBE_MULTI, 0, &instructions).map_err(one_line)
+        };
+        // Side by side: the verifier takes its time for each.
+        let [enter, leave, unwind] = std::thread::scope(|scope| {
+            let threads = Site::ALL.map(|site| scope.spawn(move || load(site)));
+            threads.map(|thread| {
+                thread.join().unwrap_or_else(|_| Err("the thread that loads it ended".to_owned()))
+            })
         });
         Ok(Self { programs: [enter?, leave?, unwind?] })
     }

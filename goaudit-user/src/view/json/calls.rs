@@ -11,14 +11,14 @@ use crate::event::{self, ArgsTrust, Text};
 use crate::hook::prctl::{self, Meaning};
 use crate::hook::ptrace::request;
 use crate::names::{errno, signal};
-use crate::view::text::{JsonText, json_key};
+use crate::view::text::{JsonText, JsonTexts, json_key};
 
 /// An execve or execveat.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Exec")]
 pub struct ExecView<'a> {
     /// Arguments.
-    pub argv: Vec<JsonText<'a>>,
+    pub argv: JsonTexts<'a>,
     /// How many arguments there were.
     pub argc: Option<u32>,
     /// Bytes of all arguments, terminators included.
@@ -45,8 +45,8 @@ pub struct ExecView<'a> {
     /// Whether the arguments at the call's entry differ from the committed ones.
     pub args_changed: Option<bool>,
     /// The arguments at the call's entry, when they differ.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub entry_argv: Vec<JsonText<'a>>,
+    #[serde(skip_serializing_if = "JsonTexts::is_empty")]
+    pub entry_argv: JsonTexts<'a>,
     /// execveat rather than execve.
     pub execveat: bool,
     /// The thread that called, when it was not the leader.
@@ -109,15 +109,35 @@ impl JsonSchema for Env<'_> {
 #[schemars(rename = "Capabilities")]
 pub struct CapabilitiesView {
     /// Effective.
-    pub effective: String,
+    #[schemars(with = "String")]
+    pub effective: Hex,
     /// Permitted.
-    pub permitted: String,
+    #[schemars(with = "String")]
+    pub permitted: Hex,
     /// Inheritable.
-    pub inheritable: String,
+    #[schemars(with = "String")]
+    pub inheritable: Hex,
     /// Bounding.
-    pub bounding: String,
+    #[schemars(with = "String")]
+    pub bounding: Hex,
     /// Ambient.
-    pub ambient: String,
+    #[schemars(with = "String")]
+    pub ambient: Hex,
+}
+
+/// 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy)]
+pub struct Hex(u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = [0; 16];
+        for (at, digit) in digits.iter_mut().rev().enumerate() {
+            let nibble = (self.0 >> (4 * at) & 0xf).to_le_bytes()[0];
+            *digit = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+        }
+        serializer.serialize_str(std::str::from_utf8(&digits).unwrap_or_default())
+    }
 }
 
 /// Inode numbers of namespaces (as in `/proc/PID/ns`).
@@ -154,16 +174,11 @@ pub struct FileView {
     pub minor: u32,
 }
 
-fn texts(texts: &[Text]) -> Vec<JsonText<'_>> {
-    texts.iter().map(JsonText::from).collect()
-}
-
 impl<'a> ExecView<'a> {
     /// The view of an exec.
     pub fn new(exec: &'a event::Exec) -> Self {
-        let hex = |set: u64| format!("{set:016x}");
         Self {
-            argv: texts(&exec.argv),
+            argv: JsonTexts(&exec.argv),
             argc: exec.argc,
             argv_bytes: exec.argv_bytes,
             argv_complete: exec.argv_complete,
@@ -179,17 +194,17 @@ impl<'a> ExecView<'a> {
                 ArgsTrust::UserRacy => Trust::UserRacy,
             },
             args_changed: exec.args_changed,
-            entry_argv: texts(&exec.entry_argv),
+            entry_argv: JsonTexts(&exec.entry_argv),
             execveat: exec.at,
             caller_tid: exec.caller_tid,
             capabilities: exec.capabilities.map(|sets| {
                 let event::Capabilities { effective, permitted, inheritable, bounding, ambient } = sets;
                 CapabilitiesView {
-                    effective: hex(effective),
-                    permitted: hex(permitted),
-                    inheritable: hex(inheritable),
-                    bounding: hex(bounding),
-                    ambient: hex(ambient),
+                    effective: Hex(effective),
+                    permitted: Hex(permitted),
+                    inheritable: Hex(inheritable),
+                    bounding: Hex(bounding),
+                    ambient: Hex(ambient),
                 }
             }),
             namespaces: exec.namespaces.map(|namespaces| {

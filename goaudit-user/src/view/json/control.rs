@@ -231,7 +231,7 @@ impl<'a> HostView<'a> {
 
 impl<'a> ControlView<'a> {
     /// The view of a control event.
-    pub fn new(control: &'a Control, boot_id: &str) -> Self {
+    pub fn new(control: &'a Control, boot_id: &'a str) -> Self {
         match control {
             Control::Genesis(genesis) => Self::Genesis {
                 origin: &genesis.origin,

@@ -1,7 +1,7 @@
 //! The JSON view of a process.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::event::Process;
 use crate::view::text::JsonText;
@@ -17,7 +17,8 @@ pub struct ProcessView<'a> {
     /// When the process started (boot time); with `tgid` and `boot_id` it names a process for ever.
     pub start_ktime_ns: Option<u64>,
     /// Names one program run by one process: boot, process id, time of its exec (or of its start).
-    pub exec_id: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub exec_id: Option<ExecId<'a>>,
     /// Parent process id.
     pub ppid: Option<u32>,
     /// Thread name.
@@ -51,9 +52,24 @@ pub struct ProcessView<'a> {
 /// Digits of the boot id that go into an `exec_id`.
 const BOOT_DIGITS: usize = 8;
 
+/// Names one program run by one process.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecId<'a> {
+    boot: &'a str,
+    tgid: u32,
+    since: u64,
+}
+
+impl Serialize for ExecId<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { boot, tgid, since } = self;
+        serializer.collect_str(&format_args!("{boot}-{tgid}-{since}"))
+    }
+}
+
 impl<'a> ProcessView<'a> {
     /// The view of a process.
-    pub fn new(process: &'a Process, boot_id: &str) -> Self {
+    pub fn new(process: &'a Process, boot_id: &'a str) -> Self {
         let Process {
             tgid,
             tid,
@@ -79,7 +95,7 @@ impl<'a> ProcessView<'a> {
             tgid: *tgid,
             tid: *tid,
             start_ktime_ns: *start_ktime_ns,
-            exec_id: exec_ktime_ns.or(*start_ktime_ns).map(|since| format!("{boot}-{tgid}-{since}")),
+            exec_id: exec_ktime_ns.or(*start_ktime_ns).map(|since| ExecId { boot, tgid: *tgid, since }),
             ppid: *ppid,
             comm: comm.into(),
             exe: exe.as_ref().map(JsonText::from),
