@@ -25,6 +25,7 @@ pub mod frame;
 mod guard;
 pub mod hmac;
 pub mod keys;
+mod lanes;
 pub mod leaves;
 pub mod merkle;
 pub mod note;

@@ -116,13 +116,16 @@ pub struct Build<'a> {
     pub flags: &'a [&'a str],
 }
 
+/// Position independent, and without interpreter.
+pub const STATIC_PIE: &str = "static PIE";
+
 /// Ways of building that change the code or how it is loaded, by name.
 pub const FLAVOURS: [(&str, Build<'static>); 6] = [
     ("-race", Build::of("").cgo().flags(&["-race"])),
     ("-N -l", Build::of("").flags(&["-gcflags=all=-N -l"])),
     ("cgo, external linker", Build::of("").cgo().flags(&["-ldflags=-linkmode=external"])),
     (
-        "static PIE",
+        STATIC_PIE,
         Build::of("")
             .cgo()
             .flags(&["-buildmode=pie", "-ldflags=-s -w -linkmode=external -extldflags=-static-pie"]),

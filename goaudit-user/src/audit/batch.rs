@@ -17,7 +17,7 @@ use super::format::{
     HASH_SHA256, Hash, MAX_BATCH_EVENTS, SEED_LEN, TAG_LEN, flag,
 };
 use super::merkle::root_in_place;
-use super::salt::{SALT_LEN, event_leaf, fill_salts};
+use super::salt::{event_leaves, fill_salts};
 
 /// zstd level: 1 is as dense as 3 on event data and the fastest that is.
 const ZSTD_LEVEL: i32 = 1;
@@ -171,15 +171,7 @@ impl BatchBuilder {
         if let Some(seed) = self.plain.first_chunk::<SEED_LEN>() {
             fill_salts(seed, self.events as usize, &mut self.salts);
         }
-        self.leaves.clear();
-        self.leaves.extend(
-            self.salts
-                .as_chunks::<SALT_LEN>()
-                .0
-                .iter()
-                .zip(Events::new(&self.plain))
-                .map(|(s, e)| event_leaf(s, e)),
-        );
+        event_leaves(self.salts.as_chunks().0, Events::new(&self.plain), &mut self.leaves);
         let batch_root = root_in_place(&mut self.leaves);
         let bound = zstd::zstd_safe::compress_bound(self.plain.len());
         self.stored.clear();
@@ -346,15 +338,7 @@ impl PayloadReader {
         let seed =
             plain.first_chunk::<SEED_LEN>().ok_or_else(|| Fault::tampered("a payload without its seed"))?;
         fill_salts(seed, header.n_events.get() as usize, &mut self.salts);
-        self.leaves.clear();
-        self.leaves.extend(
-            self.salts
-                .as_chunks::<SALT_LEN>()
-                .0
-                .iter()
-                .zip(Events::new(plain))
-                .map(|(s, e)| event_leaf(s, e)),
-        );
+        event_leaves(self.salts.as_chunks().0, Events::new(plain), &mut self.leaves);
         if root_in_place(&mut self.leaves) != header.batch_root {
             return Err(Fault::tampered("the events do not hash to the batch's root"));
         }

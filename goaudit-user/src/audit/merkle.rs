@@ -10,6 +10,7 @@ mod paths;
 use sha2::{Digest as _, Sha256};
 
 use super::format::{Hash, MAX_FRONTIER};
+use super::lanes;
 pub use extension::Extension;
 pub use paths::Paths;
 
@@ -42,6 +43,15 @@ pub fn root_in_place(leaves: &mut Vec<Hash>) -> Hash {
     while leaves.len() > 1 {
         let mut kept = 0;
         let mut next = 0;
+        while let Some(four) = leaves.get(next..).and_then(|rest| rest.first_chunk()) {
+            let parents = lanes::nodes(four);
+            if let Some(slots) = leaves.get_mut(kept..).and_then(|rest| rest.first_chunk_mut()) {
+                *slots = parents;
+            }
+            kept += 2;
+            next += 4;
+        }
+        // At most three are left.
         while let Some(left) = leaves.get(next).copied() {
             let parent = leaves.get(next + 1).map_or(left, |right| node_hash(&left, right));
             if let Some(slot) = leaves.get_mut(kept) {
