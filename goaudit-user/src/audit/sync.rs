@@ -142,6 +142,12 @@ impl Syncer {
         }
     }
 
+    /// Takes note that everything up to `mark` is durable by other means: nobody waits for it any more.
+    pub(super) fn durable(&self, mark: u64) {
+        let mut state = self.shared.lock();
+        state.done = state.done.max(mark);
+    }
+
     /// Waits until nothing is under way, the `checkpoint` file included.
     pub(super) fn wait_idle(&self) {
         let mut state = self.shared.lock();

@@ -216,6 +216,8 @@ impl Writer {
             return Err(AuditError::Closed);
         }
         self.stall = None;
+        // A segment that took no more is left behind first.
+        self.collect_syncs(now)?;
         self.close_batch(now)?;
         self.sign(now)?;
         self.wait_durable(now)
@@ -504,6 +506,7 @@ impl Writer {
             content.turn(next);
         }
         self.begin_marks();
+        self.last_note.clear();
         if let Some(ratchet) = &mut self.ratchet {
             ratchet.end_segment();
         }

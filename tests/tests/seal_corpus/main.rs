@@ -13,6 +13,7 @@
 mod anchors;
 mod attacker;
 mod chain;
+mod content;
 mod make;
 mod patch;
 

@@ -10,7 +10,7 @@ use goaudit_user::audit::checkpoint::Checkpoint;
 use goaudit_user::audit::epoch::{self, EpochKeys};
 use goaudit_user::audit::format::{BatchHeader, FrameKind};
 use goaudit_user::audit::note::{Note, SignKey, VerifyKey};
-use goaudit_user::audit::{Now, ReadOptions, Reader, Recipients, Writer, WriterConfig, keys};
+use goaudit_user::audit::{Now, ReadOptions, Reader, Writer, WriterConfig, keys};
 use goaudit_user::event::control::{ClockStep, Genesis, Host, Start, Stop};
 use goaudit_user::event::{Control, Event, Payload};
 use serde_json::{Value, json};
@@ -20,15 +20,12 @@ use super::attacker::{
     Part, Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
 };
 use super::patch::{self, Files};
-use super::{anchors, chain};
+use super::{anchors, chain, content};
 
 /// What an attacker does to segments in parts.
 type Change<'a> = &'a dyn Fn(&mut Vec<Segment>);
 
 const CALLED: &str = "goaudit.example/corpus";
-/// An age identity that everybody knows, and its recipient.
-const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
-const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 /// Nanoseconds in a second.
 pub(super) const SECOND: u64 = 1_000_000_000;
 
@@ -203,7 +200,7 @@ pub(crate) fn bless(dir: &Path) {
     let both = format!("# keys of two logs\n{}\n{}\n", stranger.public().text(), key.text());
     std::fs::write(dir.join("keys.txt"), both).unwrap();
     std::fs::write(dir.join("expected.note"), &base["checkpoint"]).unwrap();
-    std::fs::write(dir.join("content.key"), IDENTITY).unwrap();
+    std::fs::write(dir.join("content.key"), content::IDENTITY).unwrap();
     std::fs::write(dir.join("README.md"), README).unwrap();
     let mut cases = Cases { base: base.clone(), all: Vec::new() };
     let stolen = Stolen::from(&base);
@@ -537,7 +534,7 @@ pub(crate) fn bless(dir: &Path) {
         "where batch 0 belongs",
     );
 
-    encrypted(&mut cases, &events, &folder);
+    content::add(&mut cases, &events, &folder);
     chain::add(&mut cases, dir, &folder);
     anchors::add(&mut cases, dir, &key);
 
@@ -552,56 +549,6 @@ pub(crate) fn bless(dir: &Path) {
     text.push('\n');
     std::fs::write(dir.join("cases.json"), text).unwrap();
     assert_eq!(VerifyKey::parse(&key.text()).unwrap(), key);
-}
-
-/// Cases of a log with the same keys whose events are encrypted.
-fn encrypted(cases: &mut Cases, events: &[Event], folder: &LogDir) {
-    let log = folder.join("encrypted");
-    let encrypt_to = Some(Recipients::parse(&[RECIPIENT.to_owned()]).unwrap());
-    run_with(&log, WriterConfig { encrypt_to, ..config(0) }, events, 5 * SECOND, false);
-    let base = patch::read(&log);
-    let threat = "encryption";
-    cases.add(threat, "encrypted", &base, "ok", "were not opened: their bytes are those that were sealed");
-    cases
-        .add(threat, "encrypted-and-opened", &base, "ok", "every event hashes to its batch's root")
-        .with_key()
-        .proven();
-    let segments = apart(&base);
-    let last = segments.len() - 1;
-    let mut swapped = segments.clone();
-    swapped[last].header.wrapped_key.clone_from(&segments[0].header.wrapped_key);
-    let says = "it was swapped";
-    cases.add(threat, "wrapped-key-swapped", &together(&swapped, &base), "tampered", says);
-    let mut swapped = segments.clone();
-    swapped[0].header.wrapped_key[60] ^= 1;
-    cases.add(threat, "wrapped-key-changed", &together(&swapped, &base), "tampered", says);
-    let mut changed = segments.clone();
-    let place = changed[last].parts.iter().rposition(Part::is_events).unwrap();
-    changed[last].parts[place].body[7] ^= 1;
-    let says = "does not hash to what its header says";
-    cases.add(threat, "ciphertext-changed", &together(&changed, &base), "tampered", says);
-    let part = &mut changed[last].parts[place];
-    let batch = BatchHeader { payload_hash: Sha256::digest(&part.body).into(), ..part.batch() };
-    part.set_batch(&batch);
-    let files = together(&changed, &base);
-    cases.add(threat, "ciphertext-and-its-hash-changed", &files, "tampered", "checkpoint's root").with_key();
-    let mut changed = segments.clone();
-    let part = changed[last].parts.iter_mut().find(|part| part.batch().is_records()).unwrap();
-    let kind = part.batch().kind;
-    *part = part.with_events(|records| {
-        let digit = records[0].iter_mut().nth_back(1).unwrap();
-        *digit = if *digit == b'0' { b'1' } else { b'0' };
-    });
-    let batch = BatchHeader { kind, ..part.batch() };
-    part.set_batch(&batch);
-    let files = together(&changed, &base);
-    cases.add(threat, "key-commitment-changed", &files, "tampered", "does not name the batch before it");
-    let mut clear = segments;
-    for segment in &mut clear {
-        segment.header.wrapped_key.clear();
-    }
-    let says = "says otherwise about encryption";
-    cases.add(threat, "wrapped-keys-taken-out", &together(&clear, &base), "tampered", says);
 }
 
 /// A place in the payload of the second batch.
@@ -647,24 +594,24 @@ impl Cases {
 pub(super) struct Case<'a>(&'a mut Value);
 
 impl Case<'_> {
-    fn expected(self) -> Self {
+    pub(super) fn expected(self) -> Self {
         let arguments = self.0["arguments"].as_array_mut().unwrap();
         arguments.extend([json!("--expect"), json!("expected.note")]);
         self
     }
 
-    fn state(self) -> Self {
+    pub(super) fn state(self) -> Self {
         self.0["state"] = json!("state.json");
         self
     }
 
-    fn with_key(self) -> Self {
+    pub(super) fn with_key(self) -> Self {
         let arguments = self.0["arguments"].as_array_mut().unwrap();
         arguments.extend([json!("--content-key"), json!("content.key")]);
         self
     }
 
-    fn unpinned(self) -> Self {
+    pub(super) fn unpinned(self) -> Self {
         self.0["arguments"] = json!([]);
         self
     }

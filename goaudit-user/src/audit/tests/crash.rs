@@ -393,6 +393,45 @@ fn a_failed_sync_is_not_repeated_on_the_same_file_and_loses_nothing() {
 }
 
 #[test]
+fn whichever_sync_or_write_fails_the_log_ends_in_order() {
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicU64;
+    // With a first event in each segment and without: then the one that follows a failed end has nothing of its own.
+    for (opener, errno) in [(true, libc::EIO), (false, libc::EIO), (true, libc::ENOSPC), (false, libc::ENOSPC)] {
+        for failing in 0..40_u64 {
+            let dir = fast_dir();
+            let mut config = config();
+            if !opener {
+                config.opener = None;
+            }
+            let calls = Arc::new(AtomicU64::new(0));
+            let fails = Arc::new(move || calls.fetch_add(1, Ordering::SeqCst) == failing);
+            let (of_sync, of_write) = (Arc::clone(&fails), fails);
+            config.sync = Arc::new(move |file| {
+                if of_sync() { Err(std::io::Error::from_raw_os_error(errno)) } else { file.sync_data() }
+            });
+            config.write = Arc::new(move |mut file, bytes| {
+                if of_write() { Err(std::io::Error::from_raw_os_error(errno)) } else { file.write_all(bytes) }
+            });
+            let mut clock = Clock(1_000_000_000);
+            let Ok((mut writer, _)) = Writer::open(dir.path(), config, clock.now()) else { continue };
+            for n in 0..6_u8 {
+                clock.forward_ms(400);
+                writer.append(&[n; 30], clock.0, true, clock.now()).unwrap();
+            }
+            // One call failed: what is tried again goes through.
+            if writer.seal(clock.now()).is_err() {
+                clock.forward_ms(400);
+                writer.seal(clock.now()).unwrap();
+            }
+            writer.close(clock.now()).unwrap();
+            let report = check(dir.path());
+            assert_eq!(report.verdict, Verdict::Ok, "opener {opener}, call {failing} fails with {errno}: {report:#?}");
+        }
+    }
+}
+
+#[test]
 fn a_disk_that_never_syncs_again_ends_the_writer_with_a_clear_error() {
     let dir = fast_dir();
     let mut config = config();

@@ -80,7 +80,9 @@ impl Writer {
 
     /// Waits until the last request is durable.
     pub(super) fn wait_durable(&mut self, now: Now) -> Result<(), AuditError> {
-        self.syncer.wait_for(self.next_mark - 1);
+        if !self.segment.is_broken() {
+            self.syncer.wait_for(self.next_mark - 1);
+        }
         self.collect_syncs(now)
     }
 
@@ -106,6 +108,7 @@ impl Writer {
         self.marks.push_back(Mark::new(self.next_mark - 1, &self.segment, &self.chain));
         self.pending.clear();
         self.pending_bytes = 0;
+        self.syncer.durable(self.next_mark - 1);
         self.epochs.durable(self.next_mark - 1);
     }
 
@@ -174,6 +177,10 @@ impl Writer {
             if *kind == FrameKind::Batch {
                 segment.count_batch(*events);
             }
+        }
+        if !pending.iter().any(|frame| frame.kind == FrameKind::Checkpoint) {
+            // The last checkpoint stays behind: the new segment's end has none of its own to repeat.
+            self.last_note.clear();
         }
         (config.sync)(&segment.file())
             .map_err(|source: io::Error| AuditError::Sync { path: segment.path().to_owned(), source })?;
