@@ -8,16 +8,15 @@ use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::checkpoint::Checkpoint;
 use goaudit_user::audit::epoch::{self, EpochKeys};
-use goaudit_user::audit::format::{BatchHeader, FrameKind};
+use goaudit_user::audit::format::FrameKind;
 use goaudit_user::audit::note::{Note, SignKey, VerifyKey};
 use goaudit_user::audit::{Now, ReadOptions, Reader, Writer, WriterConfig, keys};
 use goaudit_user::event::control::{ClockStep, Genesis, Host, Start, Stop};
 use goaudit_user::event::{Control, Event, Payload};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::attacker::{
-    Part, Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
+    Segment, Stolen, apart, change_frame, change_segment_header, name, places, rechain, together,
 };
 use super::patch::{self, Files};
 use super::{anchors, chain, content};

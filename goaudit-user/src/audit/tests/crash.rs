@@ -397,7 +397,9 @@ fn whichever_sync_or_write_fails_the_log_ends_in_order() {
     use std::io::Write as _;
     use std::sync::atomic::AtomicU64;
     // With a first event in each segment and without: then the one that follows a failed end has nothing of its own.
-    for (opener, errno) in [(true, libc::EIO), (false, libc::EIO), (true, libc::ENOSPC), (false, libc::ENOSPC)] {
+    for (opener, errno) in
+        [(true, libc::EIO), (false, libc::EIO), (true, libc::ENOSPC), (false, libc::ENOSPC)]
+    {
         for failing in 0..40_u64 {
             let dir = fast_dir();
             let mut config = config();
@@ -426,7 +428,11 @@ fn whichever_sync_or_write_fails_the_log_ends_in_order() {
             }
             writer.close(clock.now()).unwrap();
             let report = check(dir.path());
-            assert_eq!(report.verdict, Verdict::Ok, "opener {opener}, call {failing} fails with {errno}: {report:#?}");
+            assert_eq!(
+                report.verdict,
+                Verdict::Ok,
+                "opener {opener}, call {failing} fails with {errno}: {report:#?}"
+            );
         }
     }
 }
