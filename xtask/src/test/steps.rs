@@ -149,17 +149,25 @@ fn integration(tests: &[String], full: bool) -> Command {
     command
 }
 
-/// Names of the test files in a folder, sorted; none where there is no such folder.
+/// Names of the tests in a folder, sorted, files and folders with a `main.rs`; none where there is no such folder.
 fn test_files(dir: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let dir = root().join(dir);
     if !dir.is_dir() {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?;
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
-        .filter(|name| wanted(name))
-        .collect();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| test_name(&entry.ok()?)).filter(|name| wanted(name)).collect();
     names.sort();
     Ok(names)
+}
+
+/// What cargo calls the test that an entry of a tests folder is; none if it is no test.
+fn test_name(entry: &fs::DirEntry) -> Option<String> {
+    let name = entry.file_name();
+    let name = name.to_str()?;
+    if entry.path().join("main.rs").is_file() {
+        return Some(name.to_owned());
+    }
+    name.strip_suffix(".rs").map(str::to_owned)
 }
