@@ -5,7 +5,7 @@
 //! prover's and the verifier's own file modules touch the file system.
 //!
 //! From the inside out: [`format`] byte layouts, [`merkle`] trees, [`note`] signatures, [`checkpoint`] tree heads,
-//! [`batch`] payloads and leaves, [`content`] their encryption, [`record`] what the log says of itself, [`epoch`] keys that are erased,
+//! [`batch`] payloads and leaves, [`content`] their encryption, [`personal`] keys that can be destroyed, [`record`] what the log says of itself, [`epoch`] keys that are erased,
 //! [`chain`] the rules between batches, [`frame`] and [`segment`] files;
 //! [`Writer`], [`Reader`] and [`verify()`] on top; [`prove()`] takes single events out, as a [`proof`].
 
@@ -29,6 +29,7 @@ mod lanes;
 pub mod leaves;
 pub mod merkle;
 pub mod note;
+pub mod personal;
 mod place;
 pub mod policy;
 pub mod proof;
@@ -67,5 +68,5 @@ pub use torn::Torn;
 pub use verify::{Progress, State, StateError, VerifyOptions, Visitor, Witnessed, verify, verify_since};
 pub use writer::{
     NewSegment, Now, Opened, OpenerFn, RoomConfig, SeedFn, Seq, SpaceFn, WriteFn, Writer, WriterConfig,
-    prunable,
+    prunable, shreddable,
 };

@@ -32,6 +32,7 @@ mod record;
 mod recording;
 mod replay;
 mod schema;
+mod shred;
 mod storage;
 mod trace;
 mod verify;
@@ -78,6 +79,7 @@ enum Command {
     /// Pack a log, or some events of it, with all that others need to check it.
     Evidence(evidence::Args),
     Prune(prune::Args),
+    Shred(shred::Args),
     /// Write a log in a form that other tools read.
     Export(export::Args),
     /// Tell which functions of a Go program can be probed, where, and at what cost; touches nothing.
@@ -121,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Witness(args) => witness::run(&args),
         Command::Evidence(args) => evidence::run(&args),
         Command::Prune(args) => prune::run(&args),
+        Command::Shred(args) => shred::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -248,6 +248,7 @@ impl<H: HostInfo> Correlator<H> {
             process: None,
             payload: Payload::Control(Box::new(Control::Loss(loss))),
             missing: Vec::new(),
+            sealed: None,
         }));
     }
 
@@ -589,7 +590,14 @@ impl<H: HostInfo> Correlator<H> {
         for piece in source.pieces() {
             self.sequences.stored(piece.cpu, piece.records);
         }
-        out.push(Event { ktime, source: Some(source), process: Some(process), payload, missing });
+        out.push(Event {
+            ktime,
+            source: Some(source),
+            process: Some(process),
+            payload,
+            missing,
+            sealed: None,
+        });
     }
 }
 

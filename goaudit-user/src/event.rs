@@ -37,6 +37,27 @@ pub struct Event {
     /// Fields that could not be had, and why: missing never looks like empty.
     #[n(4)]
     pub missing: Vec<Missing>,
+    /// Personal fields that are stored encrypted ([`crate::personal`]); none if there are none, or they are opened.
+    #[n(5)]
+    pub sealed: Option<Vec<Sealed>>,
+}
+
+/// Personal fields of one class, encrypted. They are not in their places.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Sealed {
+    /// Name of the key.
+    #[n(0)]
+    pub key: String,
+    /// Number of the value among those of its key.
+    #[n(1)]
+    pub number: u64,
+    /// Which fields, as [`crate::personal`] numbers them.
+    #[n(2)]
+    pub places: Vec<u32>,
+    /// Their values, encrypted.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub bytes: Vec<u8>,
 }
 
 /// The kernel records behind an event: the ground of the conservation law `seen = stored + lost`.
@@ -502,6 +523,7 @@ impl Event {
             process: None,
             payload: Payload::Control(Box::new(control)),
             missing: Vec::new(),
+            sealed: None,
         }
     }
 

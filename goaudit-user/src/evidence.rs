@@ -20,6 +20,7 @@ use crate::audit::{
     self, AuditError, ContentKeys, ProveError, ReadOptions, Reader, Seq, extent, hex, leaves,
 };
 use crate::event::{Control, Event, Payload};
+use crate::personal::Opener;
 use crate::replay::uuid;
 use crate::view::Origin;
 use crate::view::json::EventView;
@@ -203,10 +204,11 @@ fn tell(log: &Path, content: &ContentKeys, wanted: Option<&BTreeSet<Seq>>) -> Re
         let offset = i128::from(info.realtime_first_ns) - i128::from(info.boottime_first_ns);
         for (seq, stored) in (info.first_seq..).zip(batch.events()) {
             let asked = wanted.is_some_and(|wanted| wanted.contains(&seq));
-            let Ok(event) = Event::decode(stored) else {
+            let Ok(mut event) = Event::decode(stored) else {
                 told.not_read += 1;
                 continue;
             };
+            Opener::default().open(&mut event);
             let origin = Origin {
                 seq,
                 boot_id: &boot_id,

@@ -19,6 +19,7 @@ pub mod host;
 pub mod http;
 pub mod kernel;
 pub mod names;
+pub mod personal;
 pub mod reads;
 pub mod recorder;
 pub mod replay;

@@ -19,6 +19,7 @@ use crate::event::control::{Counters, Genesis, Start};
 use crate::filter::Filter;
 use crate::host::{clock, identity};
 use crate::kernel::{self, AttachReport, KernelError};
+use crate::personal::{Vault, VaultError};
 use crate::{correlate, event};
 
 mod go;
@@ -106,6 +107,9 @@ pub enum RecorderError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Personal fields.
+    #[error(transparent)]
+    Personal(#[from] VaultError),
     /// No thread could be started.
     #[error("start a thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -242,7 +246,9 @@ impl Recorder {
             opening.push(event::Control::Probe(go::no_go(reason)));
         }
         let stop = Arc::new(Stop::default());
-        let sealer = sealer::Sealer::new(writer, &config.directory, config.when_full, Arc::clone(&stop));
+        let vault = writer.personal().map(Vault::new).transpose()?;
+        let sealer =
+            sealer::Sealer::new(writer, vault, &config.directory, config.when_full, Arc::clone(&stop));
         let sealer = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || sealer.run(&receiver))

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::audit::{AuditError, BatchInfo, ContentKeys, ReadOptions, Reader};
 use crate::event::control::Host;
 use crate::event::{Control, Event, Payload};
+use crate::personal::Opener;
 use crate::view::Origin;
 use crate::view::json::{Kind, Kinds};
 
@@ -32,6 +33,7 @@ pub enum ReplayError {
 pub struct Cursor {
     reader: Reader,
     keys: ContentKeys,
+    personal: Opener,
     host: Host,
     boot_id: String,
     begun: bool,
@@ -46,7 +48,8 @@ impl Cursor {
     /// As [`Self::open`], of a log whose events are encrypted.
     pub fn open_with(directory: &Path, options: ReadOptions, keys: ContentKeys) -> Result<Self, ReplayError> {
         let reader = Reader::open(directory, options)?.with_keys(keys.clone());
-        Ok(Self { reader, keys, host: Host::default(), boot_id: String::new(), begun: false })
+        let personal = Opener::new(directory, keys.clone());
+        Ok(Self { reader, keys, personal, host: Host::default(), boot_id: String::new(), begun: false })
     }
 
     /// Hands the next batch's events to `each`; false at the (present) end of the log.
@@ -81,9 +84,12 @@ impl Cursor {
                     .is_none_or(|kind| kinds.contains(kind) || matches!(kind, Kind::Control))
         };
         for (seq, stored) in (info.first_seq..).zip(batch.events()) {
-            let event = decode(stored)
+            let mut event = decode(stored)
                 .then(|| Event::decode(stored).map_err(|source| ReplayError::Event { seq, source }))
                 .transpose()?;
+            if let Some(event) = &mut event {
+                self.personal.open(event);
+            }
             if let Some(host) = event.as_ref().and_then(host_of) {
                 self.host.clone_from(host);
             }

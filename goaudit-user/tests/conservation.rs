@@ -172,6 +172,7 @@ fn control(control: Control) -> Event {
         process: None,
         payload: Payload::Control(Box::new(control)),
         missing: Vec::new(),
+        sealed: None,
     }
 }
 

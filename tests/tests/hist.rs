@@ -85,6 +85,7 @@ fn decision(at: u64, subject: &str, decision: Option<bool>, base_ns: u64) -> Eve
         process: Some(Process { tgid: 9, exe: Some("/srv/shop".into()), ..Process::default() }),
         payload: Payload::Authz(Box::new(authz)),
         missing: Vec::new(),
+        sealed: None,
     }
 }
 

@@ -111,13 +111,33 @@ impl ContentKey {
     /// Encrypts a payload in place; it grows by [`super::format::TAG_LEN`]. The header must be whole but for its payload hash.
     pub fn seal(&self, header: &BatchHeader, payload: &mut Vec<u8>) -> Result<(), ContentError> {
         let (nonce, bound) = frame_of(header);
-        cipher::seal(&self.0, &nonce, &bound, payload)
+        self.seal_value(&nonce, &bound, payload)
+    }
+
+    /// Encrypts any value in place, bound to other bytes. A nonce is good for one value.
+    pub fn seal_value(
+        &self,
+        nonce: &[u8; 12],
+        bound: &[u8],
+        value: &mut Vec<u8>,
+    ) -> Result<(), ContentError> {
+        cipher::seal(&self.0, nonce, bound, value)
+    }
+
+    /// Opens such a value in place; false if it, its nonce or those bytes were changed, or the key is another one.
+    pub fn open_value(
+        &self,
+        nonce: &[u8; 12],
+        bound: &[u8],
+        value: &mut Vec<u8>,
+    ) -> Result<bool, ContentError> {
+        cipher::open(&self.0, nonce, bound, value)
     }
 
     /// Opens an encrypted payload in place; it shrinks by the tag.
     pub fn open(&self, header: &BatchHeader, payload: &mut Vec<u8>) -> Result<(), Fault> {
         let (nonce, bound) = frame_of(header);
-        match cipher::open(&self.0, &nonce, &bound, payload) {
+        match self.open_value(&nonce, &bound, payload) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Fault::tampered(
                 "the payload does not open with the segment's content key: it, its header or the key was changed",
@@ -250,12 +270,15 @@ impl ContentKeys {
             Source::Held { keys, .. } => {
                 keys.take(segment.segment_no).ok_or(ContentError::NotHeld(segment.segment_no))
             }
-            Source::Identities(source) => {
-                let (path, identities) = source.as_ref();
-                let key = identities.unwrap(&segment.wrapped_key)?;
-                key.map(Arc::new).ok_or_else(|| ContentError::NoMatch(path.clone()))
-            }
+            Source::Identities(_) => self.unwrap(&segment.wrapped_key),
         }
+    }
+
+    /// The key in an age file. A running writer's keys are of segments only: it opens none.
+    pub fn unwrap(&self, wrapped: &[u8]) -> Result<Arc<ContentKey>, ContentError> {
+        let Source::Identities(source) = &self.0 else { return Err(ContentError::NoKey) };
+        let (path, identities) = source.as_ref();
+        identities.unwrap(wrapped)?.map(Arc::new).ok_or_else(|| ContentError::NoMatch(path.clone()))
     }
 }
 

@@ -181,7 +181,9 @@ impl Proof {
             | Record::Epoch(_)
             | Record::Prune(_)
             | Record::Hmac(_)
-            | Record::ContentKey(_) => Err(bad("the record stands where none belongs")),
+            | Record::ContentKey(_)
+            | Record::PersonalKey(_)
+            | Record::PersonalShred(_) => Err(bad("the record stands where none belongs")),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN};
 use super::frame::{FrameReader, Step};
 use super::keys::log_id;
 use super::note::VerifyKey;
+use super::personal::{NamedPersonalKey, Personal, PersonalKeyId, is_class};
 use super::prune::Prune;
 use super::recover::hex;
 use super::sm2::{self, Sm2Key};
@@ -31,6 +32,10 @@ const EPOCH: &str = "epoch";
 const PRUNE: &str = "prune";
 /// Name of [`NamedKey`].
 const CONTENT_KEY: &str = "content-key";
+/// Name of [`NamedPersonalKey`].
+const PERSONAL_KEY: &str = "personal-key";
+/// Name of [`Record::PersonalShred`].
+const PERSONAL_SHRED: &str = "personal-shred";
 /// Name of [`HmacStart`].
 const HMAC: &str = "hmac";
 /// The algorithms of this version, as [`Genesis`] names them.
@@ -53,6 +58,10 @@ pub enum Record {
     ContentKey(NamedKey),
     /// The key of the batches of events that follow, in the HMAC chain.
     Hmac(HmacStart),
+    /// A key of personal fields.
+    PersonalKey(NamedPersonalKey),
+    /// Keys of personal fields that the log is about to destroy.
+    PersonalShred(Vec<PersonalKeyId>),
 }
 
 /// What a log is, once and for all: batch 0 holds it and nothing else.
@@ -74,6 +83,8 @@ pub struct Genesis {
     pub hmac: Option<Hash>,
     /// Key of the SM2 lines that checkpoints have, too; none if they have none.
     pub sm2: Option<Sm2Key>,
+    /// How personal fields are encrypted; none if they are not.
+    pub personal: Option<Personal>,
 }
 
 /// The key of an epoch: signs every checkpoint after the one that seals this record.
@@ -125,6 +136,15 @@ impl Record {
                 if let Some(key) = &genesis.sm2 {
                     line(["sm2-key", &key.text()]);
                 }
+                if let Some(Personal { classes, recipients, shred_after_days }) = &genesis.personal {
+                    for class in classes {
+                        line(["personal-class", class]);
+                    }
+                    for recipient in recipients {
+                        line(["personal-recipient", recipient]);
+                    }
+                    line(["personal-shred-after-days", &shred_after_days.to_string()]);
+                }
                 line(["agent", &genesis.agent]);
             }
             Self::Prune(prune) => {
@@ -137,6 +157,18 @@ impl Record {
                 line([CONTENT_KEY, ""]);
                 line(["wrapped-sha256", &hex(&named.wrapped_sha256)]);
                 line(["key-commitment", &hex(&named.commitment)]);
+            }
+            Self::PersonalKey(named) => {
+                line([PERSONAL_KEY, ""]);
+                line(["key", &named.id.to_string()]);
+                line(["wrapped-sha256", &hex(&named.wrapped_sha256)]);
+                line(["key-commitment", &hex(&named.commitment)]);
+            }
+            Self::PersonalShred(ids) => {
+                line([PERSONAL_SHRED, ""]);
+                for id in ids {
+                    line(["key", &id.to_string()]);
+                }
             }
             Self::Hmac(start) => {
                 line([HMAC, ""]);
@@ -178,6 +210,15 @@ impl Record {
                 wrapped_sha256: fields.hex("wrapped-sha256")?,
                 commitment: fields.hex("key-commitment")?,
             }),
+            PERSONAL_KEY => Self::PersonalKey(NamedPersonalKey {
+                id: personal_key(fields.take("key")?)?,
+                wrapped_sha256: fields.hex("wrapped-sha256")?,
+                commitment: fields.hex("key-commitment")?,
+            }),
+            PERSONAL_SHRED => {
+                let keys = fields.all("key").into_iter().map(personal_key).collect::<Result<_, _>>()?;
+                Self::PersonalShred(keys)
+            }
             HMAC => Self::Hmac(match fields.optional("chain-lost") {
                 Some(why) => HmacStart::Lost(why.to_owned()),
                 None => HmacStart::Generation(fields.number("generation")?),
@@ -208,6 +249,11 @@ impl<'a> Fields<'a> {
         let value = line.strip_prefix(name)?.strip_prefix(' ')?;
         self.0 = rest;
         Some(value)
+    }
+
+    /// The values of all lines of this name that come next.
+    fn all(&mut self, name: &str) -> Vec<&'a str> {
+        std::iter::from_fn(|| self.optional(name)).collect()
     }
 
     fn number<T: std::str::FromStr>(&mut self, name: &str) -> Result<T, Fault> {
@@ -244,6 +290,7 @@ impl Genesis {
             host_id: fields.hex("host-id")?,
             hmac: fields.optional("hmac-key").map(commitment).transpose()?,
             sm2: fields.optional("sm2-key").map(sm2_key).transpose()?,
+            personal: Self::personal(fields)?,
             agent: fields.take("agent")?.to_owned(),
             log_key,
             epoch_key,
@@ -263,11 +310,20 @@ impl Genesis {
             let found: String = found.chars().take(40).collect();
             return Err(Fault::unsupported(format!("encryption {found:?} is not known to this goaudit")));
         }
-        let mut recipients = Vec::new();
-        while let Some(recipient) = fields.optional("recipient") {
-            recipients.push(recipient.to_owned());
+        Ok(fields.all("recipient").into_iter().map(str::to_owned).collect())
+    }
+
+    fn personal(fields: &mut Fields<'_>) -> Result<Option<Personal>, Fault> {
+        let classes: Vec<String> = fields.all("personal-class").into_iter().map(str::to_owned).collect();
+        if classes.is_empty() {
+            return Ok(None);
         }
-        Ok(recipients)
+        if !classes.iter().all(|class| is_class(class)) {
+            return Err(Fault::tampered("the name of a class of personal fields is malformed"));
+        }
+        let recipients = fields.all("personal-recipient").into_iter().map(str::to_owned).collect();
+        let shred_after_days = fields.number("personal-shred-after-days")?;
+        Ok(Some(Personal { classes, recipients, shred_after_days }))
     }
 
     /// Checks that this is the beginning of the log that `key` is of.
@@ -331,7 +387,11 @@ pub(super) fn last_announcement(file: &File, size: u64) -> io::Result<Option<Epo
                 last = Some(Epoch { number: 0, key: genesis.epoch_key, lost: None });
             }
             Record::Epoch(epoch) => last = Some(*epoch),
-            Record::Prune(_) | Record::Hmac(_) | Record::ContentKey(_) => {}
+            Record::Prune(_)
+            | Record::Hmac(_)
+            | Record::ContentKey(_)
+            | Record::PersonalKey(_)
+            | Record::PersonalShred(_) => {}
         },
     )?;
     Ok(last)
@@ -374,6 +434,10 @@ pub(super) fn walk(
 
 fn commitment(text: &str) -> Result<Hash, Fault> {
     unhex(text).ok_or_else(|| Fault::tampered("the commitment to the log's HMAC key is malformed"))
+}
+
+fn personal_key(text: &str) -> Result<PersonalKeyId, Fault> {
+    text.parse().map_err(|()| Fault::tampered("the name of a key of personal fields is malformed"))
 }
 
 fn sm2_key(text: &str) -> Result<Sm2Key, Fault> {

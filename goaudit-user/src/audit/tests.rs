@@ -21,6 +21,8 @@ mod foreign;
 mod hmac;
 mod layout;
 mod notes;
+#[cfg(feature = "age")]
+mod personal;
 mod proofs;
 mod property;
 mod retention;

@@ -8,6 +8,7 @@ mod books;
 mod content;
 mod epochs;
 mod hmac;
+mod personal;
 mod pruned;
 mod segment;
 mod sm2;
@@ -165,6 +166,7 @@ pub fn verify_since(
         verifier.check_epochs();
         verifier.check_hmac(options);
         verifier.check_sm2(options);
+        verifier.check_personal(&input);
         verifier.check_pruned();
         let state = verifier.state();
         let passes = |watch: &Watch| match watch.role {

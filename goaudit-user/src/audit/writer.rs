@@ -11,6 +11,7 @@ mod failover;
 mod file;
 mod keyring;
 mod open;
+mod personal;
 mod ratchet;
 mod room;
 
@@ -31,6 +32,7 @@ use super::error::AuditError;
 use super::format::{EndReason, FrameKind, Hash, MAX_EVENT_LEN, SEED_LEN};
 use super::frame;
 use super::note::SignKey;
+use super::personal::Personal;
 use super::prune::{self, Prune};
 use super::record::{Genesis, Record};
 use super::segment::SegmentHeader;
@@ -42,6 +44,7 @@ use epochs::Epochs;
 use failover::{ATTEMPTS, Mark, Pending};
 use file::SegmentFile;
 pub use file::WriteFn;
+pub use personal::shreddable;
 use ratchet::Ratchet;
 use room::Room;
 pub use room::{RoomConfig, SpaceFn};
@@ -68,6 +71,8 @@ pub struct Writer {
     records: BatchBuilder,
     /// How events are encrypted, if they are.
     content: Option<Content>,
+    /// How personal fields are, if they are.
+    personal: Option<Personal>,
     instance: u32,
     /// The next batch is the first of this run, in a log that existed before.
     after_restart: bool,
@@ -387,6 +392,7 @@ impl Writer {
             agent: self.config.agent.clone(),
             hmac: self.ratchet.as_ref().and_then(Ratchet::commitment),
             sm2: self.sm2.as_ref().map(|signer| signer.public().clone()),
+            personal: self.personal.clone(),
         };
         self.record(&Record::Genesis(Box::new(genesis)), None, now)
     }

@@ -9,7 +9,7 @@ use crate::audit::{ContentError, ContentKeys, Recipients};
 /// How encrypted events are opened.
 #[derive(Debug, clap::Args)]
 pub(super) struct ContentKeyArg {
-    /// Open encrypted events with the age identities in this file, as `age-keygen` writes it.
+    /// Open encrypted events and personal fields with the age identities in this file, as `age-keygen` writes it.
     #[arg(long, value_name = "FILE")]
     content_key: Option<PathBuf>,
 }

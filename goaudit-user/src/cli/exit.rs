@@ -47,6 +47,7 @@ impl Exit {
                 Some(RecorderError::Kernel(kernel)) => return kernel_exit(kernel),
                 Some(
                     RecorderError::Audit(_)
+                    | RecorderError::Personal(_)
                     | RecorderError::Tap { .. }
                     | RecorderError::Thread(_)
                     | RecorderError::Panicked(_),

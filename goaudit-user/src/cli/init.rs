@@ -16,8 +16,10 @@ use zeroize::Zeroizing;
 use super::Exit;
 use super::output::{note, result};
 use crate::audit::hmac::HmacKey;
+use crate::audit::personal::Personal;
 use crate::audit::{Opened, Writer, WriterConfig, has_log, sm2};
 use crate::host::{clock, identity};
+use crate::personal::Class;
 
 /// Make a new log with its keys, and print its verification key.
 #[derive(Debug, clap::Args)]
@@ -42,6 +44,20 @@ pub(super) struct Args {
     /// when all their identities are lost the events are lost.
     #[arg(long, value_name = "RECIPIENT|FILE")]
     encrypt_to: Vec<String>,
+
+    /// Encrypt personal fields for good, each of these classes with a key of its own for each day, so that they can be
+    /// destroyed and the log stays proven: subject, object, arguments, user, messages.
+    #[arg(long, value_name = "CLASS", value_delimiter = ',', value_parser = class)]
+    personal: Vec<Class>,
+
+    /// Who can read personal fields: as --encrypt-to [default: those].
+    #[arg(long, value_name = "RECIPIENT|FILE", requires = "personal")]
+    personal_to: Vec<String>,
+
+    /// Destroy the keys of personal fields so many days after their day, as `goaudit shred` does [default: never].
+    #[arg(long, value_name = "DAYS", requires = "personal")]
+    shred_after: Option<u32>,
+
     /// Give the log an HMAC chain, and write its first key to this new file: who has it can check each event's
     /// signature, HMAC-SHA256(signature before | event), with `verify --hmac-key`. Carry it off this host and remove it
     /// here: it is written only once.
@@ -70,6 +86,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let mut config = WriterConfig::new(origin, identity::host_id(), identity::boot_id());
     config.retention = Duration::from_secs(u64::from(args.keep.unwrap_or(0)) * 86_400);
     config.encrypt_to = super::content::recipients(&args.encrypt_to)?;
+    config.personal = personal(args)?;
     if args.sm2 && !sm2::BUILT {
         return Err(
             Exit::Usage.because("--sm2: this goaudit is built without the feature gm, and does not know SM2")
@@ -102,6 +119,36 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         ));
     }
     Ok(Exit::Ok)
+}
+
+/// How personal fields are to be encrypted.
+fn personal(args: &Args) -> anyhow::Result<Option<Personal>> {
+    if args.personal.is_empty() {
+        return Ok(None);
+    }
+    let to = if args.personal_to.is_empty() { &args.encrypt_to } else { &args.personal_to };
+    let Some(recipients) = super::content::recipients(to)? else {
+        return Err(
+            Exit::Usage.because("--personal: say who can read these fields, with --personal-to RECIPIENT")
+        );
+    };
+    let mut classes = args.personal.clone();
+    classes.sort();
+    classes.dedup();
+    Ok(Some(Personal {
+        classes: classes.iter().map(|class| class.name().to_owned()).collect(),
+        recipients: recipients.names().to_vec(),
+        shred_after_days: args.shred_after.unwrap_or(0),
+    }))
+}
+
+/// A class of personal fields by its name.
+pub(super) fn class(name: &str) -> Result<Class, String> {
+    Class::of(name).ok_or_else(|| {
+        let known: Vec<String> =
+            Class::NAMES.iter().map(|(_, name, what)| format!("{name} ({what})")).collect();
+        format!("there is no such class; there are {}", known.join(", "))
+    })
 }
 
 /// Makes the first key of an HMAC chain, in a new file for its owner only.
@@ -140,6 +187,17 @@ pub(super) fn tell(opened: &Opened) {
 fn tell_recipients(opened: &Opened) {
     if !opened.encrypted_to.is_empty() {
         note(&format!("events are encrypted to {}", opened.encrypted_to.join(", ")));
+    }
+    if let Some(Personal { classes, recipients, shred_after_days }) = &opened.personal {
+        let until = match shred_after_days {
+            0 => "until `goaudit shred` destroys their keys".to_owned(),
+            days => format!("and their keys destroyed after {days} days"),
+        };
+        note(&format!(
+            "personal fields ({}) are encrypted to {}, {until}",
+            classes.join(", "),
+            recipients.join(", ")
+        ));
     }
 }
 

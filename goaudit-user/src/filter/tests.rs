@@ -24,6 +24,7 @@ fn exec() -> Event {
         process: Some(process),
         payload: Payload::Exec(Box::new(exec)),
         missing: Vec::new(),
+        sealed: None,
     }
 }
 

@@ -34,6 +34,7 @@ fn call(probe: &str, ns: u64) -> Event {
         process: Some(process),
         payload: Payload::GoCall(Box::new(call)),
         missing: Vec::new(),
+        sealed: None,
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Stop, Summary};
 use crate::audit::{AuditError, Now, Writer};
 use crate::event::{Control, Event, Payload};
 use crate::host::clock;
+use crate::personal::Vault;
 use crate::reads::Spool;
 
 /// How often the disk and what failed are looked at when no event comes.
@@ -56,10 +57,18 @@ pub(super) struct Sealer {
     /// Notes of who read the log.
     spool: Spool,
     looked: Option<Instant>,
+    /// Encrypts personal fields, if the log asks for it.
+    vault: Option<Vault>,
 }
 
 impl Sealer {
-    pub(super) fn new(writer: Writer, directory: &Path, when_full: WhenFull, stop: Arc<Stop>) -> Self {
+    pub(super) fn new(
+        writer: Writer,
+        vault: Option<Vault>,
+        directory: &Path,
+        when_full: WhenFull,
+        stop: Arc<Stop>,
+    ) -> Self {
         Self {
             writer,
             when_full,
@@ -74,6 +83,7 @@ impl Sealer {
             failing: None,
             spool: Spool::new(directory),
             looked: None,
+            vault,
         }
     }
 
@@ -113,7 +123,7 @@ impl Sealer {
         left.map_or(TICK, |left| left.clamp(LEAST_WAIT, TICK))
     }
 
-    /// Gives up what need not be kept any longer: with each segment, and when the disk gets low.
+    /// Gives up what need not be kept any longer, and destroys the keys of personal fields that must not be: with each segment, and when the disk gets low.
     fn prune(&mut self, low: bool, now: Now) -> Result<(), AuditError> {
         let segment = Some(self.writer.segment_no());
         let due = self.pruned_at != segment || (low && !self.was_low);
@@ -122,6 +132,8 @@ impl Sealer {
             return Ok(());
         }
         self.pruned_at = segment;
+        let shredded = self.vault.as_mut().map_or(Ok(()), |vault| vault.shred(&mut self.writer, now));
+        self.bear(shredded)?;
         match self.writer.prune(None, now) {
             Err(error @ (AuditError::Closed | AuditError::Sync { .. })) => Err(error),
             // What could not be pruned stays until the next segment; a damaged one for ever: `verify` tells of it.
@@ -194,7 +206,10 @@ impl Sealer {
 
     fn append(&mut self, event: &Event, now: Now) -> Result<(), AuditError> {
         self.buffer.clear();
-        event.encode(&mut self.buffer);
+        match &mut self.vault {
+            Some(vault) => vault.seal(event, &mut self.writer, now)?.encode(&mut self.buffer),
+            None => event.encode(&mut self.buffer),
+        }
         // The first event is sealed, and so shown, at once: it tells that recording works.
         let first = self.waiting_for_first && event.source.is_some();
         self.waiting_for_first &= !first;

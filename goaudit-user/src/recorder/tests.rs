@@ -78,7 +78,7 @@ impl Recording {
     fn start(dir: &Path, config: WriterConfig, when_full: WhenFull) -> Self {
         let (writer, _) = Writer::open(dir, config, clock::now()).unwrap();
         let stop = Arc::new(Stop::default());
-        let sealer = Sealer::new(writer, dir, when_full, Arc::clone(&stop));
+        let sealer = Sealer::new(writer, None, dir, when_full, Arc::clone(&stop));
         let (sender, receiver) = sync_channel(4);
         let sealer = std::thread::spawn(move || sealer.run(&receiver));
         let mut recording = Self { sender, stop, sealer, sent: [0; 2], noise: 1 };
@@ -118,6 +118,7 @@ impl Recording {
                 process: None,
                 payload: Payload::Exec(Box::new(exec)),
                 missing: Vec::new(),
+                sealed: None,
             });
         }
         let _ = self.sender.send(events);

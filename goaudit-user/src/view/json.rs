@@ -139,7 +139,7 @@ const fn known(name: &str) -> Option<&str> {
 impl<'a> EventView<'a> {
     /// The view of an event.
     pub fn new(event: &'a Event, origin: &Origin<'a>) -> Self {
-        let Event { ktime, source, process, payload, missing } = event;
+        let Event { ktime, source, process, payload, missing, sealed: _ } = event;
         let mut view = Self {
             schema: SCHEMA,
             seq: origin.seq,

@@ -17,6 +17,7 @@ pub(crate) fn all() -> Vec<Event> {
             process: None,
             payload: Payload::Control(Box::new(control)),
             missing: Vec::new(),
+            sealed: None,
         })
         .collect()
 }

@@ -187,6 +187,7 @@ pub(crate) fn all() -> Vec<Event> {
                 process: Some(process.clone()),
                 payload,
                 missing,
+                sealed: None,
             }
         })
         .collect()

@@ -5,8 +5,8 @@ use goaudit_user::event::control::{Counters, Loss, Start, Stop};
 use goaudit_user::event::go::{Field, Outcome, RequestContext, RequestSource, Value};
 use goaudit_user::event::{
     ArgsTrust, Authz, Capabilities, Control, Event, Exec, Exit, FileId, Fork, GoCall, GoExit, GoFrame,
-    GoPanic, GoSignal, Missing, Namespaces, Payload, Piece, Prctl, Process, Ptrace, Repeats, Source, Target,
-    Text,
+    GoPanic, GoSignal, Missing, Namespaces, Payload, Piece, Prctl, Process, Ptrace, Repeats, Sealed, Source,
+    Target, Text,
 };
 use proptest::collection::vec;
 use proptest::option::of;
@@ -293,13 +293,17 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
         },
     );
     let missing = (any::<String>(), any::<String>()).prop_map(|(field, reason)| Missing::new(field, reason));
-    (any::<u64>(), of(source), of(process()), payload(), vec(missing, 0..3)).prop_map(
-        |(ktime, source, process, payload, missing)| Event {
+    let sealed = (any::<String>(), any::<u64>(), vec(any::<u32>(), 0..4), vec(any::<u8>(), 0..40))
+        .prop_map(|(key, number, places, bytes)| Sealed { key, number, places, bytes });
+    let sealed = of(vec(sealed, 0..3));
+    (any::<u64>(), of(source), of(process()), payload(), vec(missing, 0..3), sealed).prop_map(
+        |(ktime, source, process, payload, missing, sealed)| Event {
             ktime: Ktime(ktime),
             source,
             process,
             payload,
             missing,
+            sealed,
         },
     )
 }

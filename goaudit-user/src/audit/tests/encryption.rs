@@ -30,7 +30,7 @@ impl Person {
         Self { file, recipient: identity.to_public().to_string() }
     }
 
-    fn keys(&self) -> ContentKeys {
+    pub(super) fn keys(&self) -> ContentKeys {
         ContentKeys::load(self.file.path()).unwrap()
     }
 }

@@ -9,6 +9,7 @@ use crate::audit::content::NamedKey;
 use crate::audit::epoch::{self, EpochKeys};
 use crate::audit::fault::FaultKind;
 use crate::audit::note::{Note, SignKey};
+use crate::audit::personal::Personal;
 use crate::audit::record::Record;
 
 /// A copy of a log, keys and all, that stands for the directory itself at that moment: it does not know its place.
@@ -443,10 +444,16 @@ fn records_have_one_form_and_unknown_ones_are_refused() {
         recipients: Vec::new(),
         hmac: Some([0xcd; 32]),
         sm2: None,
+        personal: None,
     }));
     let Record::Genesis(encrypted) = genesis.clone() else { panic!("it is one") };
     let encrypted = Record::Genesis(Box::new(record::Genesis {
         recipients: vec!["age1one".to_owned(), "age1two".to_owned()],
+        personal: Some(Personal {
+            classes: vec!["subject".to_owned(), "user".to_owned()],
+            recipients: vec!["age1three".to_owned()],
+            shred_after_days: 90,
+        }),
         ..*encrypted
     }));
     let named = Record::ContentKey(NamedKey { wrapped_sha256: [0xab; 32], commitment: [0xcd; 32] });

@@ -26,6 +26,8 @@ pub(super) enum Property {
     HmacChain,
     /// Checkpoints have SM2 lines.
     Sm2,
+    /// The keys of personal fields are as the log says.
+    PersonalKeys,
     /// What is gone was pruned as the log may.
     Retention,
     /// The key came from outside.
@@ -41,7 +43,7 @@ pub(super) enum Property {
 }
 
 /// Name in the report, and what it says when nothing else is said.
-const PROPERTIES: [(Property, &str, &str); 14] = [
+const PROPERTIES: [(Property, &str, &str); 15] = [
     (Property::Structure, "structure", "every byte of every segment is accounted for"),
     (Property::Segments, "segments", "no segment is missing, swapped or of another log"),
     (Property::Chain, "chain", "batches and events are numbered densely and each batch names the one before"),
@@ -50,6 +52,7 @@ const PROPERTIES: [(Property, &str, &str); 14] = [
     (Property::EpochKeys, "epoch_keys", ""),
     (Property::HmacChain, "hmac_chain", ""),
     (Property::Sm2, "sm2", ""),
+    (Property::PersonalKeys, "personal_keys", ""),
     (Property::Retention, "retention", "nothing was pruned"),
     (Property::Origin, "origin", ""),
     (Property::LatestCheckpoint, "latest_checkpoint", ""),
@@ -59,7 +62,7 @@ const PROPERTIES: [(Property, &str, &str); 14] = [
 ];
 
 /// Told only of logs that have them.
-const OPTIONAL: [Property; 2] = [Property::HmacChain, Property::Sm2];
+const OPTIONAL: [Property; 3] = [Property::HmacChain, Property::Sm2, Property::PersonalKeys];
 
 /// The books.
 #[derive(Debug, Default)]

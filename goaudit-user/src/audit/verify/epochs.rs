@@ -1,6 +1,7 @@
 //! Which epoch's key must have signed a checkpoint, from what the log's own records say.
 
 use super::hmac::HmacChain;
+use super::personal::PersonalKeys;
 use crate::audit::batch::PayloadReader;
 use crate::audit::chain::Turn;
 use crate::audit::content::NamedKey;
@@ -23,6 +24,8 @@ pub(super) struct EpochChain {
     payloads: Option<PayloadReader>,
     /// The log's HMAC chain.
     pub(super) hmac: HmacChain,
+    /// What the log said of keys of personal fields.
+    pub(super) personal: PersonalKeys,
     /// What the log said that it gives up, and when.
     pub(super) prunes: Vec<(u64, Prune)>,
     /// The content key that the log named last.
@@ -73,10 +76,17 @@ impl EpochChain {
                     self.key = Some(genesis.epoch_key.clone());
                     self.genesis = Some(*genesis);
                 }
-                Record::ContentKey(_) | Record::Hmac(_) if first => {
+                Record::ContentKey(_)
+                | Record::Hmac(_)
+                | Record::PersonalKey(_)
+                | Record::PersonalShred(_)
+                    if first =>
+                {
                     return Err(Fault::tampered("a record where none belongs"));
                 }
                 Record::ContentKey(named) => self.content_key = Some(named),
+                Record::PersonalKey(named) => self.personal.named(named, self.genesis.as_ref())?,
+                Record::PersonalShred(ids) => self.personal.shredded(ids, self.genesis.as_ref())?,
                 Record::Hmac(start) => self.hmac.start(start, self.genesis.as_ref())?,
                 Record::Prune(prune) => self.prunes.push((header.realtime_last_ns.get(), prune)),
                 Record::Epoch(_) if first || announces => {

@@ -10,6 +10,7 @@ use crate::audit::content::Recipients;
 use crate::audit::epoch::{self, StoreFn};
 use crate::audit::format::SEED_LEN;
 use crate::audit::hmac::HmacKey;
+use crate::audit::personal::Personal;
 use crate::audit::recover::MiddleDamage;
 use crate::audit::sync::SyncFn;
 use crate::audit::torn::Torn;
@@ -88,6 +89,8 @@ pub struct WriterConfig {
     pub retention: Duration,
     /// To whom the events of a new log are encrypted; none: they are not.
     pub encrypt_to: Option<Recipients>,
+    /// How personal fields of a new log are encrypted; none: they are not.
+    pub personal: Option<Personal>,
     /// An epoch that has lasted that long is followed by another, with a key of its own.
     pub epoch_age: Duration,
     /// First key of a new log's HMAC chain; none: it has none.
@@ -121,6 +124,7 @@ impl WriterConfig {
             agent: concat!("goaudit ", env!("CARGO_PKG_VERSION")).to_owned(),
             retention: Duration::ZERO,
             encrypt_to: None,
+            personal: None,
             epoch_age: Duration::from_secs(10),
             hmac: None,
             sm2: false,
@@ -158,4 +162,6 @@ pub struct Opened {
     pub next_seq: Seq,
     /// To whom events are encrypted; nobody: they are not.
     pub encrypted_to: Vec<String>,
+    /// How personal fields are encrypted; none if they are not.
+    pub personal: Option<Personal>,
 }

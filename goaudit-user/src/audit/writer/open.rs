@@ -16,7 +16,7 @@ use super::failover::Mark;
 use super::keyring::{log_key, sm2_key};
 use super::ratchet::Ratchet;
 use super::room::Room;
-use super::{Now, Opened, Writer, WriterConfig, create_segment, nanos, with_room};
+use super::{Now, Opened, Writer, WriterConfig, create_segment, nanos, personal, with_room};
 
 impl Writer {
     /// Opens the log in `dir`, or begins one; always with a new segment. The caller puts the first event into it.
@@ -39,6 +39,7 @@ impl Writer {
             &mut config.seeds,
         )?;
         let content = Content::open(dir, &segments, recovered.next_segment_no, &mut config)?;
+        let personal = personal::open(dir, &segments, config.personal.take())?;
         let ratchet = Ratchet::open(
             dir,
             &list_segments(dir)?,
@@ -74,6 +75,7 @@ impl Writer {
                 .as_ref()
                 .map(|content| content.recipients().names().to_vec())
                 .unwrap_or_default(),
+            personal: personal.clone(),
         };
         let syncer = Syncer::start(Arc::clone(&config.sync), checkpoint_path(dir))
             .map_err(AuditError::io("start the sync thread for", dir))?;
@@ -88,6 +90,7 @@ impl Writer {
             builder,
             records: BatchBuilder::new().map_err(AuditError::Compress)?,
             content,
+            personal,
             instance: recovered.chain.instance.map_or(0, |last| last.wrapping_add(1)),
             after_restart: !opened.new_log,
             chain: recovered.chain,

@@ -15,6 +15,7 @@ use crate::audit::proof::{MAX_PROOF_LEN, Proof, ProofError, Proven};
 use crate::audit::{Check, Freshness, Verdict, hex};
 use crate::cli::{Exit, output};
 use crate::event::Event;
+use crate::personal::Opener;
 use crate::replay::uuid;
 use crate::view::Origin;
 use crate::view::json::EventView;
@@ -67,7 +68,12 @@ pub(super) fn run(path: &Path, key: &VerifyKey, json: bool) -> anyhow::Result<Ex
     let decoded: Vec<Option<Event>> = proven
         .iter()
         .flat_map(|proven| &proven.events)
-        .map(|event| Event::decode(event.event).ok())
+        .map(|event| {
+            let mut event = Event::decode(event.event).ok()?;
+            // A proof shows what is personal encrypted; who may see it reads the log.
+            Opener::default().open(&mut event);
+            Some(event)
+        })
         .collect();
     let boots: Vec<String> =
         proven.iter().flat_map(|proven| &proven.events).map(|event| uuid(event.header.boot_id)).collect();
