@@ -40,3 +40,44 @@ fn live_output_is_what_the_keys_holder_replays() {
     assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(String::from_utf8_lossy(&output.stdout).contains("every event hashes to its batch's root"));
 }
+
+#[test]
+fn personal_fields_are_never_stored_or_shown_in_clear() {
+    needs!(Root, Bpf, Btf);
+    let folder = LogDir::new();
+    let (log, key, script) = (folder.join("log"), folder.join("key"), folder.join("script"));
+    std::fs::write(&key, IDENTITY).unwrap();
+    // Not on the agent's own command line, which the log tells.
+    std::fs::write(&script, "for i in 1 2 3; do env true Tr0ub4dor; sleep 1; done\n").unwrap();
+    let output = goaudit()
+        .arg("init")
+        .arg(&log)
+        .args(["--personal", "arguments", "--personal-to", RECIPIENT, "--shred-after", "7"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = goaudit()
+        .args(["record", "-o", "json", "--roll-age", "1s", "-w"])
+        .arg(&log)
+        .args(["--", "sh"])
+        .arg(&script)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{told}");
+    assert!(told.contains("personal fields (arguments) are encrypted to"), "{told}");
+    let without = replay(&log, &[]);
+    let what = first_difference(&output.stdout, &without);
+    assert!(output.stdout == without, "live and replayed output differ: {what}");
+    let with = String::from_utf8(replay(&log, &["--content-key", key.to_str().unwrap()])).unwrap();
+    let without = String::from_utf8(without).unwrap();
+    // Once by env's exec and once by that of true, or more often where a name is looked for along PATH.
+    let calls = with.matches("\"true\",\"Tr0ub4dor\"").count();
+    assert!(calls >= 6, "{calls}: {with}");
+    assert!(!without.contains("Tr0ub4dor"));
+    assert!(without.contains("\"field\":\"exec.argv\",\"reason\":\"personal (arguments-"), "{without}");
+    let output = goaudit().arg("verify").arg(&log).args(["--content-key"]).arg(&key).output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{report}");
+    assert!(report.contains("and destroyed 0; the identities that were given open"), "{report}");
+}
