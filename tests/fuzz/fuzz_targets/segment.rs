@@ -89,7 +89,8 @@ fn frames(mut data: &[u8], file: &mut Vec<u8>) {
 
 fn write(bytes: &[u8]) -> PathBuf {
     DIR.with(|dir| {
-        let dir = dir.get_or_init(|| tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap());
+        let dir =
+            dir.get_or_init(|| tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap());
         let path = dir.path().join(format!("seg-{:020}.gal", 0));
         std::fs::write(&path, bytes).unwrap();
         path

@@ -40,7 +40,7 @@ fn to(people: &[&Person]) -> Recipients {
     Recipients::parse(&names).unwrap()
 }
 
-fn encrypted(people: &[&Person]) -> WriterConfig {
+pub(super) fn encrypted(people: &[&Person]) -> WriterConfig {
     WriterConfig { encrypt_to: Some(to(people)), ..config() }
 }
 

@@ -82,6 +82,33 @@ fn the_chain_follows_from_its_key_over_runs_and_segments_and_from_no_other_key()
     assert!(row(&report).is_some_and(|row| row.detail.contains("has no HMAC chain")));
 }
 
+#[cfg(feature = "age")]
+#[test]
+fn a_chain_over_encrypted_events_needs_both_keys() {
+    use super::encryption::{Person, encrypted};
+    let (dir, person) = (fast_dir(), Person::new());
+    let both = WriterConfig { hmac: Some(key()), ..encrypted(&[&person]) };
+    run(dir.path(), both, 1_000_000_000, 3);
+    // An existing log says itself that it has both.
+    run(dir.path(), config(), 900_000_000_000, 2);
+    let judged = |content_keys: ContentKeys, hmac_key: Option<HmacKey>| {
+        let options = VerifyOptions { threads: Some(2), content_keys, hmac_key, ..VerifyOptions::default() };
+        let report = verify(&[dir.path().to_owned()], &options, None).unwrap();
+        let row = row(&report).unwrap().clone();
+        (report.verdict, row.ok, row.detail)
+    };
+    let (verdict, ok, detail) = judged(person.keys(), Some(key()));
+    assert_eq!((verdict, ok), (Verdict::Ok, true), "{detail}");
+    let (verdict, ok, detail) = judged(ContentKeys::default(), Some(key()));
+    assert_eq!((verdict, ok), (Verdict::Incomplete, false));
+    assert!(detail.contains("give their --content-key, too"), "{detail}");
+    let (verdict, ok, detail) = judged(person.keys(), None);
+    assert_eq!((verdict, ok), (Verdict::Ok, false));
+    assert!(detail.contains("give --hmac-key"), "{detail}");
+    let (verdict, ok, _) = judged(person.keys(), Some(HmacKey::from_seed([78; 32])));
+    assert_eq!((verdict, ok), (Verdict::Incomplete, false));
+}
+
 #[test]
 fn signatures_of_events_lead_from_batch_to_batch() {
     let dir = fast_dir();
