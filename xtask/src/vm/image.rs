@@ -21,8 +21,16 @@ const IN_GUEST: [&str; 2] = ["lab", "live"];
 
 /// Of those, the ones that are about the agent and its files, which are the same on every kernel, or that need a
 /// program that guests have not: they run on the host. `--file` brings them into a guest all the same.
-const ON_HOST: [&str; 6] =
-    ["live_kept", "live_loss", "live_replay", "live_strace", "live_tamper", "live_trace"];
+const ON_HOST: [&str; 8] = [
+    "live_encryption",
+    "live_kept",
+    "live_loss",
+    "live_reads",
+    "live_replay",
+    "live_strace",
+    "live_tamper",
+    "live_trace",
+];
 
 /// Test files that begin so build Go programs, which guests cannot: `lab_go` has one that the host built.
 const GO_ON_HOST: &str = "live_go";
