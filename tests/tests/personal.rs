@@ -17,6 +17,7 @@ use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::personal::Personal;
 use goaudit_user::audit::{Now, ReadOptions, Reader, Writer, WriterConfig, hex, keys};
 use goaudit_user::event::{Authz, Event, Payload};
+use goaudit_user::host::identity;
 use goaudit_user::personal::Vault;
 use serde_json::{Value, json};
 
@@ -52,7 +53,9 @@ fn events(folder: &LogDir) -> Vec<(Now, Event)> {
 
 /// A log of these events; with personal fields of some classes encrypted, or none.
 fn write(log: &Path, events: &[(Now, Event)], classes: &[&str]) {
-    let mut config = WriterConfig::new("example.org/goaudit/test/audit", [0; 16], [5; 16]);
+    // `goaudit shred` goes on with it, on this host.
+    let mut config =
+        WriterConfig::new("example.org/goaudit/test/audit", identity::host_id(), identity::boot_id());
     config.personal = (!classes.is_empty()).then(|| Personal {
         classes: classes.iter().map(|class| (*class).to_owned()).collect(),
         recipients: vec![RECIPIENT.to_owned()],
