@@ -228,7 +228,7 @@ impl Recorder {
     /// Probes a process that runs already.
     pub fn probe_running(&mut self, tgid: u32) {
         if let Ok(go) = &mut self.go {
-            go.executed(tgid);
+            go.executed(tgid, None);
         }
     }
 

@@ -131,6 +131,13 @@ impl Service {
         Truth::take(&mut self.output)
     }
 
+    /// Waits until the program that the process has become, another one or the same again, is ready.
+    pub fn becomes(&mut self) -> Result<()> {
+        let first = self.output.next().context("the service ended before it became another program")??;
+        ensure!(first == format!("ready {}", self.pid), "the other program's first line is {first:?}");
+        Ok(())
+    }
+
     /// Lets it end, and says whether it did as it should.
     pub fn end(mut self) -> Result<bool> {
         // A service that stays waits for this; others may have gone.

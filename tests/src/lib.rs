@@ -14,6 +14,7 @@ pub mod ability;
 pub mod capture;
 pub mod child;
 pub mod compare;
+pub mod go_agent;
 pub mod go_capture;
 pub mod go_cases;
 pub mod go_decisions;

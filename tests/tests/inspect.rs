@@ -12,9 +12,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use goaudit_tests::go_fixture::{Build, Toolchain, each_version};
+use goaudit_tests::go_fixture::{Build, Toolchain, each_version, newest_version};
 use goaudit_tests::goaudit::goaudit;
 use goaudit_user::golang::{BuildInfo, Program, Verdict, Wanted, normalise};
+use object::{Object, ObjectSection};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -367,7 +368,28 @@ fn what_cannot_be_inspected_is_told() {
         let (code, error) = inspect(cut.to_str().unwrap());
         assert_eq!(code, Some(1), "{error}");
         assert!(error.contains("cut off"), "{error}");
+        // A function table whose head says what cannot be: of a machine with pointers of 119 bytes.
+        let mut damaged = data.clone();
+        damaged[section(&data, ".gopclntab") + 7] = 0x77;
+        let path = directory.path().join("damaged");
+        fs::write(&path, &damaged).unwrap();
+        let (code, error) = inspect(path.to_str().unwrap());
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains("the Go function table is damaged"), "{error}");
     });
+    newest_version("what_cannot_be_inspected_is_told", |toolchain| {
+        let small = toolchain.build(&Build::of("runtime-cases").arch("386").flags(STRIPPED)).unwrap();
+        let (code, error) = inspect(small.to_str().unwrap());
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains("32-bit"), "{error}");
+    });
+}
+
+/// File offset of a section.
+fn section(data: &[u8], name: &str) -> usize {
+    let file = object::File::parse(data).unwrap();
+    let (offset, _) = file.section_by_name(name).unwrap().file_range().unwrap();
+    usize::try_from(offset).unwrap()
 }
 
 #[test]

@@ -1,59 +1,22 @@
-//! Go programs that run already, that are started later, that are replaced, that turn into other programs, and that
-//! lie where nobody else sees them.
+//! Go programs that run already, that are started later, that lie where nobody else sees them, and that are not, or no
+//! longer, what their file says.
 #![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use goaudit_tests::capture::{Agent, replay, until};
+use goaudit_tests::capture::{replay, until};
+use goaudit_tests::go_agent::{agent, program, until_probed};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
 use goaudit_tests::go_decisions::{SLACK_NS, assert_decisions_of, assert_nothing_of};
-use goaudit_tests::go_fixture::{self, Build, toolchain};
 use goaudit_tests::go_service::{Service, Truth};
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
-
-/// A stripped service of the newest Go version, as a file of our own; none, telling so, where there is no such Go.
-fn program(folder: &LogDir, fixture: &str) -> Option<PathBuf> {
-    let newest = go_fixture::versions().pop().unwrap_or_default();
-    let toolchain = match toolchain(&newest) {
-        Ok(toolchain) => toolchain,
-        Err(why) => {
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            goaudit_tests::ability::tell_skip(&test, &format!("go toolchain {newest}"), &why);
-            return None;
-        }
-    };
-    let built = toolchain.build(&Build::of(fixture).flags(&["-ldflags=-s -w"])).unwrap();
-    let path = folder.join(fixture);
-    fs::copy(built, &path).unwrap();
-    Some(path)
-}
-
-/// An agent that records Go programs of the whole host.
-fn agent(folder: &LogDir, options: &[&str]) -> Agent {
-    // Without a budget: on a busy host a probe could be taken away for what others cost.
-    Agent::start(&log_of(folder), &[&["--only", "go", "--probe-budget", "10000"], options].concat())
-}
-
-/// Waits until a probe is told as attached to a process.
-fn until_probed(folder: &LogDir, pid: u32, probe: &str) {
-    let attached = |event: &Value| {
-        text(event, "/control/type") == "probe"
-            && text(event, "/control/program") == probe
-            && event["control"]["attached"] == true
-            && text(event, "/control/attach_point").contains(&format!(" pid {pid}: "))
-    };
-    until("the probes of the process", || {
-        let told = replay(&log_of(folder), &[]);
-        goaudit_tests::capture::lines(&told).iter().any(attached)
-    });
-}
 
 #[test]
 fn a_running_process_is_told_from_the_probe_on_and_nothing_before() {
@@ -151,69 +114,6 @@ fn a_process_that_works_while_it_is_probed_is_told_from_then_on() {
     println!("{matched} calls of {made} told, {after} of them made after the report");
     // Nothing is left open, and what began before the probes is not invented.
     assert!(events.iter().all(|event| text(event, "/authz/call/outcome") == "returned"));
-}
-
-#[test]
-fn a_program_that_runs_another_is_told_as_both() {
-    needs!(Root, Bpf, GoUprobes);
-    let folder = LogDir::new();
-    let Some(first) = program(&folder, "authz-ladon") else { return };
-    let Some(second) = program(&folder, "authz-casbin") else { return };
-    let agent = agent(&folder, &[]);
-    // One process: a shell, then ladon's service beside it, then casbin's in its place.
-    let script = format!(
-        "{} -now -calls 30 -quiet >/dev/null; read line; exec {} -calls 30",
-        first.display(),
-        second.display()
-    );
-    let mut child = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(b"exec\n").unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), format!("ready {}", child.id()));
-    until_probed(&folder, child.id(), "casbin.enforce");
-    input.write_all(b"go\n").unwrap();
-    let truth = Truth::take(&mut lines).unwrap();
-    assert!(child.wait().unwrap().success());
-    let recording = GoRecording::after(folder, agent.interrupt());
-    assert_decisions_of(&recording, &truth, Some(child.id()), "after exec");
-    // The one beside it was in the middle of its work when its probes came.
-    recording.assert_complete();
-}
-
-#[test]
-fn a_file_that_is_replaced_is_told_by_what_runs() {
-    needs!(Root, Bpf, GoUprobes);
-    let folder = LogDir::new();
-    let Some(program) = program(&folder, "authz-casbin") else { return };
-    let mut service = Service::start(&program, &["-calls", "60"]).unwrap();
-    // Another program takes its name, as an update does; what runs is nowhere on disk any more.
-    let other = self::program(&folder, "authz-ladon").unwrap();
-    fs::rename(other, &program).unwrap();
-    let agent = agent(&folder, &[]);
-    until_probed(&folder, service.pid(), "casbin.enforce");
-    let truth = service.work().unwrap();
-    let pid = service.pid();
-    assert!(service.end().unwrap());
-    let recording = GoRecording::after(folder, agent.interrupt());
-    assert_decisions_of(&recording, &truth, Some(pid), "replaced");
-    // Names of types and of functions come out of the file that runs.
-    let errors = recording.all("authz").filter(|event| event["authz"]["authz_error"].is_string()).count();
-    assert!(errors > 0);
-    let panic = recording.all("go_panic").find(|event| event["process"]["tgid"] == pid).unwrap();
-    assert!(
-        panic["go_panic"]["stack"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|frame| text(frame, "/function") == "main.check")
-    );
-    recording.assert_sound();
 }
 
 /// A child in a mount namespace of its own, whose program lies in a file system that only it sees.

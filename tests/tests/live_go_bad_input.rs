@@ -9,25 +9,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use goaudit_tests::capture::Agent;
+use goaudit_tests::go_agent::newest;
 use goaudit_tests::go_capture::{GoRecording, log_of, text};
-use goaudit_tests::go_fixture::{self, Build, Toolchain};
+use goaudit_tests::go_fixture::Build;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
 
 const STRIPPED: &[&str] = &["-ldflags=-s -w"];
-
-/// The newest Go; none, telling so, where it is not to be had.
-fn newest() -> Option<Toolchain> {
-    let version = go_fixture::versions().pop().unwrap_or_default();
-    go_fixture::toolchain(&version)
-        .map_err(|why| {
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            goaudit_tests::ability::tell_skip(&test, &format!("go toolchain {version}"), &why);
-        })
-        .ok()
-}
 
 /// What is told as not attached about all of a program.
 fn refusal<'a>(recording: &'a GoRecording, program: &Path) -> Vec<&'a str> {

@@ -14,6 +14,7 @@ use std::fs;
 use goaudit_tests::go_capture::{GoRecording, count, text};
 use goaudit_tests::go_cases::{self, Endings, PROFILE};
 use goaudit_tests::go_fixture::{Build, Toolchain, each_version, newest_version};
+use goaudit_tests::go_service::Truth;
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
@@ -63,6 +64,19 @@ fn assert_nested(recording: &GoRecording) {
     }
 }
 
+/// What makes cases hard did happen: with 8 calls each of 4 goroutines, one of them locked to its thread.
+fn assert_hard(truth: &Truth) {
+    let of = |case: &str, figure: &str| {
+        let lines = truth.calls.iter().filter(|line| text(line, "/case") == case);
+        let figures = lines.filter_map(|line| line.pointer(figure)?.as_u64()).collect::<Vec<_>>();
+        figures.first().copied().unwrap_or_default()
+    };
+    assert!(of("stack-growth", "/moved") > 0, "no stack grew");
+    assert_eq!(of("stack-shrink", "/moved"), 8 * 4, "stacks that became smaller");
+    assert_eq!(of("migration", "/migrated"), 8 * 3, "goroutines that changed threads");
+    assert!(of("collector", "/collections") > 0, "nothing was collected");
+}
+
 #[test]
 fn every_call_ends_as_it_really_ended() {
     needs!(Root, Bpf, GoUprobes);
@@ -75,6 +89,7 @@ fn every_call_ends_as_it_really_ended() {
         recording.assert_sound();
         let total: u64 = told(&recording).values().sum();
         println!("go {version}: {total} calls, each with its own end");
+        assert_hard(&recording.truth());
         // Whatever became of a panic, it did not end a program that ended well.
         let fatal = recording.all("go_panic").find(|event| event["go_panic"]["fatal"] == true);
         assert!(fatal.is_none(), "{version}: {fatal:?}");

@@ -19,7 +19,7 @@ use crate::golang::profile::Profile;
 use crate::golang::target::{Planned, Target};
 use crate::golang::{Class, Costs, Program};
 use crate::hook::go::Role;
-use crate::host::processes;
+use crate::host::{clock, processes};
 use crate::kernel::go::{GoProbes, GoPrograms, Link, Site};
 
 pub(super) mod book;
@@ -51,8 +51,9 @@ pub struct GoConfig {
 /// What the ring's reader tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Message {
-    /// A process runs a new program.
-    Executed(u32),
+    /// A process runs a new program. With the time of it (boot time) if another thread than the first made the call: it
+    /// took the first one's place, and what hangs on that one is gone.
+    Executed(u32, Option<u64>),
     /// A process ended.
     Ended(u32),
     /// Something happened to a process that says that its code may be broken, and what.
@@ -94,6 +95,17 @@ impl Identity {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     }
+
+    /// The same but for the time that also changes with the file's names and permissions: what still says that it has
+    /// the same content while a process runs it, because nobody can write to it meanwhile.
+    const fn content(self) -> Self {
+        Self { changed: (0, 0), ..self }
+    }
+
+    /// Whether it is the same file, whatever became of its name, permissions and times.
+    const fn is_same_file(self, other: Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
 }
 
 /// A Go program that is probed wherever it runs.
@@ -119,6 +131,8 @@ struct Probed {
     attached: Vec<Attached>,
     /// It runs the program: not only prepared for it.
     running: bool,
+    /// When its file was looked at (boot time).
+    since: u64,
 }
 
 /// The kernel side for Go programs: loaded when the first one is found.
@@ -151,7 +165,7 @@ pub(super) struct GoWatch {
     processes: HashMap<u32, Probed>,
     /// Processes that have ended lately, for what is told of them afterwards.
     ended: VecDeque<(u32, Identity)>,
-    /// Programs that are not probed any more, and why.
+    /// Programs that are not probed any more, by content, and why.
     struck: HashMap<Identity, String>,
     budget: Budget,
     registry: Registry,
@@ -249,8 +263,9 @@ impl GoWatch {
 
     /// Probes a process that has not begun to run the program at `path`.
     pub(super) fn prepare(&mut self, tgid: u32, path: &Path) {
+        let since = clock::now().boottime_ns;
         if let Ok(file) = File::open(path) {
-            self.look_at(tgid, &file, path, true);
+            self.look_at(tgid, &file, path, since, true);
         }
     }
 
@@ -263,7 +278,7 @@ impl GoWatch {
     pub(super) fn run(mut self, messages: &Receiver<Message>, events: &Sender<Vec<Control>>, scan: bool) {
         if scan {
             for tgid in processes::tgids() {
-                self.executed(tgid);
+                self.executed(tgid, None);
                 if !self.tell(events) {
                     return;
                 }
@@ -273,7 +288,7 @@ impl GoWatch {
         let mut looked = Instant::now();
         loop {
             match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
-                Ok(Message::Executed(tgid)) => self.executed(tgid),
+                Ok(Message::Executed(tgid, taken_over)) => self.executed(tgid, taken_over),
                 Ok(Message::Ended(tgid)) => self.ended(tgid),
                 Ok(Message::Struck(tgid, what)) => self.struck(tgid, what),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
@@ -300,20 +315,23 @@ impl GoWatch {
         self.told.is_empty() || events.send(std::mem::take(&mut self.told)).is_ok()
     }
 
-    pub(super) fn executed(&mut self, tgid: u32) {
+    /// A process runs a program; `taken_over` as in [`Message::Executed`].
+    pub(super) fn executed(&mut self, tgid: u32, taken_over: Option<u64>) {
+        let since = clock::now().boottime_ns;
         let link = PathBuf::from(format!("/proc/{tgid}/exe"));
         let Ok(file) = File::open(&link) else { return };
         let path = std::fs::read_link(&link).unwrap_or(link);
         let Ok(identity) = Identity::of(&file) else { return };
         if let Some(probed) = self.processes.get_mut(&tgid) {
-            if probed.identity == identity {
-                // Prepared before it ran.
+            // Prepared before it ran, or runs it once more: probes are in the process, and stay.
+            let gone = taken_over.is_some_and(|at| at > probed.since);
+            if probed.identity.content() == identity.content() && !gone {
                 probed.running = true;
                 return;
             }
             self.ended(tgid);
         }
-        self.look_at(tgid, &file, &path, false);
+        self.look_at(tgid, &file, &path, since, false);
     }
 
     fn ended(&mut self, tgid: u32) {
@@ -334,10 +352,11 @@ impl GoWatch {
         let running = self.processes.get(&tgid).map(|probed| probed.identity);
         let ended = || self.ended.iter().rev().find(|(of, _)| *of == tgid).map(|(_, identity)| *identity);
         let Some(identity) = running.or_else(ended) else { return };
-        if self.struck.contains_key(&identity) {
+        let content = identity.content();
+        if self.struck.contains_key(&content) {
             return;
         }
-        let same = self.processes.iter().filter(|(_, probed)| probed.identity == identity);
+        let same = self.processes.iter().filter(|(_, probed)| probed.identity.content() == content);
         let all: Vec<u32> = same.map(|(tgid, _)| *tgid).collect();
         for tgid in &all {
             self.ended(*tgid);
@@ -347,17 +366,17 @@ impl GoWatch {
         let reason = format!("process {tgid} of this program {what} while it was probed");
         let told = format!("{reason}: its probes were taken away from {} of its processes", all.len());
         self.told.push(not_attached("all", &path, told, "its calls from now on"));
-        self.struck.insert(identity, reason);
+        self.struck.insert(content, reason);
     }
 
     /// Ends what has ended, or runs another program, without our being told: messages do not wait for ever, and of
-    /// processes that ran before nobody tells.
+    /// processes that ran before nobody tells. A file that was renamed, deleted or made somebody else's still runs.
     fn sweep(&mut self) {
         let gone = |(tgid, probed): (&u32, &Probed)| {
             let file = File::open(format!("/proc/{tgid}/exe"));
             let now = file.and_then(|file| Identity::of(&file)).ok();
-            let gone = now.is_none() || (probed.running && now != Some(probed.identity));
-            gone.then_some(*tgid)
+            let there = now.is_some_and(|now| !probed.running || now.is_same_file(probed.identity));
+            (!there).then_some(*tgid)
         };
         let all: Vec<u32> = self.processes.iter().filter_map(gone).collect();
         for tgid in all {
@@ -365,8 +384,9 @@ impl GoWatch {
         }
     }
 
-    /// Probes a process if its program is a Go program with something to probe.
-    fn look_at(&mut self, tgid: u32, file: &File, path: &Path, before_main: bool) {
+    /// Probes a process if its program is a Go program with something to probe. `since`: a time before its file was
+    /// opened.
+    fn look_at(&mut self, tgid: u32, file: &File, path: &Path, since: u64, before_main: bool) {
         let Ok(identity) = Identity::of(file) else { return };
         if !self.programs.contains_key(&identity) {
             if self.programs.len() >= PROGRAMS_MAX {
@@ -385,13 +405,13 @@ impl GoWatch {
             ));
             return;
         }
-        if let Some(reason) = self.struck.get(&identity) {
+        if let Some(reason) = self.struck.get(&identity.content()) {
             let reason = format!("{reason}: it is not probed again in this recording");
             self.told.push(not_attached("all", &known.path, reason, "its calls"));
             return;
         }
         let attached = self.attach(tgid, &known, before_main);
-        self.processes.insert(tgid, Probed { identity, attached, running: !before_main });
+        self.processes.insert(tgid, Probed { identity, attached, running: !before_main, since });
     }
 
     fn plan(&mut self, file: &File, path: &Path) -> Option<Known> {

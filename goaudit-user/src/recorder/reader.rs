@@ -272,7 +272,9 @@ impl Reader {
                 }
                 if found == Some(true) {
                     self.go_processes.insert(process.tgid);
-                    missed += u64::from(!go::send(&go.messages, Message::Executed(process.tgid)));
+                    let taken_over = exec.caller_tid.map(|_| event.ktime.0);
+                    let message = Message::Executed(process.tgid, taken_over);
+                    missed += u64::from(!go::send(&go.messages, message));
                     continue;
                 }
             } else if !matches!(event.payload, Payload::Exit(_)) {
