@@ -6,9 +6,12 @@
 )]
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use goaudit_ebpf::units::Ktime;
+use goaudit_tests::ability::tell_skip;
+use goaudit_tests::go_fixture::{Build, toolchain};
+use goaudit_tests::go_module;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::{Now, Writer, WriterConfig};
@@ -184,6 +187,78 @@ fn an_interval_log_is_written() {
     assert!(tags.contains(&"Tag=subject=alice") && tags.contains(&"Tag=subject=bob"), "{written}");
     assert!(written.lines().all(|line| line.starts_with('#') || line.contains(",HIST")), "{written}");
     assert_eq!(result(&[path, "--by", "subject", "--export", "hdr", "-"]), written);
+}
+
+/// A tag as the key of a group in JSON.
+fn key_of(tag: &str) -> Json {
+    let part = |part: &str| {
+        let (by, value) = part.split_once('=').unwrap();
+        let (mut bytes, mut rest) = (Vec::new(), value.bytes());
+        while let Some(byte) = rest.next() {
+            bytes.push(if byte == b'%' {
+                let digits = String::from_utf8(rest.by_ref().take(2).collect()).unwrap();
+                u8::from_str_radix(&digits, 16).unwrap()
+            } else {
+                byte
+            });
+        }
+        (by.to_owned(), Json::from(String::from_utf8(bytes).unwrap()))
+    };
+    Json::Object(tag.split(';').map(part).collect())
+}
+
+#[test]
+fn hdrhistograms_own_library_reads_the_interval_log() {
+    let test = "hdrhistograms_own_library_reads_the_interval_log";
+    let toolchain = match toolchain("1.26.8") {
+        Ok(toolchain) => toolchain,
+        Err(why) => return tell_skip(test, "go toolchain 1.26.8", &why),
+    };
+    if let Err(why) = go_module::fetch(&toolchain, "hdr") {
+        return tell_skip(test, "the Go module proxy", &format!("{why:#}"));
+    }
+    let program = toolchain.build(&Build::of("hdr")).unwrap();
+    let folder = LogDir::new();
+    // From 2 us to 1.8 s; one subject asks often, one now and then, and one is what a tag cannot have.
+    let subjects = ["alice", "alice", "Zoë, admin; 100 % = \"all\"", "alice"];
+    let mut events: Vec<Event> = (0..4_000)
+        .map(|at: u64| {
+            let subject = if at % 80 == 79 { "bob" } else { subjects[usize::try_from(at % 4).unwrap()] };
+            decision(at, subject, Some(!at.is_multiple_of(4)), 2_000 * (1 + at % 97).pow(3))
+        })
+        .collect();
+    events.sort_unstable_by_key(|event| event.ktime);
+    let ends = [&events[0], &events[3_999]].map(|event| 1_795_262_400_000 + event.ktime.0 / 1_000_000);
+    let (path, file) = (folder.join("log"), folder.join("out.hlog"));
+    log(&path, &events);
+    let path = path.to_str().unwrap();
+    for (by, groups) in [("subject", 3), ("probe,decision", 2), ("function", 1)] {
+        result(&[path, "--by", by, "--export", "hdr", file.to_str().unwrap()]);
+        let output = Command::new(&program).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = String::from_utf8(output.stdout).unwrap();
+        let intervals: Vec<Json> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let ours = json_of(&[path, "--by", by]);
+        let ours = ours["groups"].as_array().unwrap();
+        assert_eq!((ours.len(), intervals.len()), (groups, groups), "{told}");
+        for (interval, group) in intervals.iter().zip(ours) {
+            let (theirs, own) = (|name: &str| interval[name].as_u64(), |name: &str| group[name].as_u64());
+            assert_eq!(key_of(interval["tag"].as_str().unwrap()), group["key"]);
+            assert_eq!(theirs("count"), own("count"), "{interval}");
+            assert_eq!(interval["buckets"], group["buckets"]);
+            // Ours are exact, theirs the ends of the buckets that they are in.
+            let (min, max) = (own("min_ns").unwrap(), own("max_ns").unwrap());
+            assert!((min - min / 1_000..=min).contains(&theirs("min").unwrap()), "{interval} {min}");
+            assert!((max..=max + max / 1_000).contains(&theirs("max").unwrap()), "{interval} {max}");
+            for (quantile, figure) in [("p50", "p50_ns"), ("p90", "p90_ns"), ("p99", "p99_ns")] {
+                assert_eq!(theirs(quantile).map(|ns| ns.min(max)), own(figure), "{quantile} of {interval}");
+            }
+            // Seconds with three digits, which they make milliseconds of.
+            for (end, name) in ends.into_iter().zip(["start_ms", "end_ms"]) {
+                assert!(theirs(name).unwrap().abs_diff(end) <= 2, "{name} of {interval}: {end}");
+            }
+        }
+    }
 }
 
 #[test]
