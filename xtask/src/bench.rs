@@ -20,6 +20,7 @@ mod b9_start;
 mod contestant;
 mod cpu;
 mod goal;
+mod journal;
 mod machine;
 mod peer;
 mod recording;

@@ -251,7 +251,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     Ok((done, cpu::of_children()?.saturating_sub(before)))
 }
 
-fn replay(log: &Path, arguments: &[&str], output: &Path) -> Result<()> {
+pub(super) fn replay(log: &Path, arguments: &[&str], output: &Path) -> Result<()> {
     let mut replay = Command::new(program("goaudit"));
     into(replay.arg("replay").arg(log).args(["-o", "json"]).args(arguments), output)
 }

@@ -21,7 +21,7 @@ pub(super) struct Package {
     statically_linked: bool,
 }
 
-pub(super) const PACKAGES: [Package; 5] = [
+pub(super) const PACKAGES: [Package; 6] = [
     Package {
         name: "qemu-system-x86",
         group: Group::Lab,
@@ -55,6 +55,14 @@ pub(super) const PACKAGES: [Package; 5] = [
         group: Group::Bench,
         why: "peer in the benchmarks",
         program: "bpftrace",
+        statically_linked: false,
+    },
+    Package {
+        name: "systemd-journal-remote",
+        group: Group::Bench,
+        why: "writes the sealed journal of benchmark b7",
+        // Not in a PATH: a path of its own is looked for as it is.
+        program: "/lib/systemd/systemd-journal-remote",
         statically_linked: false,
     },
 ];
