@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::ability::tell_skip;
-use crate::capture::{Agent, lines, replay, until};
+use crate::capture::{Agent, lines, replay_so_far, until};
 use crate::go_capture::{log_of, text};
 use crate::go_fixture::{Build, Toolchain, toolchain, versions};
 use crate::logdir::LogDir;
@@ -65,6 +65,6 @@ pub fn until_probed_times(folder: &LogDir, pid: u32, probe: &str, times: usize) 
             && text(event, "/control/attach_point").contains(&format!(" pid {pid}: "))
     };
     until("the probes of the process", || {
-        lines(&replay(&log_of(folder), &[])).iter().filter(attached).count() >= times
+        lines(&replay_so_far(&log_of(folder), &[])).iter().filter(attached).count() >= times
     });
 }

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use goaudit_tests::capture::{replay, until};
+use goaudit_tests::capture::{replay_so_far, until};
 use goaudit_tests::go_agent::{agent, program, until_probed};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
 use goaudit_tests::go_decisions::{SLACK_NS, assert_decisions_of, assert_nothing_of};
@@ -185,14 +185,14 @@ fn a_signal_that_a_probed_program_should_not_get_takes_all_its_probes_away() {
     assert!(!truth.calls.is_empty());
     let taken = |event: &Value| text(event, "/control/reason").contains("got SIGTRAP");
     until("the probes are taken away", || {
-        goaudit_tests::capture::lines(&replay(&log_of(&folder), &[])).iter().any(taken)
+        goaudit_tests::capture::lines(&replay_so_far(&log_of(&folder), &[])).iter().any(taken)
     });
     // The other one goes on without probes, and one that comes later gets none.
     assert!(!healthy.work().unwrap().calls.is_empty());
     let (other, later) = (healthy.pid(), Service::start(&program, &arguments).unwrap());
     assert!(healthy.end().unwrap());
     until("the later one is told as not probed", || {
-        let told = replay(&log_of(&folder), &[]);
+        let told = replay_so_far(&log_of(&folder), &[]);
         goaudit_tests::capture::lines(&told)
             .iter()
             .any(|event| text(event, "/control/reason").contains("not probed again"))

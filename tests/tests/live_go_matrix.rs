@@ -5,7 +5,7 @@
 use std::fs;
 
 use goaudit_tests::ability::tell_skip;
-use goaudit_tests::capture::{Agent, lines, replay, until};
+use goaudit_tests::capture::{Agent, lines, replay_so_far, until};
 use goaudit_tests::go_capture::{GoRecording, call, log_of, text};
 use goaudit_tests::go_cases::{self, PROFILE};
 use goaudit_tests::go_fixture::{self, Build, FEW, FLAVOURS, STATIC_PIE, Toolchain, newest_version};
@@ -51,7 +51,7 @@ fn one(toolchain: &Toolchain, name: &str, build: &Build<'_>) {
         text(event, "/control/program") == "cases.wide"
             && text(event, "/control/attach_point").contains(&format!(" pid {pid}: "))
     };
-    until("the probes of the process", || lines(&replay(&log_of(&folder), &[])).iter().any(attached));
+    until("the probes of the process", || lines(&replay_so_far(&log_of(&folder), &[])).iter().any(attached));
     let truth = service.work().unwrap();
     assert!(service.end().unwrap(), "{what}");
     let recording = GoRecording::after(folder, agent.interrupt());
