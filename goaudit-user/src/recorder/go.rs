@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use goaudit_ebpf::hook::go::PROBES_MAX;
+
 use crate::event::{Control, control};
 use crate::golang::profile::Profile;
 use crate::golang::target::{Planned, Target};
@@ -449,7 +451,10 @@ impl GoWatch {
             let probes = self.kernel.probes()?;
             let added = probes.add(planned.kernel, &planned.entry_fields, &planned.return_fields);
             let Ok(Some(index)) = added else {
-                let reason = "the table of probes is full".to_owned();
+                let reason = format!(
+                    "the table of probes is full: all programs of a recording together have {PROBES_MAX} functions; end \
+                     this recording and begin another, into the same log, to probe what comes now"
+                );
                 self.told.push(not_attached(&planned.id, path, reason, "its calls"));
                 return None;
             };
