@@ -170,9 +170,12 @@ pub fn assert_decisions_of(recording: &GoRecording, truth: &Truth, tgid: Option<
         of.iter().map(|(goid, calls)| (*goid, calls.len())).collect()
     };
     assert_eq!(goroutines(&told), goroutines(&made), "{name}: {}", recording.report());
+    let mut moved = 0;
     for (events, calls) in told.values().zip(made.values()) {
         for (event, call) in events.iter().zip(calls) {
-            assert_eq!(Decision::of_event(event), Decision::of_call(call), "{name}:\n{event}\n{call}");
+            let (mut of_event, mut of_call) = (Decision::of_event(event), Decision::of_call(call));
+            moved += usize::from(leave_out_moved(event, [&mut of_event, &mut of_call]));
+            assert_eq!(of_event, of_call, "{name}:\n{event}\n{call}");
             let panicked = call.get("panicked").is_some();
             let outcome = if panicked { "panicked" } else { "returned" };
             assert_eq!(text(event, "/authz/call/outcome"), outcome, "{name}: {event}");
@@ -205,7 +208,32 @@ pub fn assert_decisions_of(recording: &GoRecording, truth: &Truth, tgid: Option<
             assert!(start + latency <= from + taken + SLACK_NS, "{name}: {event}\n{call}");
         }
     }
+    assert!(moved <= 1 + events.len() / 100, "{name}: {moved} of {} could not be read", events.len());
     events.len()
+}
+
+/// A kernel that moves pages (to make huge ones of small ones, or the reverse) takes them away for a moment, and
+/// probes do not wait for memory. An event says so of each value that it cost; those are not compared. Returns whether
+/// there are any.
+fn leave_out_moved(event: &Value, decisions: [&mut Decision; 2]) -> bool {
+    const NOT_THERE: &str = "memory on the way was not there";
+    let missing = event.get("missing").and_then(Value::as_array).into_iter().flatten();
+    let moved = missing.filter(|missing| text(missing, "/reason").contains(NOT_THERE));
+    let fields: Vec<&str> = moved.map(|missing| text(missing, "/field")).collect();
+    for decision in decisions {
+        for field in &fields {
+            match *field {
+                "authz.authz_subject_id" => decision.subject = None,
+                "authz.authz_object" => decision.object = None,
+                "authz.authz_action" => decision.action = None,
+                "authz.authz_decision" => decision.allow = None,
+                "authz.authz_error" => decision.error = None,
+                "authz.policy_id" => decision.policy = None,
+                _ => {}
+            }
+        }
+    }
+    !fields.is_empty()
 }
 
 /// Checks that nothing is told of a process.

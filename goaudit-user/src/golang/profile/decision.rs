@@ -150,9 +150,10 @@ impl Values {
 
     fn text(&mut self, key: Golden) -> Option<Text> {
         let found = self.find(key).map_err(|lack| lack.reason()).and_then(|got| {
-            bytes(&got.value).map(Text::from).ok_or_else(|| match &got.dynamic_type {
-                Some(name) => format!("the interface holds {name}, whose content is not read"),
-                None => "it is nil".to_owned(),
+            bytes(&got.value).map(Text::from).ok_or_else(|| match (&got.unread, &got.dynamic_type) {
+                (Some(reason), _) => reason.clone(),
+                (None, Some(name)) => format!("the interface holds {name}, whose content is not read"),
+                (None, None) => "it is nil".to_owned(),
             })
         });
         match found {
@@ -237,16 +238,18 @@ impl Values {
 
     /// No error is not a missing error. Of errors that are not read, the type's name.
     fn error(&mut self) -> Option<Text> {
-        let text = match self.find(Golden::Error) {
+        let (text, lack) = match self.find(Golden::Error) {
             Ok(Got { value: Value::Nil, .. }) | Err(Lack::Nil | Lack::Beyond | Lack::Absent) => return None,
             Ok(got) => {
-                bytes(&got.value).map(Text::from).or_else(|| got.dynamic_type.as_deref().map(Text::from))
+                let text = bytes(&got.value).map(Text::from);
+                let text = text.or_else(|| got.dynamic_type.as_deref().map(Text::from));
+                (Some(text.unwrap_or_else(|| Text::from("an error"))), got.unread.clone())
             }
-            Err(lack) => {
-                self.lacks(Golden::Error, lack.reason());
-                return None;
-            }
+            Err(lack) => (None, Some(lack.reason())),
         };
-        Some(text.unwrap_or_else(|| Text::from("an error")))
+        if let Some(reason) = lack {
+            self.lacks(Golden::Error, reason);
+        }
+        text
     }
 }

@@ -38,11 +38,17 @@ pub(super) struct Got {
     pub(super) value: Value,
     pub(super) dynamic_type: Option<String>,
     pub(super) total: Option<u64>,
+    /// Why there is only the type of a value that has a text.
+    pub(super) unread: Option<String>,
 }
 
 impl Got {
+    const fn of(value: Value) -> Self {
+        Self { value, dynamic_type: None, total: None, unread: None }
+    }
+
     const fn text(text: Text) -> Self {
-        Self { value: Value::Text(text), dynamic_type: None, total: None }
+        Self::of(Value::Text(text))
     }
 }
 
@@ -86,20 +92,20 @@ impl Compiled {
             Kind::Call | Kind::Request => "go_call.fields",
         };
         for (name, reader) in &self.fields {
-            let field = match self.value(reader, &sites) {
-                Ok(Got { value, dynamic_type, total }) => {
-                    Field { name: name.clone(), value, dynamic_type, total }
+            let (got, lack) = match self.value(reader, &sites) {
+                Ok(mut got) => {
+                    let unread = got.unread.take();
+                    (got, unread)
                 }
-                Err(lack) => {
-                    reading.missing.push(Missing::new(format!("{prefix}.{name}"), lack.reason()));
-                    Field { name: name.clone(), value: Value::Missing, dynamic_type: None, total: None }
-                }
+                Err(lack) => (Got::of(Value::Missing), Some(lack.reason())),
             };
-            reading.fields.push(field);
+            reading.missing.extend(lack.map(|reason| Missing::new(format!("{prefix}.{name}"), reason)));
+            let Got { value, dynamic_type, total, .. } = got;
+            reading.fields.push(Field { name: name.clone(), value, dynamic_type, total });
         }
         for (key, reader) in &self.golden {
             let got = self.value(reader, &sites);
-            if let Ok(Got { value, dynamic_type, total: Some(total) }) = &got {
+            if let Ok(Got { value, dynamic_type, total: Some(total), .. }) = &got {
                 let name =
                     Golden::ALL.iter().find(|(golden, ..)| golden == key).map_or("", |(_, name, _)| name);
                 reading.fields.push(Field {
@@ -161,7 +167,7 @@ impl Compiled {
             return Err(Lack::Told("the profile has no such value".to_owned()));
         };
         let got = sites.cell(cell)?;
-        let truth = |value| Ok(Got { value: Value::Bool(value), dynamic_type: None, total: None });
+        let truth = |value| Ok(Got::of(Value::Bool(value)));
         match (ask.test, &got.value) {
             (Test::Value, _) => Ok(got),
             (Test::Not, Value::Bool(value)) => truth(!value),
@@ -251,7 +257,7 @@ impl Sites<'_> {
             Status::Whole | Status::Cut => {
                 let value = decode(cell.shape, &brought).ok_or_else(damaged)?;
                 let total = (brought.status == Status::Cut).then_some(brought.total);
-                Ok(Got { value, dynamic_type, total })
+                Ok(Got { value, dynamic_type, total, unread: None })
             }
             status => Err(lack(status)),
         }
@@ -339,15 +345,20 @@ fn number(number: Number, size: u64, word: u64) -> Value {
 fn interface(brought: &Brought<'_>, name: Option<(u64, Option<TypeName>)>) -> Result<Got, Lack> {
     let Some((address, name)) = name else {
         return match brought.status {
-            Status::Nil => Ok(Got { value: Value::Nil, dynamic_type: None, total: None }),
+            Status::Nil => Ok(Got::of(Value::Nil)),
             status => Err(lack(status)),
         };
     };
     let readable = name.as_ref().is_some_and(TypeName::begins_with_text);
     let dynamic_type = Some(name.map_or_else(|| format!("type at {address:#x}"), |name| name.name));
+    let mut unread = None;
     let (value, total) = match brought.status {
         Status::Whole if readable => (Value::Text(brought.bytes.into()), None),
         Status::Cut if readable => (Value::Text(brought.bytes.into()), Some(brought.total)),
+        status @ (Status::Nil | Status::Fault | Status::NoRoom) if readable => {
+            unread = Some(format!("its type is known, its text is not: {}", lack(status).reason()));
+            (Value::Opaque, None)
+        }
         // What was read is not what the type has there: only that it is there counts.
         Status::Whole | Status::Cut | Status::Nil | Status::Fault | Status::NoRoom => (Value::Opaque, None),
         status @ (Status::OutOfRange
@@ -356,7 +367,7 @@ fn interface(brought: &Brought<'_>, name: Option<(u64, Option<TypeName>)>) -> Re
         | Status::Unsearched
         | Status::NoLayout) => return Err(lack(status)),
     };
-    Ok(Got { value, dynamic_type, total })
+    Ok(Got { value, dynamic_type, total, unread })
 }
 
 impl TypeName {

@@ -216,8 +216,18 @@ fn casbin_reports_an_error() {
     let mut call =
         Casbin::enter(Arch::Amd64, |machine| strings(machine, &["alice", "/data/1", "read"]), false);
     let [table, error] = [[0, OTHER_ERROR], [0xbad, u64::MAX]].map(|words| call.machine.words(&words));
-    let (authz, _) = call.leave([0, table, error]);
+    let (authz, missing) = call.leave([0, table, error]);
     assert_eq!(told(authz.error.as_ref()), Some("*fs.PathError"));
+    assert!(missing.iter().all(|missing| missing.field != "authz.authz_error"), "{missing:?}");
+    // Where its text cannot be read, its type is told, and that the text is missing.
+    let mut call =
+        Casbin::enter(Arch::Amd64, |machine| strings(machine, &["alice", "/data/1", "read"]), false);
+    let [table, error] = [[0, ERROR], [0xbad, 15]].map(|words| call.machine.words(&words));
+    let (authz, missing) = call.leave([0, table, error]);
+    assert_eq!(told(authz.error.as_ref()), Some("*errors.errorString"));
+    assert_eq!(authz.decision, None);
+    let why = "its type is known, its text is not: memory on the way was not there";
+    assert!(reason(&missing, "authz.authz_error").starts_with(why), "{missing:?}");
 }
 
 #[test]
