@@ -15,6 +15,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod content;
 pub mod cosignature;
+pub mod day;
 mod directory;
 pub mod epoch;
 mod error;

@@ -190,6 +190,8 @@ struct Told {
 
 fn tell(log: &Path, content: &ContentKeys, wanted: Option<&BTreeSet<Seq>>) -> Result<Told, EvidenceError> {
     let mut told = Told::default();
+    // A package shows what is personal as it is stored.
+    let mut personal = Opener::default();
     let mut reader = Reader::open(log, ReadOptions::default())?.with_keys(content.clone());
     loop {
         let batch = match reader.next_batch() {
@@ -208,7 +210,7 @@ fn tell(log: &Path, content: &ContentKeys, wanted: Option<&BTreeSet<Seq>>) -> Re
                 told.not_read += 1;
                 continue;
             };
-            Opener::default().open(&mut event);
+            personal.open(&mut event);
             let origin = Origin {
                 seq,
                 boot_id: &boot_id,

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::go_fixture::{Toolchain, fixtures};
+use crate::ability::tell_skip;
+use crate::go_fixture::{Build, Toolchain, fixtures, toolchain};
+
+/// The Go that fixtures with modules are built with.
+const VERSION: &str = "1.26.8";
 
 /// Folder of the module's source, in the version that the fixture needs. Fails where the module proxy is not reachable.
 pub fn source(toolchain: &Toolchain, fixture: &str, module: &str) -> Result<PathBuf> {
@@ -42,6 +46,21 @@ pub fn fetch(toolchain: &Toolchain, fixture: &str) -> Result<()> {
         bail!("go mod download: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
+}
+
+/// The program of a fixture that needs modules; none, telling so, where it cannot be had.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its program has failed")]
+pub fn program(test: &str, fixture: &str) -> Option<PathBuf> {
+    let toolchain =
+        toolchain(VERSION).map_err(|why| tell_skip(test, &format!("go toolchain {VERSION}"), &why)).ok()?;
+    fetch(&toolchain, fixture)
+        .map_err(|why| tell_skip(test, "the Go module proxy", &format!("{why:#}")))
+        .ok()?;
+    Some(toolchain.build(&Build::of(fixture)).expect("the fixture builds"))
 }
 
 /// Copies a folder, so that it can be changed: the module cache cannot.

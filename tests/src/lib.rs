@@ -11,6 +11,7 @@
 //! A test that cannot run somewhere says which [`ability::Ability`] it misses; nothing is skipped in silence.
 
 pub mod ability;
+pub mod age_key;
 pub mod capture;
 pub mod child;
 pub mod compare;

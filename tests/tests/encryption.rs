@@ -9,8 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use goaudit_tests::ability::tell_skip;
-use goaudit_tests::go_fixture::{Build, toolchain};
+use goaudit_tests::age_key::{IDENTITY, RECIPIENT, STRANGER};
 use goaudit_tests::go_module;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
@@ -19,12 +18,6 @@ use goaudit_user::audit::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-
-/// The test key of the age specification's example, and its recipient.
-const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
-const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
-/// Somebody else.
-const STRANGER: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33\n";
 
 /// Real events and when they were: boot time and wall clock.
 struct Demo {
@@ -224,15 +217,7 @@ fn text_of(value: &Value) -> String {
 
 #[test]
 fn go_opens_what_we_encrypt() {
-    let test = "go_opens_what_we_encrypt";
-    let toolchain = match toolchain("1.26.8") {
-        Ok(toolchain) => toolchain,
-        Err(why) => return tell_skip(test, "go toolchain 1.26.8", &why),
-    };
-    if let Err(why) = go_module::fetch(&toolchain, "age") {
-        return tell_skip(test, "the Go module proxy", &format!("{why:#}"));
-    }
-    let program = toolchain.build(&Build::of("age")).unwrap();
+    let Some(program) = go_module::program("go_opens_what_we_encrypt", "age") else { return };
     let go = |words: &[&str], files: &[PathBuf]| {
         let output = Command::new(&program).args(words).args(files).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));

@@ -1,14 +1,11 @@
 //! A recording into an encrypted log shows live what only the key's holder reads later.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use goaudit_tests::age_key::{IDENTITY, RECIPIENT};
 use goaudit_tests::capture::{first_difference, replay, segments};
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
-
-/// A key for tests, and its recipient.
-const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
-const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 
 #[test]
 fn live_output_is_what_the_keys_holder_replays() {

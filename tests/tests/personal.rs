@@ -9,8 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use goaudit_tests::ability::tell_skip;
-use goaudit_tests::go_fixture::{Build, toolchain};
+use goaudit_tests::age_key::{IDENTITY, RECIPIENT, STRANGER};
 use goaudit_tests::go_module;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
@@ -20,12 +19,6 @@ use goaudit_user::event::{Authz, Event, Payload};
 use goaudit_user::host::identity;
 use goaudit_user::personal::Vault;
 use serde_json::{Value, json};
-
-/// The test key of the age specification's example, and its recipient.
-const IDENTITY: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
-const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
-/// Somebody else.
-const STRANGER: &str = "AGE-SECRET-KEY-1GQ9778VQXMMJVE8SK7J6VT8UJ4HDQAJUVSFCWCM02D8GEWQ72PVQ2Y5J33\n";
 
 /// The events of the demo, real ones, and a decision about somebody.
 fn events(folder: &LogDir) -> Vec<(Now, Event)> {
@@ -253,15 +246,7 @@ fn init_says_what_it_encrypts_and_refuses_what_it_cannot() {
 
 #[test]
 fn go_opens_the_values() {
-    let test = "go_opens_the_values";
-    let toolchain = match toolchain("1.26.8") {
-        Ok(toolchain) => toolchain,
-        Err(why) => return tell_skip(test, "go toolchain 1.26.8", &why),
-    };
-    if let Err(why) = go_module::fetch(&toolchain, "age") {
-        return tell_skip(test, "the Go module proxy", &format!("{why:#}"));
-    }
-    let program = toolchain.build(&Build::of("age")).unwrap();
+    let Some(program) = go_module::program("go_opens_the_values", "age") else { return };
     let folder = LogDir::new();
     let events = events(&folder);
     let log = folder.join("log");

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 pub(crate) use kernels::{KERNELS, Kernel, kernel};
+pub(crate) use packages::JOURNAL_WRITER;
 
 /// Install what building the eBPF object, the tests and the kernel lab need.
 ///

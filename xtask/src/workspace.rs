@@ -1,15 +1,18 @@
 //! Where things are: the tree, cargo's target directory, the download cache.
 
-use std::env;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 
 /// The Rust target of everything that runs in the kernel lab.
 pub(crate) const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where the end-to-end tests lie.
+pub(crate) const END_TO_END: &str = "tests/tests";
 
 /// Root of the work tree.
 pub(crate) fn root() -> PathBuf {
@@ -41,9 +44,33 @@ pub(crate) fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
 }
 
+/// Names of the tests in a folder, sorted, files and folders with a `main.rs`; none where there is no such folder.
+pub(crate) fn test_files(dir: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let dir = root().join(dir);
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?;
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| test_name(&entry.ok()?)).filter(|name| wanted(name)).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// What cargo calls the test that an entry of a tests folder is; none if it is no test.
+fn test_name(entry: &fs::DirEntry) -> Option<String> {
+    let name = entry.file_name();
+    let name = name.to_str()?;
+    if entry.path().join("main.rs").is_file() {
+        return Some(name.to_owned());
+    }
+    name.strip_suffix(".rs").map(str::to_owned)
+}
+
 /// Finds a program on `PATH`, see [`reach_cargo_bin`].
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
+    // A path of its own is looked for as it is.
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 

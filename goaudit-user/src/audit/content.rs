@@ -158,13 +158,20 @@ fn frame_of(header: &BatchHeader) -> ([u8; 12], [u8; BOUND_LEN]) {
     (nonce, bound)
 }
 
-/// What the log says of a segment's content key, in a record of its own before the first batch that is encrypted with it.
+/// What the log says of a key before it is used, in a record of its own: of a segment's content key, or one of personal fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedKey {
-    /// Hash of the wrapped key in the segment's header.
+    /// Hash of the wrapped key, as it stands in the segment's header or in its file.
     pub wrapped_sha256: Hash,
     /// [`ContentKey::commitment`].
     pub commitment: Hash,
+}
+
+impl NamedKey {
+    /// Names a key that is wrapped so.
+    pub(super) fn new(key: &ContentKey, wrapped: &[u8]) -> Self {
+        Self { wrapped_sha256: Sha256::digest(wrapped).into(), commitment: key.commitment() }
+    }
 }
 
 /// To whom a log is encrypted.

@@ -11,13 +11,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use jiff::ToSpan as _;
-use jiff::civil::Date;
-
-use super::content::ContentKey;
+use super::content::{ContentKey, NamedKey};
+use super::day::Day;
 use super::directory::{make_dir, open_regular_with, read_small, replace_file, sync_dir};
 use super::error::AuditError;
-use super::format::{Hash, MAX_WRAPPED_LEN};
+use super::format::MAX_WRAPPED_LEN;
 
 /// Where the keys lie in a log's directory.
 const DIRECTORY: &str = "personal";
@@ -27,48 +25,6 @@ const SUFFIX: &str = ".age";
 const SHREDDED: &str = ".shredded";
 /// Longest name of a class.
 const MAX_CLASS_LEN: usize = 32;
-/// Nanoseconds of a day.
-const DAY_NS: u64 = 86_400_000_000_000;
-const EPOCH: Date = jiff::civil::date(1970, 1, 1);
-
-/// A day (UTC), counted from 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day(pub u32);
-
-impl Day {
-    /// The day of a time of the wall clock.
-    pub fn of(realtime_ns: u64) -> Self {
-        Self(u32::try_from(realtime_ns / DAY_NS).unwrap_or(u32::MAX))
-    }
-
-    /// So many days before; the first day at least.
-    #[must_use]
-    pub fn back(self, days: u32) -> Self {
-        Self(self.0.saturating_sub(days))
-    }
-}
-
-impl fmt::Display for Day {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match EPOCH.checked_add(i64::from(self.0).days()) {
-            Ok(date) => date.fmt(f),
-            // Beyond the calendar.
-            Err(_) => write!(f, "day {}", self.0),
-        }
-    }
-}
-
-impl FromStr for Day {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let date: Date = text.parse().map_err(|_| ())?;
-        let days = EPOCH.until(date).map_err(|_| ())?.get_days();
-        let day = Self(u32::try_from(days).map_err(|_| ())?);
-        // One way to write each.
-        if day.to_string() == text { Ok(day) } else { Err(()) }
-    }
-}
 
 /// What names a key: class of the fields, day, and which one of that day, because a writer that begins does not know the
 /// keys of those before it.
@@ -118,10 +74,8 @@ pub struct PersonalKey {
 pub struct NamedPersonalKey {
     /// Its name.
     pub id: PersonalKeyId,
-    /// Hash of its file.
-    pub wrapped_sha256: Hash,
-    /// [`ContentKey::commitment`].
-    pub commitment: Hash,
+    /// What it and its file are.
+    pub key: NamedKey,
 }
 
 /// How personal fields of a log are encrypted, once and for all.

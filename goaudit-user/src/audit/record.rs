@@ -155,14 +155,12 @@ impl Record {
             }
             Self::ContentKey(named) => {
                 line([CONTENT_KEY, ""]);
-                line(["wrapped-sha256", &hex(&named.wrapped_sha256)]);
-                line(["key-commitment", &hex(&named.commitment)]);
+                key_lines(named, line);
             }
             Self::PersonalKey(named) => {
                 line([PERSONAL_KEY, ""]);
                 line(["key", &named.id.to_string()]);
-                line(["wrapped-sha256", &hex(&named.wrapped_sha256)]);
-                line(["key-commitment", &hex(&named.commitment)]);
+                key_lines(&named.key, line);
             }
             Self::PersonalShred(ids) => {
                 line([PERSONAL_SHRED, ""]);
@@ -206,14 +204,10 @@ impl Record {
                 next_seq: fields.number("next-event")?,
                 newest_ns: fields.number("newest-ns")?,
             }),
-            CONTENT_KEY => Self::ContentKey(NamedKey {
-                wrapped_sha256: fields.hex("wrapped-sha256")?,
-                commitment: fields.hex("key-commitment")?,
-            }),
+            CONTENT_KEY => Self::ContentKey(fields.named_key()?),
             PERSONAL_KEY => Self::PersonalKey(NamedPersonalKey {
                 id: personal_key(fields.take("key")?)?,
-                wrapped_sha256: fields.hex("wrapped-sha256")?,
-                commitment: fields.hex("key-commitment")?,
+                key: fields.named_key()?,
             }),
             PERSONAL_SHRED => {
                 let keys = fields.all("key").into_iter().map(personal_key).collect::<Result<_, _>>()?;
@@ -264,6 +258,10 @@ impl<'a> Fields<'a> {
     fn hex<const N: usize>(&mut self, name: &str) -> Result<[u8; N], Fault> {
         unhex(self.take(name)?)
             .ok_or_else(|| Fault::tampered(format!("{name} of a record of the log is malformed")))
+    }
+
+    fn named_key(&mut self) -> Result<NamedKey, Fault> {
+        Ok(NamedKey { wrapped_sha256: self.hex("wrapped-sha256")?, commitment: self.hex("key-commitment")? })
     }
 
     fn key(&mut self, name: &str) -> Result<VerifyKey, Fault> {
@@ -430,6 +428,12 @@ pub(super) fn walk(
             }
         }
     }
+}
+
+/// What [`Fields::named_key`] reads.
+fn key_lines(named: &NamedKey, mut line: impl FnMut([&str; 2])) {
+    line(["wrapped-sha256", &hex(&named.wrapped_sha256)]);
+    line(["key-commitment", &hex(&named.commitment)]);
 }
 
 fn commitment(text: &str) -> Result<Hash, Fault> {

@@ -6,7 +6,8 @@ use anyhow::Context;
 
 use super::Exit;
 use super::output::note;
-use crate::audit::personal::{Day, PersonalKeyId};
+use crate::audit::day::Day;
+use crate::audit::personal::PersonalKeyId;
 use crate::audit::{self, Writer, WriterConfig};
 use crate::host::{clock, identity};
 use crate::personal::Class;

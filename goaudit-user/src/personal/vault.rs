@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use super::places::PLACES;
 use super::{Class, bound, nonce};
-use crate::audit::personal::{Day, Personal, PersonalKey};
+use crate::audit::day::Day;
+use crate::audit::personal::{Personal, PersonalKey};
 use crate::audit::{AuditError, Now, Writer};
 use crate::event::{Event, Sealed};
 

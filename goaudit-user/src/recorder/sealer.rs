@@ -123,7 +123,8 @@ impl Sealer {
         left.map_or(TICK, |left| left.clamp(LEAST_WAIT, TICK))
     }
 
-    /// Gives up what need not be kept any longer, and destroys the keys of personal fields that must not be: with each segment, and when the disk gets low.
+    /// Gives up what need not be kept any longer, and destroys the keys of personal fields that must not be: with each
+    /// segment, and when the disk gets low.
     fn prune(&mut self, low: bool, now: Now) -> Result<(), AuditError> {
         let segment = Some(self.writer.segment_no());
         let due = self.pruned_at != segment || (low && !self.was_low);
@@ -132,8 +133,11 @@ impl Sealer {
             return Ok(());
         }
         self.pruned_at = segment;
-        let shredded = self.vault.as_mut().map_or(Ok(()), |vault| vault.shred(&mut self.writer, now));
-        self.bear(shredded)?;
+        if let Some(vault) = &mut self.vault
+            && let Err(error) = vault.shred(&mut self.writer, now)
+        {
+            self.bear(Err(error))?;
+        }
         match self.writer.prune(None, now) {
             Err(error @ (AuditError::Closed | AuditError::Sync { .. })) => Err(error),
             // What could not be pruned stays until the next segment; a damaged one for ever: `verify` tells of it.

@@ -1,5 +1,6 @@
 //! Cases of a log with the corpus's keys whose events are encrypted.
 
+use goaudit_tests::age_key::RECIPIENT;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::format::BatchHeader;
 use goaudit_user::audit::{Recipients, WriterConfig};
@@ -9,11 +10,6 @@ use sha2::{Digest as _, Sha256};
 use super::attacker::{Part, apart, together};
 use super::make::{Cases, SECOND, config, run_with};
 use super::patch;
-
-/// An age identity that everybody knows, and its recipient.
-pub(super) const IDENTITY: &str =
-    "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX\n";
-const RECIPIENT: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
 
 /// Adds the cases.
 pub(super) fn add(cases: &mut Cases, events: &[Event], folder: &LogDir) {

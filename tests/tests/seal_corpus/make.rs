@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use goaudit_ebpf::units::Ktime;
+use goaudit_tests::age_key::IDENTITY;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::checkpoint::Checkpoint;
@@ -199,7 +200,7 @@ pub(crate) fn bless(dir: &Path) {
     let both = format!("# keys of two logs\n{}\n{}\n", stranger.public().text(), key.text());
     std::fs::write(dir.join("keys.txt"), both).unwrap();
     std::fs::write(dir.join("expected.note"), &base["checkpoint"]).unwrap();
-    std::fs::write(dir.join("content.key"), content::IDENTITY).unwrap();
+    std::fs::write(dir.join("content.key"), IDENTITY).unwrap();
     std::fs::write(dir.join("README.md"), README).unwrap();
     let mut cases = Cases { base: base.clone(), all: Vec::new() };
     let stolen = Stolen::from(&base);
@@ -593,13 +594,13 @@ impl Cases {
 pub(super) struct Case<'a>(&'a mut Value);
 
 impl Case<'_> {
-    pub(super) fn expected(self) -> Self {
+    fn expected(self) -> Self {
         let arguments = self.0["arguments"].as_array_mut().unwrap();
         arguments.extend([json!("--expect"), json!("expected.note")]);
         self
     }
 
-    pub(super) fn state(self) -> Self {
+    fn state(self) -> Self {
         self.0["state"] = json!("state.json");
         self
     }
@@ -610,7 +611,7 @@ impl Case<'_> {
         self
     }
 
-    pub(super) fn unpinned(self) -> Self {
+    fn unpinned(self) -> Self {
         self.0["arguments"] = json!([]);
         self
     }

@@ -126,11 +126,10 @@ pub(super) fn run(turns: usize) -> Result<Measured> {
 fn turn(verifier: Verifier, log: &Path, sealed: f64, journal: Option<&Journal>) -> Result<Figures> {
     let dir = utf8(log)?;
     match verifier {
-        Verifier::Sha256sum => peer(&segments(log)?, PASSES, || {
-            let mut sums = command("sha256sum");
-            sums.args(segments(log)?);
-            Ok(sums)
-        }),
+        Verifier::Sha256sum => {
+            let files = segments(log)?;
+            peer(&files, PASSES, command("sha256sum").args(&files))
+        }
         Verifier::OneThread => {
             let mut figures = ours(&seal_bench(&["verify", dir, "1"])?)?;
             figures.insert("sealed_million_events_per_s", sealed);
@@ -140,18 +139,15 @@ fn turn(verifier: Verifier, log: &Path, sealed: f64, journal: Option<&Journal>) 
         Verifier::Keyless => ours(&seal_bench(&["check", dir])?),
         Verifier::Journalctl => {
             let Journal { file, key, events } = journal.context("there is no journal")?;
-            let mut figures = peer(std::slice::from_ref(file), 1, || {
-                let mut verify = command("journalctl");
-                verify.args(["--verify", "--quiet", "--verify-key", key, "--file"]).arg(file);
-                Ok(verify)
-            })?;
-            let bytes = std::fs::metadata(file)?.len() as f64;
-            let rate = |gb_per_s: f64| gb_per_s * 1e9 / bytes * *events as f64 / 1e6;
+            let mut verify = command("journalctl");
+            verify.args(["--verify", "--quiet", "--verify-key", key, "--file"]).arg(file);
+            let mut figures = peer(std::slice::from_ref(file), 1, &mut verify)?;
+            let million_events_per_gb = *events as f64 * 1e3 / std::fs::metadata(file)?.len() as f64;
             for (events, bytes) in
                 [("million_events_per_s", "gb_per_s"), ("wall_million_events_per_s", "wall_gb_per_s")]
             {
                 let gb_per_s = figures.get(bytes).copied().context("it has just been measured")?;
-                figures.insert(events, rate(gb_per_s));
+                figures.insert(events, gb_per_s * million_events_per_gb);
             }
             Ok(figures)
         }
@@ -169,12 +165,12 @@ fn ours(told: &Told) -> Result<Figures> {
 }
 
 /// A program that reads these files, several times in turn.
-fn peer(files: &[PathBuf], passes: usize, program: impl Fn() -> Result<Command>) -> Result<Figures> {
+fn peer(files: &[PathBuf], passes: usize, program: &mut Command) -> Result<Figures> {
     let bytes: u64 =
         files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
     let (cpu_before, began) = (cpu::of_children()?, Instant::now());
     for _ in 0..passes {
-        capture(&mut program()?)?;
+        capture(program)?;
     }
     let (cpu, wall) = (cpu::of_children()?.saturating_sub(cpu_before), began.elapsed());
     if cpu.is_zero() {

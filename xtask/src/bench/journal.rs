@@ -12,10 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use super::contestant::fresh_dir;
 use crate::command::{capture, command};
+use crate::setup::JOURNAL_WRITER;
 use crate::workspace::{find_program, is_root};
 
-/// It is no program for users, so it is not in a PATH.
-const WRITERS: [&str; 2] = ["/usr/lib/systemd/systemd-journal-remote", "/lib/systemd/systemd-journal-remote"];
 /// Makes the key and the journal: arguments are the writer, the journal, what is to be in it, and where the key goes.
 const SCRIPT: &str = r#"
 set -e
@@ -37,13 +36,9 @@ pub(super) fn missing() -> Option<String> {
     if !is_root() {
         return Some("a sealed journal is made in a mount namespace: needs root".to_owned());
     }
-    let absent = ["journalctl", "unshare"].into_iter().find(|program| find_program(program).is_none());
-    let absent = absent.or_else(|| writer().is_none().then_some("systemd-journal-remote"));
+    let absent =
+        ["journalctl", "unshare", JOURNAL_WRITER].into_iter().find(|program| find_program(program).is_none());
     absent.map(|program| format!("{program} is not installed"))
-}
-
-fn writer() -> Option<&'static str> {
-    WRITERS.into_iter().find(|path| Path::new(path).is_file())
 }
 
 /// Makes one of `events` lines: those of a file, over and over, each an entry as a service would log it.
@@ -51,9 +46,8 @@ pub(super) fn make(lines: &Path, events: u64) -> Result<Journal> {
     let dir = fresh_dir("journal")?;
     let (entries, file, key) = (dir.join("entries"), dir.join("sealed.journal"), dir.join("key"));
     write_entries(lines, events, &entries)?;
-    let writer = writer().context("systemd-journal-remote is not installed")?;
     let mut made = command("unshare");
-    made.args(["--mount", "sh", "-c", SCRIPT, "sh", writer]).args([&file, &entries, &key]);
+    made.args(["--mount", "sh", "-c", SCRIPT, "sh", JOURNAL_WRITER]).args([&file, &entries, &key]);
     capture(&mut made)?;
     fs::remove_file(&entries).with_context(|| format!("failed to remove {}", entries.display()))?;
     let key = fs::read_to_string(&key).with_context(|| format!("failed to read {}", key.display()))?;

@@ -21,6 +21,9 @@ pub(super) struct Package {
     statically_linked: bool,
 }
 
+/// Writes journals of systemd. It is no program for users, so it is not in a PATH.
+pub(crate) const JOURNAL_WRITER: &str = "/lib/systemd/systemd-journal-remote";
+
 pub(super) const PACKAGES: [Package; 6] = [
     Package {
         name: "qemu-system-x86",
@@ -61,8 +64,7 @@ pub(super) const PACKAGES: [Package; 6] = [
         name: "systemd-journal-remote",
         group: Group::Bench,
         why: "writes the sealed journal of benchmark b7",
-        // Not in a PATH: a path of its own is looked for as it is.
-        program: "/lib/systemd/systemd-journal-remote",
+        program: JOURNAL_WRITER,
         statically_linked: false,
     },
 ];

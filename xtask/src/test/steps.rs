@@ -3,20 +3,18 @@
 //! All cargo commands select from the whole workspace: a package alone would be built with other features of
 //! its dependencies, and so everything twice.
 
-use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::GO_VERSIONS;
 use super::report::{Report, Row, SKIPS_FILE};
 use crate::command::{cargo, run, run_tests};
 use crate::setup::{self, Group};
 use crate::vm;
-use crate::workspace::{is_root, root};
+use crate::workspace::{END_TO_END, is_root, test_files};
 
-/// Where the end-to-end tests lie, and the crates' own integration tests.
-const END_TO_END: &str = "tests/tests";
+/// Where the crates' own integration tests lie.
 const CRATES_WITH_TESTS: [&str; 2] = ["goaudit-ebpf/tests", "goaudit-user/tests"];
 
 /// Test files that begin so need root and look at a running kernel.
@@ -147,27 +145,4 @@ fn integration(tests: &[String], full: bool) -> Command {
         command.args(["--test", test]);
     }
     command
-}
-
-/// Names of the tests in a folder, sorted, files and folders with a `main.rs`; none where there is no such folder.
-fn test_files(dir: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
-    let dir = root().join(dir);
-    if !dir.is_dir() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?;
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| test_name(&entry.ok()?)).filter(|name| wanted(name)).collect();
-    names.sort();
-    Ok(names)
-}
-
-/// What cargo calls the test that an entry of a tests folder is; none if it is no test.
-fn test_name(entry: &fs::DirEntry) -> Option<String> {
-    let name = entry.file_name();
-    let name = name.to_str()?;
-    if entry.path().join("main.rs").is_file() {
-        return Some(name.to_owned());
-    }
-    name.strip_suffix(".rs").map(str::to_owned)
 }

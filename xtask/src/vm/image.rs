@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::cpio::Archive;
 use crate::command::{capture, cargo, command, run, shown};
-use crate::workspace::{STATIC_TARGET, find_program, root, target};
+use crate::workspace::{END_TO_END, STATIC_TARGET, find_program, root, target, test_files};
 
 /// The package of the live tests.
 const TESTS: &str = "goaudit-tests";
@@ -101,21 +101,15 @@ fn build_programs() -> Result<Vec<PathBuf>> {
 
 /// The live test binaries, which libtest names after their files.
 fn build_tests(file: Option<&str>) -> Result<Vec<PathBuf>> {
-    let dir = root().join("tests/tests");
-    let mut names: Vec<String> = fs::read_dir(&dir)
-        .with_context(|| format!("failed to read {}", dir.display()))?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
-        .filter(|name| {
-            IN_GUEST.iter().any(|start| name.starts_with(start))
-                && file.map_or_else(
-                    || !ON_HOST.contains(&name.as_str()) && !name.starts_with(GO_ON_HOST),
-                    |part| name.contains(part),
-                )
-        })
-        .collect();
-    names.sort();
+    let names = test_files(END_TO_END, |name| {
+        IN_GUEST.iter().any(|start| name.starts_with(start))
+            && file.map_or_else(
+                || !ON_HOST.contains(&name) && !name.starts_with(GO_ON_HOST),
+                |part| name.contains(part),
+            )
+    })?;
     if names.is_empty() {
-        bail!("no live test file named *{}*.rs in {}", file.unwrap_or_default(), dir.display());
+        bail!("no live test file named *{}*.rs in {END_TO_END}", file.unwrap_or_default());
     }
     let mut build = static_cargo("test");
     build.args(["--no-run", "--package", TESTS]);

@@ -2,7 +2,9 @@
 
 use super::encryption::Person;
 use super::*;
-use crate::audit::personal::{Day, NamedPersonalKey, Personal, PersonalDir, PersonalKeyId};
+use crate::audit::content::NamedKey;
+use crate::audit::day::Day;
+use crate::audit::personal::{NamedPersonalKey, Personal, PersonalDir, PersonalKeyId};
 use crate::audit::record::Record;
 
 fn personal(person: &Person) -> Personal {
@@ -154,7 +156,8 @@ fn a_link_is_not_destroyed_in_place_of_a_key() {
 fn records_have_one_form() {
     let id: PersonalKeyId = "subject-2026-11-22-3".parse().unwrap();
     assert_eq!((id.day, id.number), (Day(20_779), 3));
-    let named = NamedPersonalKey { id: id.clone(), wrapped_sha256: [0x12; 32], commitment: [0xef; 32] };
+    let key = NamedKey { wrapped_sha256: [0x12; 32], commitment: [0xef; 32] };
+    let named = NamedPersonalKey { id: id.clone(), key };
     let named = Record::PersonalKey(named);
     let text = format!(
         "goaudit-record/1 personal-key\nkey subject-2026-11-22-3\nwrapped-sha256 {}\nkey-commitment {}\n",

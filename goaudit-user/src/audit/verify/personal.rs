@@ -88,12 +88,12 @@ impl Files {
 
     fn open(&mut self, named: &NamedPersonalKey, wrapped: &[u8], given: &ContentKeys) {
         let id = &named.id;
-        if Hash::from(Sha256::digest(wrapped)) != named.wrapped_sha256 {
+        if Hash::from(Sha256::digest(wrapped)) != named.key.wrapped_sha256 {
             self.tampered.push(format!("the file of the key {id} is not the one that the log named"));
             return;
         }
         match given.unwrap(wrapped) {
-            Ok(key) if key.commitment() == named.commitment => self.opened += 1,
+            Ok(key) if key.commitment() == named.key.commitment => self.opened += 1,
             Ok(_) => self.tampered.push(format!("the key {id} is not the one that the log committed to")),
             // Who reads only what is not personal has no key for it.
             Err(ContentError::NoKey | ContentError::NoMatch(_) | ContentError::NotBuilt) => {}

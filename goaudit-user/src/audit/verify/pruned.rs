@@ -7,6 +7,7 @@ use zerocopy::FromBytes as _;
 use super::books::Property;
 use super::segment::Here;
 use super::{PinnedSegment, SegmentEnding, Verifier};
+use crate::audit::day::DAY_NS;
 use crate::audit::error::AuditError;
 use crate::audit::fault::Fault;
 use crate::audit::format::{BatchHeader, FrameKind, Hash, SEGMENT_HEADER_LEN};
@@ -142,7 +143,7 @@ impl Verifier<'_, '_> {
                 format!(
                     "segments 0 to {number} (events before {next_seq}) were pruned as the log said before, not younger \
                      than its {} days",
-                    keep / 86_400_000_000_000
+                    keep / DAY_NS
                 ),
             );
         }

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use super::{SeedFn, WriterConfig};
 use crate::audit::content::{ContentKey, HeldKeys, NamedKey, Recipients};
 use crate::audit::directory::open_regular;
@@ -40,7 +38,7 @@ impl Content {
         let asked = config.encrypt_to.take();
         let Some(recipients) = recipients(dir, segments, asked)? else { return Ok(None) };
         let held = HeldKeys::default();
-        let current = fresh(&recipients, &mut config.seeds)?;
+        let current = segment_key(&recipients, &mut config.seeds)?;
         held.put(number, &current.key);
         Ok(Some(Self { recipients, current, named: false, held }))
     }
@@ -59,7 +57,7 @@ impl Content {
 
     /// A key for a segment to come.
     pub(super) fn next(&self, number: u64, seeds: &mut SeedFn) -> Result<SegmentKey, AuditError> {
-        let next = fresh(&self.recipients, seeds)?;
+        let next = segment_key(&self.recipients, seeds)?;
         self.held.put(number, &next.key);
         Ok(next)
     }
@@ -77,19 +75,25 @@ impl Content {
 
     /// What the log says of the key.
     pub(super) fn name(&self) -> NamedKey {
-        NamedKey {
-            wrapped_sha256: Sha256::digest(&self.current.wrapped).into(),
-            commitment: self.current.key.commitment(),
-        }
+        NamedKey::new(&self.current.key, &self.current.wrapped)
     }
 }
 
-fn fresh(recipients: &Recipients, seeds: &mut SeedFn) -> Result<SegmentKey, AuditError> {
+fn segment_key(recipients: &Recipients, seeds: &mut SeedFn) -> Result<SegmentKey, AuditError> {
+    let (key, wrapped) = fresh(recipients, seeds)?;
+    Ok(SegmentKey { key: Arc::new(key), wrapped })
+}
+
+/// A new key, and the same wrapped.
+pub(super) fn fresh(
+    recipients: &Recipients,
+    seeds: &mut SeedFn,
+) -> Result<(ContentKey, Vec<u8>), AuditError> {
     let mut bytes = [0; CONTENT_KEY_LEN];
     seeds(&mut bytes).map_err(AuditError::Random)?;
     let key = ContentKey::new(&mut bytes);
     let wrapped = recipients.wrap(&key)?;
-    Ok(SegmentKey { key: Arc::new(key), wrapped })
+    Ok((key, wrapped))
 }
 
 /// To whom the log is encrypted: an existing log's first record says so.

@@ -12,6 +12,7 @@ use zerocopy::little_endian::{U32, U64};
 
 use super::Now;
 use crate::audit::chain::Chain;
+use crate::audit::day::Day;
 use crate::audit::directory::{segment_path, sync_dir};
 use crate::audit::error::AuditError;
 use crate::audit::format::{EndReason, Hash, SEGMENT_END_MAGIC, SegmentEnd};
@@ -19,9 +20,6 @@ use crate::audit::segment::SegmentHeader;
 
 /// How a frame is written; replaced in tests that need it to fail.
 pub type WriteFn = Arc<dyn Fn(&File, &[u8]) -> io::Result<()> + Send + Sync>;
-
-/// Nanoseconds of a day.
-const DAY: u64 = 86_400_000_000_000;
 
 /// An open segment.
 pub(super) struct SegmentFile {
@@ -34,7 +32,7 @@ pub(super) struct SegmentFile {
     events: u64,
     created_boottime_ns: u64,
     /// Day (UTC) since 1970.
-    created_day: u64,
+    created_day: Day,
     ended: bool,
     /// A write went wrong: nothing more may be written here.
     broken: bool,
@@ -72,7 +70,7 @@ impl SegmentFile {
             batches: 0,
             events: 0,
             created_boottime_ns: now.boottime_ns,
-            created_day: now.realtime_ns / DAY,
+            created_day: Day::of(now.realtime_ns),
             ended: false,
             broken: false,
         })
@@ -165,7 +163,7 @@ impl SegmentFile {
     /// Whether the wall clock shows another day than when it was made. Not within its first minute: a clock that goes to and
     /// fro over midnight must not make a segment each time.
     pub(super) fn is_of_another_day(&self, now: Now) -> bool {
-        now.realtime_ns / DAY != self.created_day && self.age_ns(now) >= 60_000_000_000
+        Day::of(now.realtime_ns) != self.created_day && self.age_ns(now) >= 60_000_000_000
     }
 
     pub(super) fn age_ns(&self, now: Now) -> u64 {

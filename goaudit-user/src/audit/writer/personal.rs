@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
+use super::content::fresh;
 use super::{Now, Writer, with_room};
-use crate::audit::content::{ContentKey, Recipients};
+use crate::audit::content::{NamedKey, Recipients};
+use crate::audit::day::Day;
 use crate::audit::error::AuditError;
-use crate::audit::format::CONTENT_KEY_LEN;
-use crate::audit::personal::{Day, NamedPersonalKey, Personal, PersonalDir, PersonalKey, PersonalKeyId};
+use crate::audit::personal::{NamedPersonalKey, Personal, PersonalDir, PersonalKey, PersonalKeyId};
 use crate::audit::prune;
 use crate::audit::record::Record;
 
@@ -61,18 +60,11 @@ impl Writer {
         let recipients = Recipients::parse(names)?;
         let keys = PersonalDir::of(&self.dir);
         let id = keys.free(class, Day::of(now.realtime_ns))?;
-        let mut bytes = [0; CONTENT_KEY_LEN];
-        (self.config.seeds)(&mut bytes).map_err(AuditError::Random)?;
-        let key = ContentKey::new(&mut bytes);
-        let wrapped = recipients.wrap(&key)?;
+        let (key, wrapped) = fresh(&recipients, &mut self.config.seeds)?;
         self.close_batch(now)?;
         self.seal_turn(now)?;
         with_room(&mut self.room, || keys.store(&id, &wrapped))?;
-        let named = NamedPersonalKey {
-            id: id.clone(),
-            wrapped_sha256: Sha256::digest(&wrapped).into(),
-            commitment: key.commitment(),
-        };
+        let named = NamedPersonalKey { id: id.clone(), key: NamedKey::new(&key, &wrapped) };
         self.record(&Record::PersonalKey(named), None, now)?;
         Ok(PersonalKey { id, key })
     }
