@@ -4,9 +4,12 @@
 //! sources, `Cargo.lock` and the compiler, never on where the tree lies: paths are remapped, the flags of the
 //! outer build do not leak in, and release settings are stated here.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +19,77 @@ pub const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 /// Where the kept object of an architecture lies.
 pub fn kept_object(workspace: &Path, arch: &str) -> PathBuf {
     workspace.join("goaudit-ebpf/object").join(format!("{arch}.bpf.o"))
+}
+
+/// Where it is noted what the kept objects were made of.
+pub fn kept_sources(workspace: &Path) -> PathBuf {
+    workspace.join("goaudit-ebpf/object/sources")
+}
+
+/// Whether the kept objects were made of the sources and dependencies that the tree has now.
+pub fn kept_is_current(workspace: &Path) -> bool {
+    let kept = fs::read_to_string(kept_sources(workspace));
+    kept.is_ok_and(|kept| sources(workspace).as_ref() == Ok(&kept))
+}
+
+/// What an object is made of, a line each: files with a hash, and dependencies as `Cargo.lock` has them. The hash is no
+/// proof against anybody: who can change a source can change the object too. `build-ebpf --check` compares bytes.
+pub fn sources(workspace: &Path) -> Result<String, String> {
+    let mut files = BTreeSet::new();
+    for part in ["src", "Cargo.toml", "build_object.rs"] {
+        files_below(&workspace.join("goaudit-ebpf").join(part), &mut files)?;
+    }
+    let mut told = String::new();
+    for file in files {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?);
+        let name = file.strip_prefix(workspace).unwrap_or(&file).display();
+        writeln!(told, "{:016x} {name}", hasher.finish()).map_err(|error| error.to_string())?;
+    }
+    let lock = workspace.join("Cargo.lock");
+    let lock = fs::read_to_string(&lock).map_err(|error| format!("{}: {error}", lock.display()))?;
+    for package in locked(&lock, "goaudit-ebpf") {
+        writeln!(told, "{package}").map_err(|error| error.to_string())?;
+    }
+    Ok(told)
+}
+
+/// `path`, or everything below it.
+fn files_below(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {
+    let told = |error| format!("{}: {error}", path.display());
+    if path.is_file() {
+        files.insert(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(told)? {
+        files_below(&entry.map_err(told)?.path(), files)?;
+    }
+    Ok(())
+}
+
+/// Everything that `root` depends on, as name, version and checksum.
+pub fn locked(lock: &str, root: &str) -> BTreeSet<String> {
+    let value = |line: &str, key: &str| {
+        line.strip_prefix(key)?.strip_prefix(" = ").map(|value| value.trim_matches('"').to_owned())
+    };
+    let packages: Vec<&str> = lock.split("[[package]]").skip(1).collect();
+    let mut told = BTreeSet::new();
+    let mut wanted = vec![root.to_owned()];
+    while let Some(dependency) = wanted.pop() {
+        // The version is there where several are locked.
+        let (name, version) = dependency.split_once(' ').unwrap_or((&dependency, ""));
+        for package in &packages {
+            let of = |key| package.lines().find_map(|line| value(line, key)).unwrap_or_default();
+            if of("name") == name
+                && (version.is_empty() || of("version") == version)
+                && told.insert(format!("{name} {} {}", of("version"), of("checksum")).trim_end().to_owned())
+            {
+                let list = package.split_once("dependencies = [").map_or("", |(_, list)| list);
+                wanted.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));
+            }
+        }
+    }
+    told
 }
 
 /// The compiler that the outer build uses.

@@ -1,6 +1,7 @@
-//! Embeds the eBPF object: built here when the BPF toolchain is there, else the one kept in the tree.
+//! Embeds the eBPF object: the one kept in the tree if it was made of the sources that the tree has; else it is built
+//! here when the BPF toolchain is there.
 //!
-//! `GOAUDIT_EBPF=build` makes a failed build an error, `GOAUDIT_EBPF=kept` never builds.
+//! `GOAUDIT_EBPF=build` builds always and makes a failed build an error, `GOAUDIT_EBPF=kept` never builds.
 
 use std::env;
 use std::error::Error;
@@ -28,9 +29,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let kept = build_object::kept_object(workspace, &arch);
     println!("cargo:rerun-if-changed={}", kept.display());
+    println!("cargo:rerun-if-changed={}", build_object::kept_sources(workspace).display());
     let wish = env::var("GOAUDIT_EBPF").unwrap_or_default();
     let built = match wish.as_str() {
         "kept" => Err("GOAUDIT_EBPF=kept".to_owned()),
+        "" if !kernel_log && kept.exists() && build_object::kept_is_current(workspace) => {
+            Err("the kept object is current".to_owned())
+        }
         "" | "build" => build_object::toolchain()
             .and_then(|()| build_object::build_object(workspace, &out.join("bpf"), &arch, kernel_log)),
         other => return Err(format!("GOAUDIT_EBPF={other}: `kept`, `build` or nothing").into()),
