@@ -4,12 +4,12 @@
 //! checksum, padding, length echo. The walk never guesses: at the first bad byte it stops and says so.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 
-use sha2::{Digest as _, Sha256};
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::format::{FRAME_ALIGN, FRAME_HEAD_LEN, FRAME_MAGIC, FrameKind, Hash, frame_len};
+use super::format::{FRAME_ALIGN, FRAME_HEAD_LEN, FRAME_MAGIC, FrameKind, frame_len};
 
 /// The first bytes of a frame.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -69,8 +69,16 @@ pub struct Frame<'a> {
     pub header: &'a [u8],
     /// Its body.
     pub body: &'a [u8],
-    /// Bytes in the file.
-    pub len: u64,
+    /// All of it, as it is in the file.
+    pub bytes: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Where its body lies in its bytes.
+    pub fn body_range(&self) -> Range<usize> {
+        let begin = FRAME_HEAD_LEN + self.header.len();
+        begin..begin + self.body.len()
+    }
 }
 
 /// What a walk found next.
@@ -105,31 +113,19 @@ pub struct FrameReader<R> {
     position: Option<u64>,
     offset: u64,
     end: u64,
+    /// The frame read last.
     buffer: Vec<u8>,
-    hasher: Option<Sha256>,
 }
 
 impl<R: Read + Seek> FrameReader<R> {
     /// A walk over `source` from `offset`, a frame's beginning; nothing at or after `end` counts.
     pub fn new(source: R, offset: u64, end: u64) -> Self {
-        Self { source, position: None, offset, end, buffer: Vec::new(), hasher: None }
-    }
-
-    /// Also hashes all bytes that the walk passes; `hasher` has seen the bytes before `offset`.
-    #[must_use]
-    pub fn with_hasher(mut self, hasher: Sha256) -> Self {
-        self.hasher = Some(hasher);
-        self
+        Self { source, position: None, offset, end, buffer: Vec::new() }
     }
 
     /// Where the next frame begins.
     pub fn offset(&self) -> u64 {
         self.offset
-    }
-
-    /// Hash of everything before [`Self::offset`].
-    pub fn hash(&self) -> Option<Hash> {
-        self.hasher.clone().map(|hasher| hasher.finalize().into())
     }
 
     /// Goes to another frame's beginning.
@@ -186,39 +182,38 @@ impl<R: Read + Seek> FrameReader<R> {
         if total as u64 > left {
             return bad("the bytes end within a frame", true);
         }
+        let body_at = FRAME_HEAD_LEN + header_len;
         self.buffer.clear();
-        self.buffer.resize(header_len, 0);
-        self.source.read_exact(&mut self.buffer)?;
-        if self.hasher.is_none() && !wanted(kind, &self.buffer) {
-            self.position = Some(self.offset + (FRAME_HEAD_LEN + header_len) as u64);
+        self.buffer.extend_from_slice(head.as_bytes());
+        self.buffer.resize(body_at, 0);
+        let (_, header) = self.buffer.split_at_mut(FRAME_HEAD_LEN);
+        self.source.read_exact(header)?;
+        if !wanted(kind, header) {
+            self.position = Some(self.offset + body_at as u64);
             self.offset += total as u64;
             return Ok(Step::Skipped);
         }
-        self.buffer.resize(total - FRAME_HEAD_LEN, 0);
-        let (_, rest) = self.buffer.split_at_mut(header_len);
+        self.buffer.resize(total, 0);
+        let (_, rest) = self.buffer.split_at_mut(body_at);
         self.source.read_exact(rest)?;
-        let (header, rest) = self.buffer.split_at(header_len);
+        let (before, rest) = self.buffer.split_at(body_at);
+        let (_, header) = before.split_at(FRAME_HEAD_LEN);
         let (body, trailer) = rest.split_at(body_len);
         if let Err(what) = check_rest(&head, header, body, trailer, total) {
             return bad(what, false);
         }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(head.as_bytes());
-            hasher.update(&self.buffer);
-        }
         let offset = self.offset;
         self.offset += total as u64;
         self.position = Some(self.offset);
-        Ok(Step::Frame(Frame { offset, kind, header, body, len: total as u64 }))
+        Ok(Step::Frame(Frame { offset, kind, header, body, bytes: &self.buffer }))
     }
 
     /// Looks for a whole, checked frame that begins at or after `from`, and moves there if there is one.
     ///
     /// The way to tell a torn tail (nothing follows) from damage in the middle (something does). Frames begin at
-    /// multiples of [`FRAME_ALIGN`], so only those places are tried. After it no hash of the file is known.
+    /// multiples of [`FRAME_ALIGN`], so only those places are tried.
     pub fn find_next(&mut self, from: u64) -> io::Result<bool> {
         const WINDOW: usize = 1 << 16;
-        self.hasher = None;
         let mut start = from.next_multiple_of(FRAME_ALIGN as u64);
         let mut window = vec![0; WINDOW];
         while start < self.end {

@@ -1,12 +1,13 @@
 //! The verifier: reads every byte of a log and says what is proven and what is not.
 //!
-//! One thread walks frames, checksums and the chain; others open and hash payloads; their results come back in
-//! order, so that a visitor sees the events of the log in order on the same pass. Fails closed: what is unknown is
+//! One thread walks frames, checksums and the chain; one hashes what is stored; others open payloads and hash events; their
+//! results come back in order, so that a visitor sees the events of the log in order on the same pass. Fails closed: what is unknown is
 //! not ok. Works on a live log: it looks at what was there when it began.
 
 mod books;
 mod content;
 mod epochs;
+mod hashing;
 mod hmac;
 mod personal;
 mod pruned;

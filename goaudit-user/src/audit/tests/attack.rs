@@ -49,7 +49,7 @@ fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
         frame::FrameReader::new(std::io::Cursor::new(bytes), SEGMENT_HEADER_LEN as u64, bytes.len() as u64);
     let mut found = Vec::new();
     while let frame::Step::Frame(frame) = reader.next_frame().unwrap() {
-        found.push((frame.offset as usize, frame.len as usize));
+        found.push((frame.offset as usize, frame.bytes.len()));
     }
     found
 }

@@ -70,7 +70,7 @@ fn a_log_cut_at_every_byte_goes_on_and_keeps_what_was_whole() {
     let mut bounds = vec![SEGMENT_HEADER_LEN];
     let mut frames = frame::FrameReader::new(std::io::Cursor::new(&bytes), 4096, bytes.len() as u64);
     while let frame::Step::Frame(frame) = frames.next_frame().unwrap() {
-        bounds.push((frame.offset + frame.len) as usize);
+        bounds.push(frame.offset as usize + frame.bytes.len());
     }
     let first = bounds[bounds.len() - 4];
     // The keys as they are before anything is sealed: seeds are counted, so they are those of the same log.

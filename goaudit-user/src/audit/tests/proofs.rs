@@ -266,7 +266,7 @@ fn damage_elsewhere_does_not_prevent_a_proof_and_no_lie_is_proven() {
     let mut frames = frame::FrameReader::new(std::io::Cursor::new(&bytes), 4096, bytes.len() as u64);
     while let frame::Step::Frame(found) = frames.next_frame().unwrap() {
         if found.kind == format::FrameKind::Batch && found.header[5] == format::BATCH_KIND_EVENTS {
-            places.push((found.offset as usize, found.len as usize));
+            places.push((found.offset as usize, found.bytes.len()));
         }
     }
     assert_eq!(places.len(), 4);

@@ -71,7 +71,7 @@ impl Files {
         let mut parts = vec![bytes[..SEGMENT_HEADER_LEN].to_vec()];
         while let frame::Step::Frame(frame) = frames.next_frame().unwrap() {
             let from = frame.offset as usize;
-            parts.push(bytes[from..from + frame.len as usize].to_vec());
+            parts.push(bytes[from..from + frame.bytes.len()].to_vec());
         }
         parts
     }

@@ -70,7 +70,7 @@ impl Verifier<'_, '_> {
                 if !records {
                     return Err((Property::Structure, Fault::tampered("events in a pruned segment")));
                 }
-                self.batch(here, frame).map_err(|fault| (Property::Chain, fault))
+                self.batch(here, frame).map(|_| ()).map_err(|fault| (Property::Chain, fault))
             }
             FrameKind::Checkpoint => self.checkpoint(here, frame),
             FrameKind::SegmentEnd => {

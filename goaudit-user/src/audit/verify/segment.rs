@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::{BufReader, Read as _};
 
-use sha2::{Digest as _, Sha256};
 use zerocopy::FromBytes as _;
 
 use super::books::Property;
 use super::content::Lock;
+use super::workers::Payload;
 use super::{PinnedSegment, SegmentEnding, Verifier};
 use crate::audit::chain::{Chain, parse_batch_header};
 use crate::audit::checkpoint::Checkpoint;
@@ -65,39 +65,43 @@ impl Verifier<'_, '_> {
         let Some(header) = self.header(segment, &bytes) else { return Ok(()) };
         let mut here = Here::new(&header);
         let source = BufReader::with_capacity(READ_AHEAD, &segment.file);
-        let mut hasher = Sha256::new();
-        hasher.update(&bytes);
-        let mut frames =
-            FrameReader::new(source, SEGMENT_HEADER_LEN as u64, segment.size).with_hasher(hasher);
+        let mut frames = FrameReader::new(source, SEGMENT_HEADER_LEN as u64, segment.size);
         self.pass_watches(segment.number, 0);
-        loop {
+        self.workers.begin();
+        self.workers.pass(&bytes);
+        let whole = loop {
             match frames.next_frame().map_err(io())? {
                 Step::Frame(frame) => {
-                    if let Err((property, fault)) = self.frame(&mut here, &frame) {
-                        let batch = self.chain.as_ref().map(|chain| (chain.frontier.size(), chain.next_seq));
-                        let place = Some((segment.number, frame.offset));
-                        self.books.fault(property, place, batch, &fault);
-                        self.leave(here.ending, segment.number);
-                        return Ok(());
+                    match self.frame(&mut here, &frame) {
+                        Ok(None) => self.workers.pass(frame.bytes),
+                        Ok(Some(payload)) => self.workers.check(&frame, payload, &mut self.books),
+                        Err((property, fault)) => {
+                            let batch =
+                                self.chain.as_ref().map(|chain| (chain.frontier.size(), chain.next_seq));
+                            let place = Some((segment.number, frame.offset));
+                            self.books.fault(property, place, batch, &fault);
+                            self.leave(here.ending, segment.number);
+                            return Ok(());
+                        }
                     }
                     self.pass_watches(segment.number, frame.offset);
                 }
                 Step::Skipped => {}
-                Step::End => break,
+                Step::End => break true,
                 Step::Bad(bad) => {
                     if !Self::is_live_tail(live, bad, &mut frames).map_err(io())? {
                         self.bad(segment, last, bad);
                         return Ok(());
                     }
-                    break;
+                    break false;
                 }
             }
-        }
+        };
         if here.ending == SegmentEnding::Open && !last {
             self.restarts += 1;
         }
         self.end = here.ending;
-        self.prev_hash = frames.hash();
+        self.prev_hash = self.workers.file(&mut self.books).filter(|_| whole);
         Ok(())
     }
 
@@ -198,15 +202,16 @@ impl Verifier<'_, '_> {
         Ok(header)
     }
 
-    fn frame(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
+    /// Checks a frame; what is left to check is the payload that is returned.
+    fn frame(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<Option<Payload>, (Property, Fault)> {
         if here.ending != SegmentEnding::Open {
             return Err((Property::Structure, Fault::tampered("frames follow the segment's end")));
         }
         match frame.kind {
             FrameKind::Batch => self.batch(here, frame).map_err(|fault| (Property::Chain, fault)),
-            FrameKind::Checkpoint => self.checkpoint(here, frame),
+            FrameKind::Checkpoint => self.checkpoint(here, frame).map(|()| None),
             FrameKind::SegmentEnd => {
-                self.segment_end(here, frame).map_err(|fault| (Property::Structure, fault))
+                self.segment_end(here, frame).map(|()| None).map_err(|fault| (Property::Structure, fault))
             }
             FrameKind::Gap => {
                 Err((Property::Structure, Fault::tampered("a gap in a segment that was not pruned")))
@@ -214,7 +219,8 @@ impl Verifier<'_, '_> {
         }
     }
 
-    pub(super) fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), Fault> {
+    /// Checks a batch, but for the payload of events that it may have.
+    pub(super) fn batch(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<Option<Payload>, Fault> {
         let header = parse_batch_header(frame.header, frame.body.len())?;
         let Some(chain) = &mut self.chain else {
             return Err(Fault::tampered("a batch without a chain"));
@@ -236,13 +242,12 @@ impl Verifier<'_, '_> {
         self.books.events += header.numbered_events();
         self.books.lost += u64::from(header.lost_events.get());
         if header.is_records() {
-            return Ok(());
+            return Ok(None);
         }
         let key = self.content_key(here, &header, self.opens)?;
         let mut info = BatchInfo::new(here.segment_no, frame.offset, &header);
         info.hmac = place.filter(|_| self.has_hmac_key());
-        self.workers.check(info, header, frame.body, key, &mut self.books);
-        Ok(())
+        Ok(Some(Payload { info, header, key }))
     }
 
     pub(super) fn checkpoint(&mut self, here: &mut Here, frame: &Frame<'_>) -> Result<(), (Property, Fault)> {
