@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -490,19 +491,17 @@ pub fn first_difference(a: &[u8], b: &[u8]) -> String {
     }
 }
 
-/// Waits until something holds; gives up after a minute, which no test comes near unless something is broken.
+/// Waits until something holds; gives up after five minutes, which no test comes near unless something is broken.
 ///
 /// # Panics
 /// When it gives up.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_mins(5), "waited five minutes for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(holds(), "waited a minute for: {what}");
 }
 
 /// How many lines of a truth file contain a text, while the case runs.

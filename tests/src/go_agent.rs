@@ -46,7 +46,7 @@ pub fn agent(folder: &LogDir, options: &[&str]) -> Agent {
 /// Waits until a probe is told as attached to a process.
 ///
 /// # Panics
-/// When that takes a minute.
+/// When that takes five minutes.
 #[track_caller]
 pub fn until_probed(folder: &LogDir, pid: u32, probe: &str) {
     until_probed_times(folder, pid, probe, 1);
@@ -55,7 +55,7 @@ pub fn until_probed(folder: &LogDir, pid: u32, probe: &str) {
 /// The same until it was told so many times.
 ///
 /// # Panics
-/// When that takes a minute.
+/// When that takes five minutes.
 #[track_caller]
 pub fn until_probed_times(folder: &LogDir, pid: u32, probe: &str, times: usize) {
     let attached = |event: &&Value| {

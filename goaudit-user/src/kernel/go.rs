@@ -6,10 +6,11 @@
 //! no probe behind.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::{fs, io};
 
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::{RawTracePoint, UProbe};
 use aya::{Ebpf, Pod};
@@ -21,8 +22,10 @@ use super::{KernelError, sys};
 use crate::golang::Costs;
 
 mod multi;
+mod places;
 
 use multi::Multi;
+use places::Places;
 
 /// A value that aya copies as plain bytes.
 #[derive(Clone, Copy)]
@@ -117,8 +120,10 @@ pub struct GoProbes {
     /// Holds the program that sees signals in place; else why it is not.
     signals: Result<RawTracePointLink, String>,
     uprobe: u32,
-    next_probe: u32,
-    next_field: u32,
+    free_probes: Places,
+    free_fields: Places,
+    /// Where the fields of each probe lie: the first one, and how many.
+    added: BTreeMap<u32, (u32, u32)>,
 }
 
 /// Why a Go program cannot be probed at all on this host.
@@ -179,8 +184,9 @@ impl GoProbes {
             processes: HashMap::try_from(take("GO_PROCESSES")?).map_err(one_line)?,
             signals,
             uprobe,
-            next_probe: 0,
-            next_field: 0,
+            free_probes: Places::new(PROBES_MAX),
+            free_fields: Places::new(FIELDS_MAX),
+            added: BTreeMap::new(),
         };
         let mut add = |probe: Probe, fields: &[Field]| {
             probes.add(probe, fields, &[]).map(Option::unwrap_or_default).map_err(super::load::one_line)
@@ -195,28 +201,35 @@ impl GoProbes {
     /// Puts a function into the tables: the fields of its entry and of its return, and its probe, whose places of
     /// fields are set here. Returns its index, the cookie of its sites; `None` when the tables are full.
     pub fn add(&mut self, probe: Probe, entry: &[Field], exit: &[Field]) -> Result<Option<u32>, KernelError> {
-        let index = self.next_probe;
-        let entry_first = self.next_field;
         let count = |fields: &[Field]| u32::try_from(fields.len()).unwrap_or(u32::MAX);
-        let return_first = entry_first.saturating_add(count(entry));
-        let end = return_first.saturating_add(count(exit));
-        if index >= PROBES_MAX || end > FIELDS_MAX {
+        let (entry_count, return_count) = (count(entry), count(exit));
+        let Some(len) = entry_count.checked_add(return_count) else { return Ok(None) };
+        let Some(index) = self.free_probes.take(1) else { return Ok(None) };
+        let Some(entry_first) = self.free_fields.take(len) else {
+            self.free_probes.give_back(index, 1);
             return Ok(None);
-        }
+        };
+        self.added.insert(index, (entry_first, len));
         for (at, field) in (entry_first..).zip(entry.iter().chain(exit)) {
             self.fields.set(at, Plain(*field), 0)?;
         }
-        let probe = Probe {
-            entry_first,
-            entry_count: count(entry),
-            return_first,
-            return_count: count(exit),
-            ..probe
-        };
+        let return_first = entry_first.saturating_add(entry_count);
+        let probe = Probe { entry_first, entry_count, return_first, return_count, ..probe };
         self.probes.set(index, Plain(probe), 0)?;
-        self.next_probe = index.saturating_add(1);
-        self.next_field = end;
+        // Another function may have had the place.
+        let cpus = self.health.get(&index, 0)?.len();
+        let unused =
+            PerCpuValues::try_from(vec![Plain(Health::default()); cpus]).map_err(MapError::IoError)?;
+        self.health.set(index, unused, 0)?;
         Ok(Some(index))
+    }
+
+    /// Takes a function out of the tables. Nothing of it may be attached, and nothing that it sent may still be under
+    /// way: its index will be another function's.
+    pub fn remove(&mut self, index: u32) {
+        let Some((first, len)) = self.added.remove(&index) else { return };
+        self.free_fields.give_back(first, len);
+        self.free_probes.give_back(index, 1);
     }
 
     /// Attaches the sites of the probe `index` at `offsets` of `file`, in one process or in all: all of them, or none.

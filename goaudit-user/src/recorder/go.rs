@@ -5,7 +5,7 @@
 //! run the same file get probes of their own. Everything that is attached, is not, or is taken away again is told as
 //! an event.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -14,12 +14,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
-use goaudit_ebpf::hook::go::PROBES_MAX;
-
 use crate::event::{Control, control};
+use crate::golang::Costs;
 use crate::golang::profile::Profile;
 use crate::golang::target::{Planned, Target};
-use crate::golang::{Class, Costs, Program};
 use crate::hook::go::Role;
 use crate::host::{clock, processes};
 use crate::kernel::go::{GoProbes, GoPrograms, Link, Site};
@@ -28,12 +26,16 @@ pub(super) mod book;
 mod budget;
 mod code;
 mod policy;
+mod programs;
 mod sniff;
+mod told;
 
 use book::{Book, Names};
 use budget::Budget;
 pub use policy::PolicyFile;
 use policy::Registry;
+pub(super) use told::no_go;
+use told::{no_signals, not_attached, told};
 
 /// What to probe in Go programs.
 #[derive(Debug, Clone)]
@@ -164,6 +166,10 @@ pub(super) struct GoWatch {
     config: GoConfig,
     /// Programs by content; none for one that is no Go program, or has nothing to probe.
     programs: HashMap<Identity, Option<Arc<Known>>>,
+    /// Since when no process runs a program.
+    unused: HashMap<Identity, Instant>,
+    /// Processes of programs whose functions have no room yet.
+    crowded: HashMap<Identity, HashSet<u32>>,
     processes: HashMap<u32, Probed>,
     /// Processes that have ended lately, for what is told of them afterwards.
     ended: VecDeque<(u32, Identity)>,
@@ -175,7 +181,7 @@ pub(super) struct GoWatch {
     told: Vec<Control>,
 }
 
-/// Programs that are remembered; beyond it all are forgotten, which costs a second look at each.
+/// Programs that are remembered; beyond it those without probes are forgotten, which costs a second look at each.
 const PROGRAMS_MAX: usize = 8192;
 /// Processes that have ended that are remembered.
 const ENDED_MAX: usize = 64;
@@ -194,6 +200,8 @@ impl GoWatch {
             book,
             config,
             programs: HashMap::new(),
+            unused: HashMap::new(),
+            crowded: HashMap::new(),
             processes: HashMap::new(),
             ended: VecDeque::new(),
             struck: HashMap::new(),
@@ -301,6 +309,7 @@ impl GoWatch {
                 looked = Instant::now();
                 self.keep_budget();
                 self.sweep();
+                self.make_room();
                 self.look_at_policies();
             }
             if !self.tell(events) {
@@ -390,12 +399,24 @@ impl GoWatch {
     /// opened.
     fn look_at(&mut self, tgid: u32, file: &File, path: &Path, since: u64, before_main: bool) {
         let Ok(identity) = Identity::of(file) else { return };
+        if let Some(waiting) = self.crowded.get_mut(&identity) {
+            // That was told, and planning it again is not free.
+            waiting.insert(tgid);
+            return;
+        }
         if !self.programs.contains_key(&identity) {
             if self.programs.len() >= PROGRAMS_MAX {
-                self.programs.clear();
+                self.programs.retain(|_, known| known.is_some());
             }
-            let known = self.plan(file, path);
-            self.programs.insert(identity, known.map(Arc::new));
+            let Some(target) = self.plan(file, path) else {
+                self.programs.insert(identity, None);
+                return;
+            };
+            let Some(known) = self.know(file, path, target) else {
+                self.crowded.insert(identity, HashSet::from([tgid]));
+                return;
+            };
+            self.programs.insert(identity, Some(Arc::new(known)));
         }
         let Some(Some(known)) = self.programs.get(&identity).cloned() else { return };
         if before_main && known.target.only_running {
@@ -414,58 +435,6 @@ impl GoWatch {
         }
         let attached = self.attach(tgid, &known, before_main);
         self.processes.insert(tgid, Probed { identity, attached, running: !before_main, since });
-    }
-
-    fn plan(&mut self, file: &File, path: &Path) -> Option<Known> {
-        if !sniff::is_go(file) {
-            return None;
-        }
-        let bytes = book::read(file)?;
-        let program = match Program::parse(&bytes) {
-            Ok(program) => program,
-            Err(error) => {
-                self.told.push(not_attached("all", path, error.to_string(), "everything in this program"));
-                return None;
-            }
-        };
-        let target = Target::plan(&program, &self.config.profile);
-        for not_probed in &target.not_probed {
-            let function = format!("{} ({})", not_probed.function, path.display());
-            self.told.push(Control::Probe(control::Probe {
-                hook: "go".to_owned(),
-                program: not_probed.id.clone(),
-                attach_point: function,
-                attached: false,
-                reason: Some(not_probed.reason.clone()),
-                not_seen: Some("its calls".to_owned()),
-                entry_stepped: None,
-            }));
-        }
-        if !target.has_calls() && !self.config.all_panics {
-            return None;
-        }
-        self.load()?;
-        let names = Arc::new(Names::new(file.try_clone().ok()?));
-        let mut indexes = Vec::with_capacity(target.planned.len());
-        for planned in &target.planned {
-            let probes = self.kernel.probes()?;
-            let added = probes.add(planned.kernel, &planned.entry_fields, &planned.return_fields);
-            let Ok(Some(index)) = added else {
-                let reason = format!(
-                    "the table of probes is full: all programs of a recording together have {PROBES_MAX} functions; end \
-                     this recording and begin another, into the same log, to probe what comes now"
-                );
-                self.told.push(not_attached(&planned.id, path, reason, "its calls"));
-                return None;
-            };
-            self.book.add(index, planned, target.code_delta, Arc::clone(&names));
-            let fields = |fields: &[_]| u64::try_from(fields.len()).unwrap_or(u64::MAX);
-            let entry = (planned.entry.class, fields(&planned.entry_fields));
-            let exit = planned.return_class.map(|class| (class, fields(&planned.return_fields)));
-            self.budget.know(index, entry, exit);
-            indexes.push(index);
-        }
-        Some(Known { path: path.to_owned(), names, target, indexes })
     }
 
     /// Attaches everything that is planned: what takes frames away first, then returns, then entries, so that no
@@ -566,88 +535,6 @@ impl Planned {
             Role::Call | Role::Panic | Role::Fatal | Role::Throw | Role::Goexit | Role::Write => Site::Enter,
         }
     }
-}
-
-/// No Go program can be probed.
-pub(super) fn no_go(reason: &str) -> control::Probe {
-    control::Probe {
-        hook: "go".to_owned(),
-        program: "all".to_owned(),
-        attach_point: "uprobe".to_owned(),
-        attached: false,
-        reason: Some(reason.to_owned()),
-        not_seen: Some("calls, decisions and panics of Go programs".to_owned()),
-        entry_stepped: None,
-    }
-}
-
-/// Signals of probed programs are not seen.
-fn no_signals(reason: &str) -> Control {
-    let not_seen = "signals that say that a probed program is broken: its probes stay until it ends";
-    Control::Probe(control::Probe {
-        hook: "go".to_owned(),
-        program: "go_signal".to_owned(),
-        attach_point: "raw_tracepoint/signal_deliver".to_owned(),
-        attached: false,
-        reason: Some(reason.to_owned()),
-        not_seen: Some(not_seen.to_owned()),
-        entry_stepped: None,
-    })
-}
-
-/// A line of the attach report.
-fn told(
-    planned: &Planned,
-    known: &Known,
-    tgid: u32,
-    failed: Option<String>,
-    before_main: bool,
-) -> control::Probe {
-    let returns: Vec<String> = planned.returns.iter().map(|offset| format!("{offset:#x}")).collect();
-    let class = |class: Class| match class {
-        Class::Emulated => "emulated",
-        Class::Stepped => "stepped",
-    };
-    let mut attach_point = format!(
-        "uprobe/{} pid {tgid}: {} entry {:#x} ({})",
-        known.path.display(),
-        planned.function,
-        planned.entry.offset,
-        class(planned.entry.class)
-    );
-    if !returns.is_empty() {
-        attach_point = format!("{attach_point} returns {}", returns.join(" "));
-    }
-    let attached = failed.is_none();
-    let not_seen = match (attached, planned.role) {
-        (false, Role::Call) => Some("its calls".to_owned()),
-        (false, Role::Write) => Some("what the runtime writes when the program dies".to_owned()),
-        (false, _) => Some("calls that end by it are told as lost".to_owned()),
-        (true, Role::Call) if planned.partly => Some(planned.reason.clone()),
-        (true, Role::Call) if !before_main => Some("calls before it was attached".to_owned()),
-        (true, _) => None,
-    };
-    control::Probe {
-        hook: "go".to_owned(),
-        program: planned.id.clone(),
-        attach_point,
-        attached,
-        reason: failed,
-        not_seen,
-        entry_stepped: Some(planned.entry.class == Class::Stepped),
-    }
-}
-
-fn not_attached(id: &str, path: &Path, reason: String, not_seen: &str) -> Control {
-    Control::Probe(control::Probe {
-        hook: "go".to_owned(),
-        program: id.to_owned(),
-        attach_point: format!("uprobe/{}", path.display()),
-        attached: false,
-        reason: Some(reason),
-        not_seen: Some(not_seen.to_owned()),
-        entry_stepped: None,
-    })
 }
 
 /// Detaches: entries first, so that no call begins whose end is not seen. Closing waits for a grace period of the

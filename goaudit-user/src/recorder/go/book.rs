@@ -103,6 +103,11 @@ impl Book {
         self.probes.write().unwrap_or_else(PoisonError::into_inner).insert(index, Arc::new(known));
     }
 
+    /// A probe is no more, and its number may be another one's from now on.
+    pub(super) fn remove(&self, index: u32) {
+        self.probes.write().unwrap_or_else(PoisonError::into_inner).remove(&index);
+    }
+
     fn known(&self, probe: u32) -> Option<Arc<Known>> {
         self.probes.read().unwrap_or_else(PoisonError::into_inner).get(&probe).cloned()
     }
@@ -115,7 +120,8 @@ impl GoBook for Book {
 
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
         let Ended { probe, site, call, entry, exit, within, process_start_ktime_ns } = ended;
-        let Some(known) = self.known(probe) else {
+        // A number may have been another program's before: that one has no such site.
+        let Some(known) = self.known(probe).filter(|known| known.bias(site).is_some()) else {
             let missing = vec![Missing::new("go_call.probe", "no probe of that number was attached")];
             return Some((Payload::GoCall(Box::new(call)), missing));
         };

@@ -44,6 +44,11 @@ impl Budget {
         self.accounts.insert(index, Account { entry, exit, seen: (0, 0), at: Instant::now(), spent: false });
     }
 
+    /// A probe whose index may be another one's from now on.
+    pub(super) fn forget(&mut self, index: u32) {
+        self.accounts.remove(&index);
+    }
+
     /// Whether a probe was taken away for good.
     pub(super) fn is_spent(&self, index: u32) -> bool {
         self.accounts.get(&index).is_some_and(|account| account.spent)
