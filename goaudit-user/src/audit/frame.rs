@@ -113,7 +113,7 @@ pub struct FrameReader<R> {
     position: Option<u64>,
     offset: u64,
     end: u64,
-    /// The frame read last.
+    /// Begins with the frame read last.
     buffer: Vec<u8>,
 }
 
@@ -183,21 +183,19 @@ impl<R: Read + Seek> FrameReader<R> {
             return bad("the bytes end within a frame", true);
         }
         let body_at = FRAME_HEAD_LEN + header_len;
-        self.buffer.clear();
-        self.buffer.extend_from_slice(head.as_bytes());
-        self.buffer.resize(body_at, 0);
-        let (_, header) = self.buffer.split_at_mut(FRAME_HEAD_LEN);
+        let (place, header) = room(&mut self.buffer, body_at).split_at_mut(FRAME_HEAD_LEN);
+        place.copy_from_slice(head.as_bytes());
         self.source.read_exact(header)?;
         if !wanted(kind, header) {
             self.position = Some(self.offset + body_at as u64);
             self.offset += total as u64;
             return Ok(Step::Skipped);
         }
-        self.buffer.resize(total, 0);
-        let (_, rest) = self.buffer.split_at_mut(body_at);
+        let (_, rest) = room(&mut self.buffer, total).split_at_mut(body_at);
         self.source.read_exact(rest)?;
-        let (before, rest) = self.buffer.split_at(body_at);
-        let (_, header) = before.split_at(FRAME_HEAD_LEN);
+        let (bytes, _) = self.buffer.split_at(total);
+        let (_, rest) = bytes.split_at(FRAME_HEAD_LEN);
+        let (header, rest) = rest.split_at(header_len);
         let (body, trailer) = rest.split_at(body_len);
         if let Err(what) = check_rest(&head, header, body, trailer, total) {
             return bad(what, false);
@@ -205,7 +203,7 @@ impl<R: Read + Seek> FrameReader<R> {
         let offset = self.offset;
         self.offset += total as u64;
         self.position = Some(self.offset);
-        Ok(Step::Frame(Frame { offset, kind, header, body, bytes: &self.buffer }))
+        Ok(Step::Frame(Frame { offset, kind, header, body, bytes }))
     }
 
     /// Looks for a whole, checked frame that begins at or after `from`, and moves there if there is one.
@@ -238,6 +236,14 @@ impl<R: Read + Seek> FrameReader<R> {
         }
         Ok(false)
     }
+}
+
+/// The first `len` bytes of a buffer, which only grows: clearing it for each frame takes as long as reading.
+fn room(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    buffer.split_at_mut(len).0
 }
 
 fn check_head(head: &Head) -> Result<(FrameKind, usize, usize), &'static str> {

@@ -19,9 +19,9 @@ use super::turns::{Contender, Figures, Measured, interleave};
 use crate::command::{capture, command};
 use crate::workspace::find_program;
 
-const EVENTS: &str = "2000000";
+const EVENTS: &str = "10000000";
 /// How often the peers read the files: their CPU time is told in clock ticks.
-const PASSES: usize = 10;
+const PASSES: usize = 2;
 /// Entries of the journal: it takes a hundred times as long.
 const ENTRIES: u64 = 100_000;
 
