@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
+use goaudit_tests::ability::tell_skip;
 use goaudit_tests::go_capture::{GoRecording, text};
 use goaudit_tests::go_decisions::assert_decisions;
 use goaudit_tests::go_fixture::{Build, Toolchain, these_versions};
@@ -55,8 +56,14 @@ const ARGUMENTS: [&str; 5] = ["-now", "-calls", "406", "-goroutines", "3"];
 
 #[test]
 fn subjects_and_spans_are_told_as_the_service_computes_them() {
+    const NAME: &str = "subjects_and_spans_are_told_as_the_service_computes_them";
     needs!(Root, Bpf, GoUprobes);
-    these_versions("subjects_and_spans_are_told_as_the_service_computes_them", &VERSIONS, |toolchain| {
+    these_versions(NAME, &VERSIONS, |toolchain| {
+        if toolchain.minor() == 20 {
+            let why =
+                "its contexts with a deadline hide spans, which events say and the service does not know";
+            return tell_skip(NAME, &format!("another Go than {}", toolchain.version()), why);
+        }
         let fits = |kind: &&Kind| kind.fixture == "identity" && toolchain.minor() >= kind.since;
         for kind in KINDS.iter().filter(fits) {
             record(toolchain, kind.flags, "-ldflags=-s -w");
@@ -124,30 +131,30 @@ const LAYOUTS: [&str; 3] = ["1.21.13", "1.26.8", "1.27.3"];
 
 #[test]
 fn structs_of_the_standard_library_are_laid_out_as_profiles_have_them() {
-    these_versions(
-        "structs_of_the_standard_library_are_laid_out_as_profiles_have_them",
-        &LAYOUTS,
-        |toolchain| {
-            let kind = KINDS.iter().rfind(|kind| kind.fixture == "identity").unwrap();
-            let mut declared = Declarations::new();
-            declare(&mut declared, (1, toolchain.minor()));
-            let program = toolchain.build(&kind.build()).unwrap();
-            let output = Command::new(program).arg("-layouts").output().unwrap();
-            assert!(output.status.success());
-            let told = String::from_utf8(output.stdout).unwrap();
-            let mut compared = 0;
-            for name in ["time.Time", "pkix.Name", "x509.Certificate", "tls.ConnectionState", "http.Request"]
-            {
-                let GoType::Struct(fields) = GoType::parse(name, &declared).unwrap() else {
-                    panic!("{name} is no struct");
-                };
-                for field in fields.iter() {
-                    let row = format!("{name}\t{}\t{}", field.name, field.offset);
-                    assert!(told.lines().any(|line| line == row), "go {}: {row}", toolchain.version());
-                    compared += 1;
-                }
+    const NAME: &str = "structs_of_the_standard_library_are_laid_out_as_profiles_have_them";
+    these_versions(NAME, &LAYOUTS, |toolchain| {
+        let kind = KINDS.iter().rfind(|kind| kind.fixture == "identity").unwrap();
+        if toolchain.minor() < kind.since {
+            let why = "it does not build OpenTelemetry";
+            return tell_skip(NAME, &format!("another Go than {}", toolchain.version()), why);
+        }
+        let mut declared = Declarations::new();
+        declare(&mut declared, (1, toolchain.minor()));
+        let program = toolchain.build(&kind.build()).unwrap();
+        let output = Command::new(program).arg("-layouts").output().unwrap();
+        assert!(output.status.success());
+        let told = String::from_utf8(output.stdout).unwrap();
+        let mut compared = 0;
+        for name in ["time.Time", "pkix.Name", "x509.Certificate", "tls.ConnectionState", "http.Request"] {
+            let GoType::Struct(fields) = GoType::parse(name, &declared).unwrap() else {
+                panic!("{name} is no struct");
+            };
+            for field in fields.iter() {
+                let row = format!("{name}\t{}\t{}", field.name, field.offset);
+                assert!(told.lines().any(|line| line == row), "go {}: {row}", toolchain.version());
+                compared += 1;
             }
-            println!("go {}: {compared} fields lie where they should", toolchain.version());
-        },
-    );
+        }
+        println!("go {}: {compared} fields lie where they should", toolchain.version());
+    });
 }

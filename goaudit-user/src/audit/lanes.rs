@@ -125,9 +125,8 @@ impl Stream {
 
     /// The hash of all parts. The next part begins another message.
     pub(super) fn finish(&mut self) -> Hash {
-        let Self { state, len, rest, mut end } = std::mem::take(self);
+        let Self { mut state, len, rest, mut end } = std::mem::take(self);
         end.set_end(&rest, len);
-        let mut state = state;
         compress256(&mut state.0, end.blocks());
         bytes(state)
     }

@@ -113,6 +113,17 @@ const STRUCT: u8 = 25;
 /// Longer names are damage.
 const NAME_MAX: u64 = 1 << 14;
 
+/// Whether these bytes can be a descriptor: the offset of a name is a number that other tables have, too.
+fn is_descriptor(bytes: &[u8]) -> bool {
+    let [words @ .., _] = bytes.as_chunks::<8>().0 else { return false };
+    let [size, with_pointers, [_, _, _, _, _, align, field_align, _], ..] = words else { return false };
+    let (size, with_pointers) = (u64::from_le_bytes(*size), u64::from_le_bytes(*with_pointers));
+    let is_alignment = |bytes: &u8| matches!(bytes, 1 | 2 | 4 | 8);
+    with_pointers <= size
+        && with_pointers.is_multiple_of(8)
+        && [align, field_align].into_iter().all(is_alignment)
+}
+
 impl TypeNames {
     /// For a program; `release` as build info has it, for the one thing that differs. None: the module data say not
     /// where types are.
@@ -149,7 +160,8 @@ impl TypeNames {
             }
             let at = self.start + index as u64 * 8;
             let Some(address) = at.checked_sub(NAME as u64) else { continue };
-            if self.find(memory, address).is_some_and(|found| found.name == name && found.kind.is_some())
+            if memory.read_at(address, SIZE).is_some_and(is_descriptor)
+                && self.find(memory, address).is_some_and(|found| found.name == name && found.kind.is_some())
                 && found.replace(address).is_some()
             {
                 return None;
@@ -205,5 +217,30 @@ impl TypeNames {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Size, bytes with pointers, hash, flags, both alignments, kind, and what is not looked at.
+    fn descriptor(size: u64, with_pointers: u64, alignments: [u8; 2]) -> Vec<u8> {
+        let [align, field_align] = alignments;
+        let mut bytes = [size.to_le_bytes(), with_pointers.to_le_bytes()].concat();
+        bytes.extend([1, 2, 3, 4, 6, align, field_align, POINTER]);
+        bytes.resize(SIZE, 0x5a);
+        bytes
+    }
+
+    #[test]
+    fn other_tables_are_no_descriptors() {
+        assert!(is_descriptor(&descriptor(8, 8, [8, 8])), "a pointer");
+        assert!(is_descriptor(&descriptor(24, 8, [8, 8])), "a slice");
+        assert!(is_descriptor(&descriptor(0, 0, [1, 1])), "an empty struct");
+        assert!(!is_descriptor(&descriptor(8, 16, [8, 8])), "more with pointers than there is");
+        assert!(!is_descriptor(&descriptor(8, 3, [8, 8])), "a part of a pointer");
+        assert!(!is_descriptor(&descriptor(8, 8, [0, 8])) && !is_descriptor(&descriptor(8, 8, [8, 3])));
+        assert!(!is_descriptor(&[0; SIZE]) && !is_descriptor(&[]));
     }
 }

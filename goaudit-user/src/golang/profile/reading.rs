@@ -267,7 +267,6 @@ impl Sites<'_> {
 impl<'a> Sites<'a> {
     /// The ids of the span in the call's context.
     fn span(&self, span: &SpanCells) -> Result<(String, String), String> {
-        const NONE: &str = "the call's context has no OpenTelemetry span";
         let entry = self.entry.as_ref().ok_or("the entry of the call was not seen")?;
         let cell = |number: u16| entry.values.get(usize::from(number)).copied().flatten();
         let whole = |brought: Option<Brought<'a>>| {
@@ -280,7 +279,7 @@ impl<'a> Sites<'a> {
                 let of = (self.types)(address).ok_or_else(|| unknown_type(address))?;
                 span.layout.ids(&of, whole(head), whole(ids))
             }
-            (None, Status::Absent | Status::Nil) => Err(NONE.to_owned()),
+            (None, Status::Absent | Status::Nil) => Err(span.layout.none.to_owned()),
             (None, status) => Err(lack(status).reason()),
         }
     }

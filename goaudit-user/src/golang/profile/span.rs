@@ -74,15 +74,24 @@ const SPANS: [Kind; 6] = [
     },
 ];
 
-/// Where the spans of a program have their ids: for each of [`SPANS`] bytes from its beginning, if that is known.
+/// Go 1.20 alone has a pointer where other contexts have the one that they are derived from
+/// (`context.timerCtx` embeds `*cancelCtx`), and there the search ends.
+const HIDES_BEHIND_DEADLINES: &str = "go1.20";
+
+/// Where the spans of a program are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Layout([Option<u32>; SPANS.len()]);
+pub(crate) struct Layout {
+    /// For each of [`SPANS`] where its ids are, in bytes from its beginning, if that is known.
+    ids: [Option<u32>; SPANS.len()],
+    /// What it means that none is found.
+    pub(super) none: &'static str,
+}
 
 impl Layout {
     /// For the modules that a program was built from. Where build info has no version (a program in whose workspace the
     /// module lies), as the newest.
     pub(super) fn of(build: Option<&BuildInfo>) -> Self {
-        Self(SPANS.each_ref().map(|kind| {
+        let ids = SPANS.each_ref().map(|kind| {
             let modules = build.map(|build| build.modules.as_slice()).unwrap_or_default();
             let module = modules.iter().find(|module| module.path == kind.module);
             let version = module.map(|module| &module.replace.as_deref().unwrap_or(module).version);
@@ -94,12 +103,20 @@ impl Layout {
                 .iter()
                 .find(|(constraint, _)| fits(constraint).unwrap_or(true))
                 .map(|(_, offset)| *offset)
-        }))
+        });
+        let rest = build.and_then(|build| build.go_version.strip_prefix(HIDES_BEHIND_DEADLINES));
+        let hides = rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()));
+        let none = if hides {
+            "the call's context has no OpenTelemetry span, or one behind a context with a deadline, which Go 1.20 hides"
+        } else {
+            "the call's context has no OpenTelemetry span"
+        };
+        Self { ids, none }
     }
 
     /// Where recording spans have their ids.
     pub(super) fn recording(&self) -> Option<u32> {
-        SPANS.iter().zip(self.0).find(|(kind, _)| kind.name == RECORDING).and_then(|(_, offset)| offset)
+        SPANS.iter().zip(self.ids).find(|(kind, _)| kind.name == RECORDING).and_then(|(_, offset)| offset)
     }
 
     /// The ids of a span of a type, in hexadecimal: out of its first bytes, or those that were taken by themselves; or why
@@ -111,7 +128,7 @@ impl Layout {
         recorded: Option<&[u8]>,
     ) -> Result<(String, String), String> {
         let is_kind = |kind: &Kind| kind.name == of.name && of.package.as_deref() == Some(kind.package);
-        let Some((kind, offset)) = SPANS.iter().zip(self.0).find(|(kind, _)| is_kind(kind)) else {
+        let Some((kind, offset)) = SPANS.iter().zip(self.ids).find(|(kind, _)| is_kind(kind)) else {
             return Err(format!("the context's span is a {}, whose ids are not read", of.name));
         };
         let Some(offset) = offset else {

@@ -291,6 +291,20 @@ fn a_span_comes_before_the_request_that_is_served() {
 }
 
 #[test]
+fn where_contexts_hide_spans_none_found_says_so() {
+    let none = |version: &str| {
+        let build = BuildInfo { go_version: version.to_owned(), ..BuildInfo::default() };
+        super::span::Layout::of(Some(&build)).none
+    };
+    for version in ["go1.20", "go1.20.14", "go1.20.3 X:nocoverageredesign"] {
+        assert!(none(version).contains("behind a context with a deadline"), "{version}");
+    }
+    for version in ["go1.19.13", "go1.21.13", "go1.200", "go1.2", "devel go1.28-abc"] {
+        assert!(none(version).ends_with("has no OpenTelemetry span"), "{version}");
+    }
+}
+
+#[test]
 fn contexts_that_are_none_are_refused() {
     let with = |signature: &str, context: &str| {
         refused(&format!("{AUTHZ}signature = \"{signature}\"\ncontext = {context}\n"))
