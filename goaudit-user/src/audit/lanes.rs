@@ -77,13 +77,8 @@ pub(super) fn digest(message: &Message) -> Hash {
 
 /// The hashes of two messages.
 pub(super) fn digests(a: &Message, b: &Message) -> [Hash; 2] {
-    let (a, b) = (a.blocks(), b.blocks());
-    let common = a.len().min(b.len());
-    let ((a, rest_of_a), (b, rest_of_b)) = (a.split_at(common), b.split_at(common));
     let [mut of_a, mut of_b] = [State::default(); 2];
-    in_turns([&mut of_a, &mut of_b], a, b);
-    compress256(&mut of_a.0, rest_of_a);
-    compress256(&mut of_b.0, rest_of_b);
+    side_by_side([&mut of_a, &mut of_b], a.blocks(), b.blocks());
     [bytes(of_a), bytes(of_b)]
 }
 
@@ -111,12 +106,8 @@ impl Stream {
     pub(super) fn update_beside(&mut self, part: &[u8], other: &[u8]) -> Hash {
         let (blocks, rest) = self.begin(part).as_chunks();
         let (of_other, rest_of_other) = other.as_chunks();
-        let common = blocks.len().min(of_other.len());
-        let ((a, behind_a), (b, behind_b)) = (blocks.split_at(common), of_other.split_at(common));
         let mut hash = State::default();
-        in_turns([&mut self.state, &mut hash], a, b);
-        compress256(&mut self.state.0, behind_a);
-        compress256(&mut hash.0, behind_b);
+        side_by_side([&mut self.state, &mut hash], blocks, of_other);
         self.end.set_end(rest_of_other, other.len() as u64);
         compress256(&mut hash.0, self.end.blocks());
         self.rest.extend_from_slice(rest);
@@ -152,6 +143,15 @@ pub(super) fn nodes([a, b, c, d]: &[Hash; 4]) -> [Hash; 2] {
     let [mut left, mut right] = [State::default(); 2];
     in_turns([&mut left, &mut right], &node_blocks(a, b), &node_blocks(c, d));
     [bytes(left), bytes(right)]
+}
+
+/// Takes in all blocks of both, in turns as far as both have some.
+fn side_by_side([of_a, of_b]: [&mut State; 2], a: &[[u8; BLOCK]], b: &[[u8; BLOCK]]) {
+    let common = a.len().min(b.len());
+    let ((a, behind_a), (b, behind_b)) = (a.split_at(common), b.split_at(common));
+    in_turns([of_a, of_b], a, b);
+    compress256(&mut of_a.0, behind_a);
+    compress256(&mut of_b.0, behind_b);
 }
 
 /// Takes in as many blocks of one as of the other.

@@ -160,8 +160,7 @@ impl TypeNames {
             }
             let at = self.start + index as u64 * 8;
             let Some(address) = at.checked_sub(NAME as u64) else { continue };
-            if memory.read_at(address, SIZE).is_some_and(is_descriptor)
-                && self.find(memory, address).is_some_and(|found| found.name == name && found.kind.is_some())
+            if self.find(memory, address).is_some_and(|found| found.name == name && found.kind.is_some())
                 && found.replace(address).is_some()
             {
                 return None;
@@ -173,7 +172,8 @@ impl TypeNames {
     /// The type at an address.
     pub fn find(&self, memory: &impl Memory, address: u64) -> Option<TypeName> {
         let inside = (self.start..self.end).contains(&address) && address.is_multiple_of(8);
-        let descriptor = inside.then(|| memory.read_at(address, SIZE))??;
+        let descriptor =
+            inside.then(|| memory.read_at(address, SIZE))?.filter(|bytes| is_descriptor(bytes))?;
         let (flags, kind) = (*descriptor.get(FLAGS)?, *descriptor.get(KIND)?);
         let name = self.name(memory, descriptor.get(NAME..NAME + 4)?)?;
         let name = if flags & EXTRA_STAR == 0 { name } else { name.strip_prefix('*')? };

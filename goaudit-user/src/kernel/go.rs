@@ -216,20 +216,21 @@ impl GoProbes {
         let return_first = entry_first.saturating_add(entry_count);
         let probe = Probe { entry_first, entry_count, return_first, return_count, ..probe };
         self.probes.set(index, Plain(probe), 0)?;
-        // Another function may have had the place.
-        let cpus = self.health.get(&index, 0)?.len();
-        let unused =
-            PerCpuValues::try_from(vec![Plain(Health::default()); cpus]).map_err(MapError::IoError)?;
-        self.health.set(index, unused, 0)?;
         Ok(Some(index))
     }
 
     /// Takes a function out of the tables. Nothing of it may be attached, and nothing that it sent may still be under
     /// way: its index will be another function's.
-    pub fn remove(&mut self, index: u32) {
-        let Some((first, len)) = self.added.remove(&index) else { return };
+    pub fn remove(&mut self, index: u32) -> Result<(), KernelError> {
+        let Some((first, len)) = self.added.remove(&index) else { return Ok(()) };
         self.free_fields.give_back(first, len);
+        // The next function counts from the beginning; where that cannot be had, there is none.
+        let cpus = self.health.get(&index, 0)?.len();
+        let unused =
+            PerCpuValues::try_from(vec![Plain(Health::default()); cpus]).map_err(MapError::IoError)?;
+        self.health.set(index, unused, 0)?;
         self.free_probes.give_back(index, 1);
+        Ok(())
     }
 
     /// Attaches the sites of the probe `index` at `offsets` of `file`, in one process or in all: all of them, or none.

@@ -10,7 +10,7 @@ use crate::audit::frame::Frame;
 use crate::audit::lanes::Stream;
 
 /// Frames that wait: bounds memory.
-const DEPTH: usize = 8;
+pub(super) const DEPTH: usize = 8;
 
 /// What the thread is told.
 enum Told {

@@ -8,7 +8,7 @@ use std::thread::Scope;
 
 use super::Visitor;
 use super::books::{Books, Property};
-use super::hashing::Hashing;
+use super::hashing::{self, Hashing};
 use crate::audit::batch::{Events, PayloadReader};
 use crate::audit::content::ContentKey;
 use crate::audit::error::AuditError;
@@ -23,9 +23,6 @@ const DEPTH: usize = 3;
 
 /// What cannot be, as far as we know.
 const ENDED: &str = "a thread that checks what is stored ended";
-
-/// Batches that are under way where none is opened.
-const UNOPENED: usize = 8;
 
 /// The payload of a batch, to be checked.
 pub(super) struct Payload {
@@ -127,7 +124,7 @@ impl<'scope, 'v> Workers<'scope, 'v> {
 
     /// Takes in the frame of a batch and has its payload checked.
     pub(super) fn check(&mut self, frame: &Frame<'_>, payload: Payload, books: &mut Books) {
-        if self.due.len() >= UNOPENED.max(self.pool.len() * DEPTH) {
+        if self.due.len() >= hashing::DEPTH.max(self.pool.len() * DEPTH) {
             self.collect(books);
         }
         let Payload { info, header, key } = payload;

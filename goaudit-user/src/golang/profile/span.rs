@@ -76,7 +76,7 @@ const SPANS: [Kind; 6] = [
 
 /// Go 1.20 alone has a pointer where other contexts have the one that they are derived from
 /// (`context.timerCtx` embeds `*cancelCtx`), and there the search ends.
-const HIDES_BEHIND_DEADLINES: &str = "go1.20";
+const HIDES_BEHIND_DEADLINES: (u32, u32) = (1, 20);
 
 /// Where the spans of a program are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,9 +104,7 @@ impl Layout {
                 .find(|(constraint, _)| fits(constraint).unwrap_or(true))
                 .map(|(_, offset)| *offset)
         });
-        let rest = build.and_then(|build| build.go_version.strip_prefix(HIDES_BEHIND_DEADLINES));
-        let hides = rest.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()));
-        let none = if hides {
+        let none = if build.and_then(BuildInfo::release) == Some(HIDES_BEHIND_DEADLINES) {
             "the call's context has no OpenTelemetry span, or one behind a context with a deadline, which Go 1.20 hides"
         } else {
             "the call's context has no OpenTelemetry span"

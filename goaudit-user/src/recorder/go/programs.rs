@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use goaudit_ebpf::hook::go::PROBES_MAX;
 
 use super::book::{self, Names};
-use super::told::not_attached;
+use super::told::{not_attached, unseen};
 use super::{GoWatch, Identity, Known, sniff};
-use crate::event::{Control, control};
+use crate::event::Control;
 use crate::golang::Program;
 use crate::golang::target::Target;
 
@@ -40,15 +40,8 @@ impl GoWatch {
         let target = Target::plan(&program, &self.config.profile);
         for not_probed in &target.not_probed {
             let function = format!("{} ({})", not_probed.function, path.display());
-            self.told.push(Control::Probe(control::Probe {
-                hook: "go".to_owned(),
-                program: not_probed.id.clone(),
-                attach_point: function,
-                attached: false,
-                reason: Some(not_probed.reason.clone()),
-                not_seen: Some("its calls".to_owned()),
-                entry_stepped: None,
-            }));
+            let reason = not_probed.reason.clone();
+            self.told.push(Control::Probe(unseen(&not_probed.id, function, reason, "its calls")));
         }
         if !target.has_calls() && !self.config.all_panics {
             return None;
@@ -107,7 +100,8 @@ impl GoWatch {
             self.book.remove(*index);
             self.budget.forget(*index);
             if let Some(probes) = self.kernel.probes() {
-                probes.remove(*index);
+                // One that cannot be cleared is not given to others, which is all that can be done.
+                probes.remove(*index).ok();
             }
         }
     }

@@ -10,29 +10,15 @@ use crate::hook::go::Role;
 
 /// No Go program can be probed.
 pub(in super::super) fn no_go(reason: &str) -> control::Probe {
-    control::Probe {
-        hook: "go".to_owned(),
-        program: "all".to_owned(),
-        attach_point: "uprobe".to_owned(),
-        attached: false,
-        reason: Some(reason.to_owned()),
-        not_seen: Some("calls, decisions and panics of Go programs".to_owned()),
-        entry_stepped: None,
-    }
+    let not_seen = "calls, decisions and panics of Go programs";
+    unseen("all", "uprobe".to_owned(), reason.to_owned(), not_seen)
 }
 
 /// Signals of probed programs are not seen.
 pub(super) fn no_signals(reason: &str) -> Control {
     let not_seen = "signals that say that a probed program is broken: its probes stay until it ends";
-    Control::Probe(control::Probe {
-        hook: "go".to_owned(),
-        program: "go_signal".to_owned(),
-        attach_point: "raw_tracepoint/signal_deliver".to_owned(),
-        attached: false,
-        reason: Some(reason.to_owned()),
-        not_seen: Some(not_seen.to_owned()),
-        entry_stepped: None,
-    })
+    let place = "raw_tracepoint/signal_deliver".to_owned();
+    Control::Probe(unseen("go_signal", place, reason.to_owned(), not_seen))
 }
 
 /// A line of the attach report.
@@ -78,14 +64,20 @@ pub(super) fn told(
     }
 }
 
+/// A probe of a program, or all of them, is not attached.
 pub(super) fn not_attached(id: &str, path: &Path, reason: String, not_seen: &str) -> Control {
-    Control::Probe(control::Probe {
+    Control::Probe(unseen(id, format!("uprobe/{}", path.display()), reason, not_seen))
+}
+
+/// A line of what is not seen, and why.
+pub(super) fn unseen(id: &str, attach_point: String, reason: String, not_seen: &str) -> control::Probe {
+    control::Probe {
         hook: "go".to_owned(),
         program: id.to_owned(),
-        attach_point: format!("uprobe/{}", path.display()),
+        attach_point,
         attached: false,
         reason: Some(reason),
         not_seen: Some(not_seen.to_owned()),
         entry_stepped: None,
-    })
+    }
 }
