@@ -106,6 +106,9 @@ offsets! {
     pid_numbers: "pid"."numbers",
     upid_nr: "upid"."nr",
     upid_ns: "upid"."ns",
+    exit_record_group_dead: "trace_event_raw_sched_process_exit"."group_dead",
+    exec_record_old_tid: "trace_event_raw_sched_process_exec"."old_pid",
+    exec_record_filename: "trace_event_raw_sched_process_exec"."__data_loc_filename",
 }
 
 /// Bits of [`Settings::toggles`].

@@ -7,11 +7,21 @@
 #[inline(always)]
 pub(crate) unsafe fn increment(to: *mut u64) {
     // SAFETY: by contract.
+    unsafe { add(to, 1) };
+}
+
+/// Adds `amount` at `to`, wrapping (`BPF_XADD`: every kernel).
+///
+/// # Safety
+/// As [`increment`].
+#[inline(always)]
+pub(crate) unsafe fn add(to: *mut u64, amount: u64) {
+    // SAFETY: by contract.
     unsafe {
         core::arch::asm!(
-            "lock *(u64 *)({to} + 0) += {one}",
+            "lock *(u64 *)({to} + 0) += {amount}",
             to = in(reg) to,
-            one = in(reg) 1u64,
+            amount = in(reg) amount,
             options(nostack)
         );
     }

@@ -1,17 +1,21 @@
 //! Relief for a program that the kernel skips.
 //!
 //! Kernels that preempt programs (seen in 7.3) do not run a program on a CPU where a preempted task is inside it: for
-//! a whole time slice every other task there goes unseen. So each such program has a second copy, attached behind
-//! it, which takes over exactly the calls that the first one was skipped for. The first one leaves a note with the
-//! task; the second one that finds none knows that it is its turn. When in doubt it does nothing: a call that
-//! nobody took is counted (skips of the first copy minus what the second took over), one that both took would be
-//! told twice.
+//! a whole time slice every other task there goes unseen. So each such program has other copies of itself, attached
+//! behind it, which take over exactly the calls that the first one was skipped for. What nobody took is counted
+//! (skips of the first copy minus what the others took over).
 //!
-//! A note is bound to its call by an `id` where the kernel has one (a child's start time, a task's exec count);
-//! for system calls the entry program removes what an earlier call left.
+//! Calls that the kernel names for ever (a child's or a thread's start, a task's count of execs) are told by the copy
+//! that comes first, which leaves the name: any number of copies, in any order. Two of these copies hang at ordinary
+//! tracepoints, which the kernel never preempts; they run before the others where somebody else watched that
+//! tracepoint first.
+//!
+//! System calls have no name. There the first copy leaves a note with the task, and the second one that finds none
+//! knows that it is its turn; the entry program removes what an earlier call left. When in doubt the second copy does
+//! nothing: a call that nobody took is counted, one that both took would be told twice.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 
 use super::read::volatile;
 use super::{atomic, count_unkept, setting};
@@ -25,12 +29,26 @@ struct Turn {
     point: u32,
 }
 
-/// Calls that the first copy took and the second has not looked at yet. The loader makes it small where nobody
+/// A call's name: when the thread that it is about started, and a count for calls that it makes several of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Name {
+    /// Never 0, or there is no name.
+    pub(crate) start: u64,
+    pub(crate) count: u64,
+}
+
+/// The last named call that a copy took. A name is of use for as long as one call runs, so the oldest may go. The
+/// loader makes it small where nobody needs it.
+#[map]
+static NAMES: LruHashMap<Turn, Name> = LruHashMap::with_max_entries(16_384, 0);
+
+/// System calls that the first copy took and the second has not looked at yet. The loader makes it small where nobody
 /// needs it.
 #[map]
-static TURNS: HashMap<Turn, u64> = HashMap::with_max_entries(16_384, 0);
+static TURNS: HashMap<Turn, u32> = HashMap::with_max_entries(16_384, 0);
 
-/// Calls that second copies took over.
+/// Calls that other copies took over.
 #[map]
 static RELIEVED: Array<u64> = Array::with_max_entries(Relief::ALL.len() as u32, 0);
 
@@ -38,45 +56,62 @@ static RELIEVED: Array<u64> = Array::with_max_entries(Relief::ALL.len() as u32, 
 #[map]
 static UNNOTED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// The first copy runs for this call.
+/// Whether the first copy is to tell this named call: nearly always.
 #[inline(always)]
-pub(crate) fn take(point: Relief, tid: u32, id: u64) {
-    if setting!(relief) == 0 {
-        return;
+pub(crate) fn is_first(point: Relief, tid: u32, name: Name) -> bool {
+    if setting!(relief) == 0 || take_named(point, tid, name) != Some(false) {
+        return true;
     }
-    if TURNS.insert(Turn { tid, point: point as u32 }, id, 0).is_err() {
-        if let Some(unnoted) = UNNOTED.get_ptr_mut(0) {
-            // SAFETY: a map value; every writer writes the same.
-            unsafe { core::ptr::write_volatile(unnoted, 1) };
+    // Another copy came before and counted a call that this one was not skipped for.
+    count(point, -1);
+    false
+}
+
+/// Whether no other copy told this named call: then this one has to, and is counted. Without a name it does nothing.
+#[inline(always)]
+pub(crate) fn is_left(point: Relief, tid: u32, name: Name) -> bool {
+    setting!(relief) != 0 && is_sure() && take_named(point, tid, name) == Some(true) && count(point, 1)
+}
+
+/// Leaves the name. False: it was there; none: it cannot be left.
+#[inline(always)]
+fn take_named(point: Relief, tid: u32, name: Name) -> Option<bool> {
+    if name.start == 0 {
+        return None;
+    }
+    let turn = Turn { tid, point: point as u32 };
+    if let Some(taken) = NAMES.get_ptr(turn) {
+        // SAFETY: a name is its thread's own.
+        if unsafe { volatile(&*taken) } == name {
+            return Some(false);
         }
-        count_unkept();
+    }
+    if NAMES.insert(turn, name, 0).is_err() {
+        doubt();
+        return None;
+    }
+    Some(true)
+}
+
+/// The first copy runs for this system call.
+#[inline(always)]
+pub(crate) fn take(point: Relief, tid: u32) {
+    if setting!(relief) != 0 && TURNS.insert(Turn { tid, point: point as u32 }, 0, 0).is_err() {
+        doubt();
     }
 }
 
-/// Whether the first copy did not run for this call: then the second one has to, and is counted.
+/// Whether the first copy did not run for this system call: then the second one has to, and is counted.
 #[inline(always)]
-pub(crate) fn is_due(point: Relief, tid: u32, id: u64) -> bool {
+pub(crate) fn is_due(point: Relief, tid: u32) -> bool {
     if setting!(relief) == 0 {
         return false;
     }
-    let turn = Turn { tid, point: point as u32 };
-    if let Some(noted) = TURNS.get_ptr(turn) {
-        // SAFETY: a note is its thread's own.
-        let same = unsafe { volatile(&*noted) } == id;
-        let _ = TURNS.remove(turn);
-        if same {
-            return false;
-        }
-    }
-    let Some(unnoted) = UNNOTED.get_ptr(0) else { return false };
-    // SAFETY: a map value.
-    if unsafe { volatile(&*unnoted) } != 0 {
+    // What is there was the first copy's.
+    if TURNS.remove(Turn { tid, point: point as u32 }).is_ok() {
         return false;
     }
-    let Some(relieved) = RELIEVED.get_ptr_mut(point as u32) else { return false };
-    // SAFETY: a map value of eight bytes.
-    unsafe { atomic::increment(relieved) };
-    true
+    is_sure() && count(point, 1)
 }
 
 /// A system call begins: what an earlier one left is of no meaning.
@@ -86,4 +121,29 @@ pub(crate) fn begin(point: Relief, tid: u32) {
         // Nothing left: nothing to remove.
         let _ = TURNS.remove(Turn { tid, point: point as u32 });
     }
+}
+
+/// Something could not be left: its absence means nothing any more.
+#[inline(always)]
+fn doubt() {
+    if let Some(unnoted) = UNNOTED.get_ptr_mut(0) {
+        // SAFETY: a map value; every writer writes the same.
+        unsafe { core::ptr::write_volatile(unnoted, 1) };
+    }
+    count_unkept();
+}
+
+#[inline(always)]
+fn is_sure() -> bool {
+    // SAFETY: a map value.
+    UNNOTED.get_ptr(0).is_some_and(|unnoted| unsafe { volatile(&*unnoted) } == 0)
+}
+
+/// Counts calls that were taken over; whether it could.
+#[inline(always)]
+fn count(point: Relief, calls: i64) -> bool {
+    let Some(relieved) = RELIEVED.get_ptr_mut(point as u32) else { return false };
+    // SAFETY: a map value of eight bytes.
+    unsafe { atomic::add(relieved, calls.cast_unsigned()) };
+    true
 }

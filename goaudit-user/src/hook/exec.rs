@@ -64,6 +64,9 @@ pub(crate) fn read(
     exec.filename = string(pieces.take(Section::Filename), "exec.filename", absent, gone);
     let interp = pieces.take(Section::Interp).map(|value| Text::from(first_string(&value.bytes)));
     exec.interpreter = interp.filter(|interp| exec.filename.as_ref().is_some_and(|name| name != interp));
+    if !has(record, missing::BPRM) {
+        gone.push(Missing::new("exec.interpreter", NO_BPRM));
+    }
     committed_view(&mut exec, record, &mut pieces, env, gone);
     entry_view(&mut exec, record, &mut pieces, gone);
     credentials(&mut exec, record, gone);
@@ -71,6 +74,9 @@ pub(crate) fn read(
         path(pieces.take(Section::Exe), "process.exe", has(record, missing::EXE).then_some(absent), gone);
     Read { exec, exe }
 }
+
+/// Why what is only in the kernel's account of an exec is not there.
+const NO_BPRM: &str = "the kernel's linux_binprm could not be read";
 
 /// Whether the program could read what `bit` stands for.
 const fn has(record: &wire::Exec, bit: u32) -> bool {
@@ -91,7 +97,7 @@ fn committed_view(
         exec.envc = Some(record.envc);
     } else {
         for field in ["exec.argc", "exec.envc"] {
-            gone.push(Missing::new(field, "the kernel's linux_binprm could not be read"));
+            gone.push(Missing::new(field, NO_BPRM));
         }
     }
     if !has(record, missing::MM) {
@@ -175,6 +181,13 @@ fn entry_view(exec: &mut Exec, record: &wire::Exec, pieces: &mut Pieces, gone: &
     );
     match verdict {
         Verdict::Same => exec.args_changed = Some(false),
+        // The kernel itself rewrites a script's arguments.
+        Verdict::Changed if !has(record, missing::BPRM) => {
+            gone.push(Missing::new(
+                FIELD,
+                format!("they differ, but an interpreter may be the reason: {NO_BPRM}"),
+            ));
+        }
         Verdict::Changed => {
             exec.args_changed = Some(true);
             exec.entry_argv = entry.into_iter().map(Text::from).collect();

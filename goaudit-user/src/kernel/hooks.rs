@@ -191,12 +191,19 @@ pub const PROGRAMS: &[Program] = &[
     check("check_cap_capable", "cap_capable", 4, Check::CapCapable),
     check("check_attach", "ptrace_attach", 4, Check::Attach),
     // Behind the programs that they relieve.
-    relief(Hook::Exit, "exit_relief", RawTracepoint("sched_process_exit"), "exit", Some(Relief::Exit)),
+    relief(Hook::Exit, "exit_relief", Tracepoint("sched", "sched_process_exit"), "exit", Some(Relief::Exit)),
     relief(Hook::Fork, "fork_relief", RawTracepoint("sched_process_fork"), "fork", Some(Relief::Fork)),
     relief(
         Hook::Exec,
         "exec_commit_relief",
         RawTracepoint("sched_process_exec"),
+        "exec_commit",
+        Some(Relief::ExecCommit),
+    ),
+    relief(
+        Hook::Exec,
+        "exec_commit_last",
+        Tracepoint("sched", "sched_process_exec"),
         "exec_commit",
         Some(Relief::ExecCommit),
     ),

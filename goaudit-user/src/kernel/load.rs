@@ -25,6 +25,7 @@ const SLOW: &[&str] = &[
     "exec_commit",
     "exec_exit",
     "exec_commit_relief",
+    "exec_commit_last",
     "exec_exit_relief",
     "ptrace_exit",
     "ptrace_exit_relief",
@@ -75,8 +76,7 @@ impl Loaded {
         } else {
             Ok(())
         };
-        // Where system call tracepoints run their programs preemptibly (seen in 7.3), they do it by this function.
-        let relief = config.relief && resolved.types().function("trace_call_bpf_faultable").is_some();
+        let relief = config.relief && resolved.types().preempts_programs();
         let own_tgid = sys::initial_tgid().unwrap_or_else(|_| std::process::id());
         let settings = Settings {
             own_tgid,
@@ -95,7 +95,7 @@ impl Loaded {
             loader.map_max_entries("SCRATCH", 1);
         }
         if !relief {
-            loader.map_max_entries("TURNS", 1);
+            loader.map_max_entries("TURNS", 1).map_max_entries("NAMES", 1);
         }
         if !config.go {
             for map in

@@ -185,6 +185,11 @@ impl KernelTypes {
         None
     }
 
+    /// Whether the kernel preempts programs at tracepoints of system calls (seen in 7.3): it does it by this function.
+    pub fn preempts_programs(&self) -> bool {
+        self.function("trace_call_bpf_faultable").is_some()
+    }
+
     /// Number of arguments of the raw tracepoint `name`.
     fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         for found in self.btf.resolve_types_by_name(&format!("btf_trace_{name}")).ok()? {
@@ -233,6 +238,10 @@ impl Resolved {
         } else {
             offsets.mm_flags = ABSENT;
             absent.retain(|name| *name != "mm_flags");
+        }
+        // The records of tracepoints are read by programs that only kernels that preempt programs need.
+        if !btf.preempts_programs() {
+            absent.retain(|name| !name.contains("_record_"));
         }
         let upid_size =
             btf.structure("upid").and_then(|upid| u32::try_from(upid.size()).ok()).unwrap_or(ABSENT);

@@ -100,38 +100,62 @@ fn remember(argv: u64, call: u16) {
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn exec_commit(ctx: RawTracePointContext) -> i32 {
-    relief::take(Relief::ExecCommit, task::current_ids().1, exec_count());
-    committed(&ctx);
+    if relief::is_first(Relief::ExecCommit, task::current_ids().1, this_exec()) {
+        committed(ctx.arg(1), File::Bprm(ctx.arg(2)));
+    }
     0
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn exec_commit_relief(ctx: RawTracePointContext) -> i32 {
-    if relief::is_due(Relief::ExecCommit, task::current_ids().1, exec_count()) {
-        committed(&ctx);
+    if relief::is_left(Relief::ExecCommit, task::current_ids().1, this_exec()) {
+        committed(ctx.arg(1), File::Bprm(ctx.arg(2)));
     }
     0
 }
 
-/// What tells an exec of a thread from its others: the kernel counts them.
+#[tracepoint(category = "sched", name = "sched_process_exec")]
+fn exec_commit_last(ctx: TracePointContext) -> u32 {
+    let record = ctx.as_ptr() as u64;
+    let Some(old_tid) = read::kernel::<u32>(record, setting!(offsets.exec_record_old_tid)) else { return 0 };
+    let Some(place) = read::kernel::<u32>(record, setting!(offsets.exec_record_filename)) else { return 0 };
+    if relief::is_left(Relief::ExecCommit, task::current_ids().1, this_exec()) {
+        // Lower half of a record's string: where in the record it is.
+        committed(old_tid, File::Name(record.wrapping_add(u64::from(place & 0xffff))));
+    }
+    0
+}
+
+/// What names this exec for ever: the kernel counts a thread's.
 #[inline(always)]
-fn exec_count() -> u64 {
-    read::kernel::<u32>(task::current(), setting!(offsets.task_self_exec_id)).unwrap_or(0).into()
+fn this_exec() -> relief::Name {
+    let current = task::current();
+    match read::kernel::<u32>(current, setting!(offsets.task_self_exec_id)) {
+        Some(count) => relief::Name { start: task::start(current), count: count.into() },
+        None => relief::Name { start: 0, count: 0 },
+    }
+}
+
+/// What the tracepoint tells of the executed file.
+#[derive(Clone, Copy)]
+enum File {
+    /// Address of the `linux_binprm`.
+    Bprm(u64),
+    /// Address of the file's name alone.
+    Name(u64),
 }
 
 #[inline(always)]
-fn committed(ctx: &RawTracePointContext) {
+fn committed(old_tid: u32, file: File) {
     let (tgid, _) = task::current_ids();
-    let old_tid: u32 = ctx.arg(1);
     if !scope::contains(tgid) {
         return;
     }
-    let bprm: u64 = ctx.arg(2);
     diagnose!("exec of process {} by thread {}", tgid, old_tid);
     match Claimed::take() {
         Some(claimed) => {
             // SAFETY: the buffer is claimed.
-            unsafe { commit(claimed.scratch, bprm, old_tid) };
+            unsafe { commit(claimed.scratch, file, old_tid) };
             claimed.release();
         }
         None => lose_unbuilt(Lost::Reentered),
@@ -141,7 +165,7 @@ fn committed(ctx: &RawTracePointContext) {
 /// # Safety
 /// `scratch` is claimed.
 #[inline(always)]
-unsafe fn commit(scratch: *mut Scratch, bprm: u64, old_tid: u32) {
+unsafe fn commit(scratch: *mut Scratch, file: File, old_tid: u32) {
     // SAFETY: by contract.
     unsafe {
         let exec = &raw mut (*scratch).exec;
@@ -151,7 +175,15 @@ unsafe fn commit(scratch: *mut Scratch, bprm: u64, old_tid: u32) {
         read::put(&raw mut (*exec).old_tid, old_tid);
         let mut absent = 0;
 
-        names(scratch, bprm, &mut absent);
+        match file {
+            File::Bprm(bprm) => names(scratch, bprm, &mut absent),
+            File::Name(name) => {
+                absent |= missing::BPRM;
+                read::put(&raw mut (*exec).argc, 0);
+                read::put(&raw mut (*exec).envc, 0);
+                text::send_kernel_string(scratch, Section::Filename, name);
+            }
+        }
         let current = task::current();
         paths(scratch, current, &mut absent);
         memory(scratch, current, &mut absent);
@@ -346,14 +378,14 @@ fn exit_result(ctx: &TracePointContext) -> i64 {
 
 #[tracepoint]
 fn exec_exit(ctx: TracePointContext) -> u32 {
-    relief::take(Relief::ExecExit, task::current_ids().1, 0);
+    relief::take(Relief::ExecExit, task::current_ids().1);
     ended(&ctx);
     0
 }
 
 #[tracepoint]
 fn exec_exit_relief(ctx: TracePointContext) -> u32 {
-    if relief::is_due(Relief::ExecExit, task::current_ids().1, 0) {
+    if relief::is_due(Relief::ExecExit, task::current_ids().1) {
         ended(&ctx);
     }
     0

@@ -2,14 +2,15 @@
 //!
 //! It runs for every thread. Since 6.16 the kernel says which thread was the last one. Before, the count of
 //! live threads says it, but when several threads die at once they can all see it at zero: the first to take
-//! the process's key is the one. `exit_relief`: see [`crate::kernel::relief`].
+//! the process's key is the one. `exit_relief`, at the ordinary tracepoint: see [`crate::kernel::relief`].
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::macros::{map, raw_tracepoint};
+use aya_ebpf::macros::{map, raw_tracepoint, tracepoint};
 use aya_ebpf::maps::LruHashMap;
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 
 use super::Exit;
 use crate::hook::{exec, prctl, ptrace};
@@ -33,22 +34,28 @@ static ENDED: LruHashMap<Key, u8> = LruHashMap::with_max_entries(1024, 0);
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn exit(ctx: RawTracePointContext) -> i32 {
-    relief::take(Relief::Exit, task::current_ids().1, task::start(task::current()));
-    try_exit(last(&ctx));
-    0
-}
-
-#[raw_tracepoint(tracepoint = "sched_process_exit")]
-fn exit_relief(ctx: RawTracePointContext) -> i32 {
-    if relief::is_due(Relief::Exit, task::current_ids().1, task::start(task::current())) {
-        try_exit(last(&ctx));
+    if relief::is_first(Relief::Exit, task::current_ids().1, end()) {
+        try_exit(if setting!(exit_group_dead) != 0 { ctx.arg(1) } else { 2 });
     }
     0
 }
 
+#[tracepoint(category = "sched", name = "sched_process_exit")]
+fn exit_relief(ctx: TracePointContext) -> u32 {
+    // Kernels that need relief say it in the record; without it, it is not guessed who else was told to be the last.
+    let Some(last) = read::kernel::<u8>(ctx.as_ptr() as u64, setting!(offsets.exit_record_group_dead)) else {
+        return 0;
+    };
+    if relief::is_left(Relief::Exit, task::current_ids().1, end()) {
+        try_exit(last.into());
+    }
+    0
+}
+
+/// What names this end for ever.
 #[inline(always)]
-fn last(ctx: &RawTracePointContext) -> u64 {
-    if setting!(exit_group_dead) != 0 { ctx.arg(1) } else { 2 }
+fn end() -> relief::Name {
+    relief::Name { start: task::start(task::current()), count: 0 }
 }
 
 /// `last`: 0 no, 1 yes, 2 the kernel does not say.

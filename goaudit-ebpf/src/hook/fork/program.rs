@@ -14,17 +14,18 @@ use crate::wire::{Header, Kind, Relief};
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn fork(ctx: RawTracePointContext) -> i32 {
     let child = ctx.arg(1);
-    let (tid, start) = call(child);
-    relief::take(Relief::Fork, tid, start);
-    try_fork(child);
+    let (tid, name) = call(child);
+    if relief::is_first(Relief::Fork, tid, name) {
+        try_fork(child);
+    }
     0
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn fork_relief(ctx: RawTracePointContext) -> i32 {
     let child = ctx.arg(1);
-    let (tid, start) = call(child);
-    if relief::is_due(Relief::Fork, tid, start) {
+    let (tid, name) = call(child);
+    if relief::is_left(Relief::Fork, tid, name) {
         try_fork(child);
     }
     0
@@ -32,9 +33,9 @@ fn fork_relief(ctx: RawTracePointContext) -> i32 {
 
 /// What names this fork for ever: the child's thread id and start.
 #[inline(always)]
-fn call(child: u64) -> (u32, u64) {
+fn call(child: u64) -> (u32, relief::Name) {
     let tid = read::kernel::<u32>(child, setting!(offsets.task_pid)).unwrap_or(0);
-    (tid, task::start(child))
+    (tid, relief::Name { start: task::start(child), count: 0 })
 }
 
 #[inline(always)]

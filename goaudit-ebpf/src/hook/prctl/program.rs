@@ -120,14 +120,14 @@ fn value_of(option: u64) -> Option<u64> {
 
 #[tracepoint]
 fn prctl_exit(ctx: TracePointContext) -> u32 {
-    relief::take(Relief::PrctlExit, task::current_ids().1, 0);
+    relief::take(Relief::PrctlExit, task::current_ids().1);
     ended(result(&ctx), registers::current());
     0
 }
 
 #[tracepoint]
 fn prctl_exit_relief(ctx: TracePointContext) -> u32 {
-    if relief::is_due(Relief::PrctlExit, task::current_ids().1, 0) {
+    if relief::is_due(Relief::PrctlExit, task::current_ids().1) {
         ended(result(&ctx), registers::current());
     }
     0

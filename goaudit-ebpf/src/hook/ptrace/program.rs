@@ -84,14 +84,14 @@ fn entered() {
 
 #[tracepoint]
 fn ptrace_exit(ctx: TracePointContext) -> u32 {
-    relief::take(Relief::PtraceExit, task::current_ids().1, 0);
+    relief::take(Relief::PtraceExit, task::current_ids().1);
     ended(result(&ctx), registers::current());
     0
 }
 
 #[tracepoint]
 fn ptrace_exit_relief(ctx: TracePointContext) -> u32 {
-    if relief::is_due(Relief::PtraceExit, task::current_ids().1, 0) {
+    if relief::is_due(Relief::PtraceExit, task::current_ids().1) {
         ended(result(&ctx), registers::current());
     }
     0
