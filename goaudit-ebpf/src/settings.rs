@@ -189,7 +189,7 @@ pub struct Settings {
     pub exit_group_dead: u32,
     /// Bits by [`crate::wire::Kind`]: which records are wanted.
     pub kinds: u32,
-    /// Whether this kernel preempts programs and then skips them for others on that CPU: second copies stand by
+    /// Whether this kernel preempts programs and then skips them for others on that CPU: other copies stand by
     /// ([`crate::wire::Relief`]).
     pub relief: u32,
     /// Arguments of a system call.

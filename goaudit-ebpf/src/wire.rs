@@ -241,8 +241,8 @@ impl Lost {
     pub const ALL: [Self; 4] = [Self::RingFull, Self::Yielded, Self::Reentered, Self::MapFull];
 }
 
-/// The programs that have a second copy of themselves behind them, for calls that the kernel skips the first one of.
-/// Index into the map `RELIEVED`: how many calls the second one took over.
+/// The programs that have other copies of themselves behind them, for calls that the kernel skips the first one of.
+/// Index into the map `RELIEVED`: how many calls those took over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Relief {

@@ -52,8 +52,9 @@ pub struct Config {
     pub skip_descendants: bool,
     /// Only these hooks; none means all.
     pub only_hooks: Option<Vec<Hook>>,
-    /// Attach second copies of programs where the kernel preempts and skips programs.
-    pub relief: bool,
+    /// Attach other copies of programs, for calls that the kernel skips the first one for; none: where the kernel
+    /// preempts programs. Otherwise for tests.
+    pub relief: Option<bool>,
     /// Whether Go programs will be probed: otherwise their tables are made as small as they can be.
     pub go: bool,
     /// Have loops verified round by round, as kernels before 6.9 must: for tests of what those run.
@@ -67,7 +68,7 @@ impl Default for Config {
             scoped: false,
             skip_descendants: false,
             only_hooks: None,
-            relief: true,
+            relief: None,
             go: false,
             followed_loops: false,
         }
@@ -234,7 +235,7 @@ impl Session {
 
     /// Detaches every program, so that what is on the ring is the rest.
     pub fn detach_producers(&mut self) {
-        // In this order: a second copy that is alone would take over what nobody was skipped for.
+        // In this order: another copy that is alone would take over what nobody was skipped for.
         while self.links.pop().is_some() {}
         // A program that is under way on another CPU ends within microseconds; the kernel's own grace
         // period for detached tracepoints is shorter than this.

@@ -221,6 +221,12 @@ impl Recording {
         })
     }
 
+    /// Whether programs had other copies behind them, as on kernels that preempt programs and skip them meanwhile.
+    #[must_use]
+    pub fn is_relieved(&self) -> bool {
+        self.control("probe").any(|probe| at(probe, "/program") == "exit_relief")
+    }
+
     /// Programs that the kernel skipped, as the loss events tell it, and how often.
     #[must_use]
     pub fn skipped(&self) -> BTreeMap<String, u64> {

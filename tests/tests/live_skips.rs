@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
+use goaudit_ebpf::hook::exec::{Exec, missing};
+use goaudit_ebpf::hook::fork::Fork;
 use goaudit_ebpf::hook::prctl::Prctl;
-use goaudit_ebpf::wire::Kind;
+use goaudit_ebpf::wire::{Header, Kind};
 use goaudit_tests::capture::{Capture, case};
 use goaudit_tests::compare::{self, at};
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
+use goaudit_tests::truth::Truth;
 use goaudit_user::kernel::{Config, Hook, Session};
 use zerocopy::FromBytes;
 
@@ -29,7 +32,7 @@ const CALLS: u64 = 5000;
 /// One of theirs that the kernel skipped is told, too, and no workload misses it.
 const STRANGERS: u64 = 50;
 
-/// What the books say of each program: runs skipped, calls taken over by the second copy.
+/// What the books say of each program: runs skipped, calls taken over by other copies.
 fn books(capture: &Capture) -> BTreeMap<String, u64> {
     let stop = capture.control("stop").next().unwrap();
     let odd = at(stop, "/counters/oddities").as_object().unwrap();
@@ -37,11 +40,6 @@ fn books(capture: &Capture) -> BTreeMap<String, u64> {
         .filter(|(name, _)| name.ends_with("_skipped") || name.ends_with("_relieved"))
         .map(|(name, count)| (name.clone(), count.as_u64().unwrap()))
         .collect()
-}
-
-/// Whether second copies were attached.
-fn is_relieved(capture: &Capture) -> bool {
-    capture.control("probe").any(|probe| at(probe, "/program") == "prctl_exit_relief")
 }
 
 /// Asserts that what is missing is told as missing, everywhere, and that no more is told than strangers can explain.
@@ -54,7 +52,7 @@ fn accounted(capture: &Capture, what: &str, missing: u64, program: &str, allowed
         told <= missing + STRANGERS,
         "{what}: {told} told as skipped, only {missing} missing ({skipped:?})"
     );
-    assert!(missing <= allowed, "{what}: {missing} are missing although {program} has a second copy");
+    assert!(missing <= allowed, "{what}: {missing} are missing although {program} has other copies");
 }
 
 /// Asserts the end of the recording: in order, or with every skip told.
@@ -66,8 +64,8 @@ fn ended(capture: &Capture) {
     }
 }
 
-/// Storms, recorded with or without second copies: calls missing, and what the kernel side says of the programs.
-fn storms(relief: bool) -> (u64, u64) {
+/// Storms, recorded with or without other copies: calls missing, and what the kernel side says of the programs.
+fn storms(relief: Option<bool>) -> (u64, u64) {
     let config =
         Config { relief, only_hooks: Some(vec![Hook::Prctl]), ring_bytes: 64 << 20, ..Config::default() };
     let mut session = Session::start(&config).unwrap();
@@ -90,7 +88,7 @@ fn storms(relief: bool) -> (u64, u64) {
     session.detach_producers();
     while session.drain(Duration::ZERO, &mut count).unwrap() > 0 {}
     let counters = session.counters().unwrap();
-    println!("second copies {relief}: {told} of {} told, {:?}", PROCESSES * CALLS, counters.skips);
+    println!("other copies {relief:?}: {told} of {} told, {:?}", PROCESSES * CALLS, counters.skips);
     assert!(counters.per_cpu.iter().all(|cpu| cpu.lost.iter().all(|lost| *lost == 0)), "{counters:?}");
     ((PROCESSES * CALLS).saturating_sub(told), counters.not_run())
 }
@@ -98,10 +96,78 @@ fn storms(relief: bool) -> (u64, u64) {
 #[test]
 fn what_is_missing_is_what_the_kernel_skipped() {
     needs!(Root, Bpf, Btf);
-    for relief in [false, true] {
+    for relief in [Some(false), None] {
         let (missing, not_run) = storms(relief);
         // On a busy host others may make such calls, too.
         assert!(missing <= not_run, "{missing} missing, {not_run} not run");
+    }
+}
+
+/// Processes that begin, execute a program and end, one after the other.
+const CHILDREN: usize = 40;
+
+/// What a session told of processes' lives.
+#[derive(Default)]
+struct Lives {
+    /// Events by process and kind.
+    told: BTreeMap<(u32, u16), u64>,
+    /// Whether an exec came without what only the raw tracepoint gives, in their order.
+    poor_execs: Vec<bool>,
+}
+
+impl Lives {
+    fn take(&mut self, bytes: &[u8]) {
+        let Ok((header, _)) = Header::read_from_prefix(bytes) else { return };
+        let mut tgid = header.tgid.0;
+        if header.kind == Kind::Fork as u16 {
+            tgid = Fork::read_from_prefix(bytes).unwrap().0.child_tgid.0;
+        } else if header.kind == Kind::Exec as u16 {
+            let missing = Exec::read_from_prefix(bytes).unwrap().0.header.missing;
+            self.poor_execs.push(missing & missing::BPRM != 0);
+        }
+        *self.told.entry((tgid, header.kind)).or_default() += 1;
+    }
+}
+
+#[test]
+fn copies_tell_each_call_once_in_any_order() {
+    needs!(Root, Bpf, Btf);
+    let config = Config {
+        relief: Some(true),
+        only_hooks: Some(vec![Hook::Exec, Hook::Fork, Hook::Exit]),
+        ..Config::default()
+    };
+    // The first one makes the kernel call ordinary tracepoints, so in the second one their programs come before
+    // those of the raw tracepoints.
+    let mut sessions = [Session::start(&config).unwrap(), Session::start(&config).unwrap()];
+    let folder = LogDir::new();
+    let words = case(&folder, &["short-lived", &CHILDREN.to_string()]);
+    assert!(Command::new(&words[0]).args(&words[1..]).status().unwrap().success());
+    let children: Vec<u32> = Truth::read(&folder.join("truth"))
+        .short_lived
+        .iter()
+        .map(|child| u32::try_from(child[0].as_u64().unwrap()).unwrap())
+        .collect();
+    assert_eq!(children.len(), CHILDREN);
+    for (session, is_second) in sessions.iter_mut().zip([false, true]) {
+        session.detach_producers();
+        let mut lives = Lives::default();
+        while session.drain(Duration::ZERO, &mut |bytes: &[u8]| lives.take(bytes)).unwrap() > 0 {}
+        let counters = session.counters().unwrap();
+        let poor = lives.poor_execs.iter().filter(|is_poor| **is_poor).count();
+        let execs = lives.poor_execs.len();
+        println!("second {is_second}: {poor} of {execs} execs without linux_binprm, {:?}", counters.skips);
+        assert!(counters.per_cpu.iter().all(|cpu| cpu.lost.iter().all(|lost| *lost == 0)), "{counters:?}");
+        for child in &children {
+            for kind in [Kind::Fork, Kind::Exec, Kind::Exit] {
+                let told = lives.told.get(&(*child, kind as u16)).copied().unwrap_or(0);
+                assert_eq!(told, 1, "{kind:?} of {child}, second {is_second}: {:?}", counters.skips);
+            }
+        }
+        if is_second {
+            assert!(poor >= 1, "the ordinary tracepoint's program did not come first");
+            assert_eq!(lives.poor_execs.last(), Some(&false), "it did not give way");
+        }
     }
 }
 
@@ -118,7 +184,7 @@ fn prctl_storms_on_every_cpu() {
     }
     // Three preempted tasks on one CPU are more than two copies can serve.
     let made = PROCESSES * CALLS;
-    let allowed = if is_relieved(&capture) { made / 4 } else { made };
+    let allowed = if capture.is_relieved() { made / 4 } else { made };
     accounted(&capture, "calls of prctl", missing, "prctl_exit", allowed);
     ended(&capture);
 }

@@ -7,8 +7,8 @@
 //!
 //! Calls that the kernel names for ever (a child's or a thread's start, a task's count of execs) are told by the copy
 //! that comes first, which leaves the name: any number of copies, in any order. Two of these copies hang at ordinary
-//! tracepoints, which the kernel never preempts; they run before the others where somebody else watched that
-//! tracepoint first.
+//! tracepoints, which the kernel never preempts; where somebody else watched that tracepoint before, they run before
+//! the others. One that knows less than those must not stay there: [`gives_way`].
 //!
 //! System calls have no name. There the first copy leaves a note with the task, and the second one that finds none
 //! knows that it is its turn; the entry program removes what an earlier call left. When in doubt the second copy does
@@ -52,9 +52,18 @@ static TURNS: HashMap<Turn, u32> = HashMap::with_max_entries(16_384, 0);
 #[map]
 static RELIEVED: Array<u64> = Array::with_max_entries(Relief::ALL.len() as u32, 0);
 
-/// Not zero: a note could not be left, so that its absence means nothing any more.
+/// What was learnt about the copies, for good; not zero: it is so.
 #[map]
-static UNNOTED: Array<u32> = Array::with_max_entries(1, 0);
+static LEARNT: Array<u32> = Array::with_max_entries(1 + Relief::ALL.len() as u32, 0);
+
+/// Of [`LEARNT`]: something could not be left, so that its absence means nothing any more.
+const UNNOTED: u32 = 0;
+
+/// Of [`LEARNT`]: another copy of this program runs before the first one.
+#[inline(always)]
+const fn early(point: Relief) -> u32 {
+    1 + point as u32
+}
 
 /// Whether the first copy is to tell this named call: nearly always.
 #[inline(always)]
@@ -64,13 +73,23 @@ pub(crate) fn is_first(point: Relief, tid: u32, name: Name) -> bool {
     }
     // Another copy came before and counted a call that this one was not skipped for.
     count(point, -1);
+    learn(early(point));
     false
 }
 
 /// Whether no other copy told this named call: then this one has to, and is counted. Without a name it does nothing.
 #[inline(always)]
 pub(crate) fn is_left(point: Relief, tid: u32, name: Name) -> bool {
-    setting!(relief) != 0 && is_sure() && take_named(point, tid, name) == Some(true) && count(point, 1)
+    setting!(relief) != 0
+        && !is_learnt(UNNOTED)
+        && take_named(point, tid, name) == Some(true)
+        && count(point, 1)
+}
+
+/// Whether a copy that knows less than the first one must leave calls to it: it was seen to run before it.
+#[inline(always)]
+pub(crate) fn gives_way(point: Relief) -> bool {
+    is_learnt(early(point))
 }
 
 /// Leaves the name. False: it was there; none: it cannot be left.
@@ -111,7 +130,7 @@ pub(crate) fn is_due(point: Relief, tid: u32) -> bool {
     if TURNS.remove(Turn { tid, point: point as u32 }).is_ok() {
         return false;
     }
-    is_sure() && count(point, 1)
+    !is_learnt(UNNOTED) && count(point, 1)
 }
 
 /// A system call begins: what an earlier one left is of no meaning.
@@ -123,20 +142,25 @@ pub(crate) fn begin(point: Relief, tid: u32) {
     }
 }
 
-/// Something could not be left: its absence means nothing any more.
+/// Something could not be left.
 #[inline(always)]
 fn doubt() {
-    if let Some(unnoted) = UNNOTED.get_ptr_mut(0) {
-        // SAFETY: a map value; every writer writes the same.
-        unsafe { core::ptr::write_volatile(unnoted, 1) };
-    }
+    learn(UNNOTED);
     count_unkept();
 }
 
 #[inline(always)]
-fn is_sure() -> bool {
+fn learn(what: u32) {
+    if let Some(learnt) = LEARNT.get_ptr_mut(what) {
+        // SAFETY: a map value; every writer writes the same.
+        unsafe { core::ptr::write_volatile(learnt, 1) };
+    }
+}
+
+#[inline(always)]
+fn is_learnt(what: u32) -> bool {
     // SAFETY: a map value.
-    UNNOTED.get_ptr(0).is_some_and(|unnoted| unsafe { volatile(&*unnoted) } == 0)
+    LEARNT.get_ptr(what).is_none_or(|learnt| unsafe { volatile(&*learnt) } != 0)
 }
 
 /// Counts calls that were taken over; whether it could.

@@ -34,7 +34,7 @@ pub struct Counters {
 pub struct Skips {
     /// All of them.
     pub skipped: u64,
-    /// Those whose call the program's second copy took over.
+    /// Those whose call another copy of the program took over.
     pub relieved: u64,
     /// Whether a call went unseen by each of the others; else only parts of an event are missing, and it says so.
     pub unseen: bool,
@@ -100,7 +100,7 @@ impl Books {
         Ok(Counters { per_cpu, skips })
     }
 
-    /// Calls that a second copy took over.
+    /// Calls that other copies took over.
     fn relieved(&self, relief: Relief) -> Result<u64, MapError> {
         self.relieved.as_ref().map_or(Ok(0), |counts| counts.get(&(relief as u32), 0))
     }

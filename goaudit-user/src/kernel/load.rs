@@ -76,7 +76,7 @@ impl Loaded {
         } else {
             Ok(())
         };
-        let relief = config.relief && resolved.types().preempts_programs();
+        let relief = config.relief.unwrap_or_else(|| resolved.types().preempts_programs());
         let own_tgid = sys::initial_tgid().unwrap_or_else(|_| std::process::id());
         let settings = Settings {
             own_tgid,

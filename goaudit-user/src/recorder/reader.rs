@@ -316,7 +316,7 @@ impl Reader {
     }
 
     /// Tells of the calls that nobody saw, because the kernel skipped a program. A skip may yet be made good by the
-    /// program's second copy, so while programs run, only those count that were there when this was asked last.
+    /// program's other copies, so while programs run, only those count that were there when this was asked last.
     fn tell_skips(&mut self, kernel: &kernel::Counters, last: bool) {
         self.skips_asked = Instant::now();
         for (program, now) in &kernel.skips {

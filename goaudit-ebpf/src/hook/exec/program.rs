@@ -5,7 +5,8 @@
 //!   stack pages are resident.
 //! - `exec_exit`: `syscalls:sys_exit_execve{,at}`; failures. It needs `bpf_task_pt_regs`
 //!   (since 5.15); `exec_exit_raw` does the same from raw tracepoint `sys_exit(regs, ret)` on older kernels.
-//! - `exec_enter_relief`, `exec_commit_relief`, `exec_exit_relief`: see [`crate::kernel::relief`].
+//! - `exec_enter_relief`, `exec_commit_relief`, `exec_exit_relief`, `exec_commit_last` (at the ordinary tracepoint):
+//!   see [`crate::kernel::relief`].
 //!
 //! A successful execveat ends as an execve on x86-64; successes are not taken from the exit, so it is all one.
 
@@ -116,6 +117,10 @@ fn exec_commit_relief(ctx: RawTracePointContext) -> i32 {
 
 #[tracepoint(category = "sched", name = "sched_process_exec")]
 fn exec_commit_last(ctx: TracePointContext) -> u32 {
+    // Without the `linux_binprm` it knows less.
+    if relief::gives_way(Relief::ExecCommit) {
+        return 0;
+    }
     let record = ctx.as_ptr() as u64;
     let Some(old_tid) = read::kernel::<u32>(record, setting!(offsets.exec_record_old_tid)) else { return 0 };
     let Some(place) = read::kernel::<u32>(record, setting!(offsets.exec_record_filename)) else { return 0 };
