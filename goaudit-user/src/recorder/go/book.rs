@@ -45,8 +45,8 @@ impl Known {
         fits.next()
     }
 
-    fn type_name(&self, site: u64, address: u64) -> Option<TypeName> {
-        self.names.type_at(address.checked_sub(self.bias(site)?)?)
+    fn type_name(&self, bias: u64, address: u64) -> Option<TypeName> {
+        self.names.type_at(address.checked_sub(bias)?)
     }
 }
 
@@ -111,6 +111,14 @@ impl Book {
     fn known(&self, probe: u32) -> Option<Arc<Known>> {
         self.probes.read().unwrap_or_else(PoisonError::into_inner).get(&probe).cloned()
     }
+
+    /// The function whose site was hit, and how far above its file's addresses the program is loaded. A number may have
+    /// been another program's before: that one has no such site.
+    fn hit(&self, probe: u32, site: u64) -> Option<(Arc<Known>, u64)> {
+        let known = self.known(probe)?;
+        let bias = known.bias(site)?;
+        Some((known, bias))
+    }
 }
 
 impl GoBook for Book {
@@ -120,8 +128,7 @@ impl GoBook for Book {
 
     fn payload(&self, ended: Ended<'_>) -> Option<(Payload, Vec<Missing>)> {
         let Ended { probe, site, call, entry, exit, within, process_start_ktime_ns } = ended;
-        // A number may have been another program's before: that one has no such site.
-        let Some(known) = self.known(probe).filter(|known| known.bias(site).is_some()) else {
+        let Some((known, bias)) = self.hit(probe, site) else {
             let missing = vec![Missing::new("go_call.probe", "no probe of that number was attached")];
             return Some((Payload::GoCall(Box::new(call)), missing));
         };
@@ -138,7 +145,7 @@ impl GoBook for Book {
         if outer.into_iter().any(|outer| compiled.declared.is_quiet_under(&outer.id)) {
             return None;
         }
-        let reading = compiled.read(entry, exit, &|address| known.type_name(site, address));
+        let reading = compiled.read(entry, exit, &|address| known.type_name(bias, address));
         Some(match compiled.declared.kind {
             Kind::Call => {
                 let (call, missing) = Compiled::call(call, reading);
@@ -154,12 +161,12 @@ impl GoBook for Book {
     }
 
     fn request(&self, probe: u32, site: u64, entry: &[u8]) -> Option<RequestContext> {
-        let known = self.known(probe)?;
+        let (known, bias) = self.hit(probe, site)?;
         let compiled = known.compiled.as_ref()?;
         if compiled.declared.kind != Kind::Request {
             return None;
         }
-        let reading = compiled.read(Some(entry), None, &|address| known.type_name(site, address));
+        let reading = compiled.read(Some(entry), None, &|address| known.type_name(bias, address));
         Some(Compiled::request(&reading))
     }
 
@@ -173,7 +180,7 @@ impl GoBook for Book {
     ) -> Vec<Missing> {
         let mut missing = Vec::new();
         let value = cells(bytes).flatten().find(|value| value.field == 0);
-        let Some(known) = self.known(probe) else {
+        let Some((known, bias)) = self.hit(probe, site) else {
             return vec![Missing::new("go_panic.type", "no probe of that number was attached")];
         };
         if known.role == Role::Throw {
@@ -181,7 +188,7 @@ impl GoBook for Book {
             panic.message =
                 value.filter(|value| !value.bytes.is_empty()).map(|value| Text::from(value.bytes));
         } else if let Some(value) = value {
-            let dynamic = value.dynamic_type.and_then(|address| known.type_name(site, address));
+            let dynamic = value.dynamic_type.and_then(|address| known.type_name(bias, address));
             panic.message = message(&value, dynamic.as_ref());
             panic.value_type = dynamic.map(|dynamic| dynamic.name);
         }
@@ -194,12 +201,7 @@ impl GoBook for Book {
                 "the value is neither a string nor an error whose text is kept in it",
             ));
         }
-        panic.stack = match known.bias(site) {
-            Some(bias) => known.names.frames(frames, bias),
-            None => {
-                frames.iter().map(|address| GoFrame { address: *address, ..GoFrame::default() }).collect()
-            }
-        };
+        panic.stack = known.names.frames(frames, bias);
         if panic.stack.is_empty() {
             missing.push(Missing::new("go_panic.stack", "no return address could be read"));
         }
