@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use goaudit_ebpf::hook::exec::{Exec, missing};
+use goaudit_ebpf::hook::exec::{self, Exec};
 use goaudit_ebpf::hook::fork::Fork;
 use goaudit_ebpf::hook::prctl::Prctl;
 use goaudit_ebpf::wire::{Header, Kind};
@@ -111,7 +111,7 @@ const CHILDREN: usize = 40;
 struct Lives {
     /// Events by process and kind.
     told: BTreeMap<(u32, u16), u64>,
-    /// Whether an exec came without what only the raw tracepoint gives, in their order.
+    /// Whether an exec that succeeded came without what only the raw tracepoint gives, in their order.
     poor_execs: Vec<bool>,
 }
 
@@ -120,10 +120,12 @@ impl Lives {
         let Ok((header, _)) = Header::read_from_prefix(bytes) else { return };
         let mut tgid = header.tgid.0;
         if header.kind == Kind::Fork as u16 {
-            tgid = Fork::read_from_prefix(bytes).unwrap().0.child_tgid.0;
+            tgid = Fork::read_from_prefix(bytes).unwrap().0.child_tid.0;
         } else if header.kind == Kind::Exec as u16 {
-            let missing = Exec::read_from_prefix(bytes).unwrap().0.header.missing;
-            self.poor_execs.push(missing & missing::BPRM != 0);
+            let Header { flags, missing, .. } = Exec::read_from_prefix(bytes).unwrap().0.header;
+            if flags & exec::flags::FAILED == 0 {
+                self.poor_execs.push(missing & exec::missing::BPRM != 0);
+            }
         }
         *self.told.entry((tgid, header.kind)).or_default() += 1;
     }
@@ -140,15 +142,18 @@ fn copies_tell_each_call_once_in_any_order() {
     // The first one makes the kernel call ordinary tracepoints, so in the second one their programs come before
     // those of the raw tracepoints.
     let mut sessions = [Session::start(&config).unwrap(), Session::start(&config).unwrap()];
-    let folder = LogDir::new();
-    let words = case(&folder, &["short-lived", &CHILDREN.to_string()]);
-    assert!(Command::new(&words[0]).args(&words[1..]).status().unwrap().success());
-    let children: Vec<u32> = Truth::read(&folder.join("truth"))
-        .short_lived
-        .iter()
-        .map(|child| u32::try_from(child[0].as_u64().unwrap()).unwrap())
-        .collect();
-    assert_eq!(children.len(), CHILDREN);
+    // Processes that execute one program each, and one whose second thread does: it ends as its first one did before.
+    let mut expected = BTreeMap::new();
+    for words in [&["short-lived", &CHILDREN.to_string()] as &[&str], &["exec-thread"]] {
+        let folder = LogDir::new();
+        let command = case(&folder, words);
+        assert!(Command::new(&command[0]).args(&command[1..]).status().unwrap().success());
+        let truth = Truth::read(&folder.join("truth"));
+        let short = truth.short_lived.iter().map(|child| (child[0].as_u64().unwrap(), 1));
+        let executed = truth.execs.iter().map(|(pid, execs)| (*pid, u64::try_from(execs.len()).unwrap()));
+        expected.extend(short.chain(executed).map(|(pid, execs)| (u32::try_from(pid).unwrap(), execs)));
+    }
+    assert!(expected.len() > CHILDREN, "{expected:?}");
     for (session, is_second) in sessions.iter_mut().zip([false, true]) {
         session.detach_producers();
         let mut lives = Lives::default();
@@ -158,12 +163,18 @@ fn copies_tell_each_call_once_in_any_order() {
         let execs = lives.poor_execs.len();
         println!("second {is_second}: {poor} of {execs} execs without linux_binprm, {:?}", counters.skips);
         assert!(counters.per_cpu.iter().all(|cpu| cpu.lost.iter().all(|lost| *lost == 0)), "{counters:?}");
-        for child in &children {
-            for kind in [Kind::Fork, Kind::Exec, Kind::Exit] {
-                let told = lives.told.get(&(*child, kind as u16)).copied().unwrap_or(0);
-                assert_eq!(told, 1, "{kind:?} of {child}, second {is_second}: {:?}", counters.skips);
+        for (process, execs) in &expected {
+            for (kind, count) in [(Kind::Exec, *execs), (Kind::Exit, 1)] {
+                let told = lives.told.get(&(*process, kind as u16)).copied().unwrap_or(0);
+                assert_eq!(told, count, "{kind:?} of {process}, second {is_second}: {:?}", counters.skips);
             }
         }
+        let forks = lives
+            .told
+            .iter()
+            .filter(|((process, kind), _)| expected.contains_key(process) && *kind == Kind::Fork as u16);
+        let forks: Vec<u64> = forks.map(|(_, told)| *told).collect();
+        assert!(forks.len() >= CHILDREN && forks.iter().all(|told| *told == 1), "{forks:?}");
         if is_second {
             assert!(poor >= 1, "the ordinary tracepoint's program did not come first");
             assert_eq!(lives.poor_execs.last(), Some(&false), "it did not give way");

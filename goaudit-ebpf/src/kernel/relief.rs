@@ -18,7 +18,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap};
 
 use super::read::volatile;
-use super::{atomic, count_unkept, setting};
+use super::{atomic, count_unkept, read, setting};
 use crate::wire::Relief;
 
 /// Which program, for which thread.
@@ -29,19 +29,46 @@ struct Turn {
     point: u32,
 }
 
-/// A call's name: when the thread that it is about started, and a count for calls that it makes several of.
+/// A call's name: when the thread that it is about started, and how many programs that one executed (a thread that
+/// executes a program takes over the start of its process's first thread, which ends).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub(crate) struct Name {
-    /// Never 0, or there is no name.
-    pub(crate) start: u64,
-    pub(crate) count: u64,
+struct Name {
+    start: u64,
+    execs: u64,
+}
+
+/// The thread `task`, and what names its present.
+#[inline(always)]
+fn named(task: u64) -> Option<(u32, Name)> {
+    let tid = read::kernel::<u32>(task, setting!(offsets.task_pid))?;
+    let execs = read::kernel::<u32>(task, setting!(offsets.task_self_exec_id))?;
+    let start = read::kernel::<u64>(task, setting!(offsets.task_start_boottime))?;
+    Some((tid, Name { start, execs: execs.into() }))
+}
+
+/// Which copy of a program this is, in the order in which they are attached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Rank {
+    First = 0,
+    Second = 1,
+    Third = 2,
+}
+
+/// A name, and which copy left it. A copy that finds what it left itself knows that this is another call: should names
+/// ever be alike, a call may be told as lost, but never be lost without a word.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Left {
+    name: Name,
+    by: u64,
 }
 
 /// The last named call that a copy took. A name is of use for as long as one call runs, so the oldest may go. The
 /// loader makes it small where nobody needs it.
 #[map]
-static NAMES: LruHashMap<Turn, Name> = LruHashMap::with_max_entries(16_384, 0);
+static NAMES: LruHashMap<Turn, Left> = LruHashMap::with_max_entries(16_384, 0);
 
 /// System calls that the first copy took and the second has not looked at yet. The loader makes it small where nobody
 /// needs it.
@@ -65,10 +92,10 @@ const fn early(point: Relief) -> u32 {
     1 + point as u32
 }
 
-/// Whether the first copy is to tell this named call: nearly always.
+/// Whether the first copy is to tell the call that is about `task`: nearly always.
 #[inline(always)]
-pub(crate) fn is_first(point: Relief, tid: u32, name: Name) -> bool {
-    if setting!(relief) == 0 || take_named(point, tid, name) != Some(false) {
+pub(crate) fn is_first(point: Relief, task: u64) -> bool {
+    if setting!(relief) == 0 || take_named(point, task, Rank::First) != Some(false) {
         return true;
     }
     // Another copy came before and counted a call that this one was not skipped for.
@@ -77,12 +104,12 @@ pub(crate) fn is_first(point: Relief, tid: u32, name: Name) -> bool {
     false
 }
 
-/// Whether no other copy told this named call: then this one has to, and is counted. Without a name it does nothing.
+/// Whether no other copy told the call that is about `task`: then this one has to, and is counted.
 #[inline(always)]
-pub(crate) fn is_left(point: Relief, tid: u32, name: Name) -> bool {
+pub(crate) fn is_left(point: Relief, task: u64, rank: Rank) -> bool {
     setting!(relief) != 0
         && !is_learnt(UNNOTED)
-        && take_named(point, tid, name) == Some(true)
+        && take_named(point, task, rank) == Some(true)
         && count(point, 1)
 }
 
@@ -92,20 +119,20 @@ pub(crate) fn gives_way(point: Relief) -> bool {
     is_learnt(early(point))
 }
 
-/// Leaves the name. False: it was there; none: it cannot be left.
+/// Leaves the name. False: another copy left it; none: it cannot be left, or the call has no
+/// name.
 #[inline(always)]
-fn take_named(point: Relief, tid: u32, name: Name) -> Option<bool> {
-    if name.start == 0 {
-        return None;
-    }
+fn take_named(point: Relief, task: u64, rank: Rank) -> Option<bool> {
+    let (tid, name) = named(task)?;
     let turn = Turn { tid, point: point as u32 };
-    if let Some(taken) = NAMES.get_ptr(turn) {
+    if let Some(left) = NAMES.get_ptr(turn) {
         // SAFETY: a name is its thread's own.
-        if unsafe { volatile(&*taken) } == name {
+        let left = unsafe { volatile(&*left) };
+        if left.name == name && left.by != rank as u64 {
             return Some(false);
         }
     }
-    if NAMES.insert(turn, name, 0).is_err() {
+    if NAMES.insert(turn, Left { name, by: rank as u64 }, 0).is_err() {
         doubt();
         return None;
     }

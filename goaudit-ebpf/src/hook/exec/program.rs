@@ -17,6 +17,7 @@ use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 
 use super::{flags, missing};
 use crate::kernel::entry::{VIEW_MAX, View, ViewHead, read_args};
+use crate::kernel::relief::Rank;
 use crate::kernel::scratch::{Claimed, Scratch};
 use crate::kernel::{
     Class, count_unkept, diagnose, emit, lose_unbuilt, path, read, registers, relief, scope, setting, task,
@@ -101,7 +102,7 @@ fn remember(argv: u64, call: u16) {
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn exec_commit(ctx: RawTracePointContext) -> i32 {
-    if relief::is_first(Relief::ExecCommit, task::current_ids().1, this_exec()) {
+    if relief::is_first(Relief::ExecCommit, task::current()) {
         committed(ctx.arg(1), File::Bprm(ctx.arg(2)));
     }
     0
@@ -109,7 +110,7 @@ fn exec_commit(ctx: RawTracePointContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn exec_commit_relief(ctx: RawTracePointContext) -> i32 {
-    if relief::is_left(Relief::ExecCommit, task::current_ids().1, this_exec()) {
+    if relief::is_left(Relief::ExecCommit, task::current(), Rank::Second) {
         committed(ctx.arg(1), File::Bprm(ctx.arg(2)));
     }
     0
@@ -124,21 +125,11 @@ fn exec_commit_last(ctx: TracePointContext) -> u32 {
     let record = ctx.as_ptr() as u64;
     let Some(old_tid) = read::kernel::<u32>(record, setting!(offsets.exec_record_old_tid)) else { return 0 };
     let Some(place) = read::kernel::<u32>(record, setting!(offsets.exec_record_filename)) else { return 0 };
-    if relief::is_left(Relief::ExecCommit, task::current_ids().1, this_exec()) {
+    if relief::is_left(Relief::ExecCommit, task::current(), Rank::Third) {
         // Lower half of a record's string: where in the record it is.
         committed(old_tid, File::Name(record.wrapping_add(u64::from(place & 0xffff))));
     }
     0
-}
-
-/// What names this exec for ever: the kernel counts a thread's.
-#[inline(always)]
-fn this_exec() -> relief::Name {
-    let current = task::current();
-    match read::kernel::<u32>(current, setting!(offsets.task_self_exec_id)) {
-        Some(count) => relief::Name { start: task::start(current), count: count.into() },
-        None => relief::Name { start: 0, count: 0 },
-    }
 }
 
 /// What the tracepoint tells of the executed file.

@@ -14,6 +14,7 @@ use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 
 use super::Exit;
 use crate::hook::{exec, prctl, ptrace};
+use crate::kernel::relief::Rank;
 use crate::kernel::{Class, emit, read, relief, scope, setting, task};
 use crate::wire::{Header, Kind, Relief};
 
@@ -34,7 +35,7 @@ static ENDED: LruHashMap<Key, u8> = LruHashMap::with_max_entries(1024, 0);
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn exit(ctx: RawTracePointContext) -> i32 {
-    if relief::is_first(Relief::Exit, task::current_ids().1, end()) {
+    if relief::is_first(Relief::Exit, task::current()) {
         try_exit(if setting!(exit_group_dead) != 0 { ctx.arg(1) } else { 2 });
     }
     0
@@ -46,16 +47,10 @@ fn exit_relief(ctx: TracePointContext) -> u32 {
     let Some(last) = read::kernel::<u8>(ctx.as_ptr() as u64, setting!(offsets.exit_record_group_dead)) else {
         return 0;
     };
-    if relief::is_left(Relief::Exit, task::current_ids().1, end()) {
+    if relief::is_left(Relief::Exit, task::current(), Rank::Second) {
         try_exit(last.into());
     }
     0
-}
-
-/// What names this end for ever.
-#[inline(always)]
-fn end() -> relief::Name {
-    relief::Name { start: task::start(task::current()), count: 0 }
 }
 
 /// `last`: 0 no, 1 yes, 2 the kernel does not say.

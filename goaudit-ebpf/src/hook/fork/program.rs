@@ -7,6 +7,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 
 use super::{Fork, flags, missing};
+use crate::kernel::relief::Rank;
 use crate::kernel::{Class, emit, read, relief, scope, setting, task};
 use crate::units::{Ktime, Tgid, Tid};
 use crate::wire::{Header, Kind, Relief};
@@ -14,8 +15,7 @@ use crate::wire::{Header, Kind, Relief};
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn fork(ctx: RawTracePointContext) -> i32 {
     let child = ctx.arg(1);
-    let (tid, name) = call(child);
-    if relief::is_first(Relief::Fork, tid, name) {
+    if relief::is_first(Relief::Fork, child) {
         try_fork(child);
     }
     0
@@ -24,18 +24,10 @@ fn fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn fork_relief(ctx: RawTracePointContext) -> i32 {
     let child = ctx.arg(1);
-    let (tid, name) = call(child);
-    if relief::is_left(Relief::Fork, tid, name) {
+    if relief::is_left(Relief::Fork, child, Rank::Second) {
         try_fork(child);
     }
     0
-}
-
-/// What names this fork for ever: the child's thread id and start.
-#[inline(always)]
-fn call(child: u64) -> (u32, relief::Name) {
-    let tid = read::kernel::<u32>(child, setting!(offsets.task_pid)).unwrap_or(0);
-    (tid, relief::Name { start: task::start(child), count: 0 })
 }
 
 #[inline(always)]
