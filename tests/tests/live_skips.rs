@@ -90,15 +90,16 @@ fn storms(relief: Option<bool>) -> (u64, u64) {
     let counters = session.counters().unwrap();
     println!("other copies {relief:?}: {told} of {} told, {:?}", PROCESSES * CALLS, counters.skips);
     assert!(counters.per_cpu.iter().all(|cpu| cpu.lost.iter().all(|lost| *lost == 0)), "{counters:?}");
+    // On a busy host others may make such calls, too.
+    assert!(told <= PROCESSES * CALLS + STRANGERS, "calls were told twice");
     ((PROCESSES * CALLS).saturating_sub(told), counters.not_run())
 }
 
 #[test]
 fn what_is_missing_is_what_the_kernel_skipped() {
     needs!(Root, Bpf, Btf);
-    for relief in [Some(false), None] {
+    for relief in [Some(false), None, Some(true)] {
         let (missing, not_run) = storms(relief);
-        // On a busy host others may make such calls, too.
         assert!(missing <= not_run, "{missing} missing, {not_run} not run");
     }
 }
@@ -193,9 +194,9 @@ fn prctl_storms_on_every_cpu() {
         assert!(told <= made, "{told} of {made}: a call was told twice");
         missing += made - told;
     }
-    // Three preempted tasks on one CPU are more than two copies can serve.
+    // More preempted tasks on one CPU than there are copies would be too many; here are as many, and strangers.
     let made = PROCESSES * CALLS;
-    let allowed = if capture.is_relieved() { made / 4 } else { made };
+    let allowed = if capture.is_relieved() { made / 20 } else { made };
     accounted(&capture, "calls of prctl", missing, "prctl_exit", allowed);
     ended(&capture);
 }

@@ -5,17 +5,18 @@
 //! behind it, which take over exactly the calls that the first one was skipped for. What nobody took is counted
 //! (skips of the first copy minus what the others took over).
 //!
-//! Calls that the kernel names for ever (a child's or a thread's start, a task's count of execs) are told by the copy
-//! that comes first, which leaves the name: any number of copies, in any order. Two of these copies hang at ordinary
-//! tracepoints, which the kernel never preempts; where somebody else watched that tracepoint before, they run before
-//! the others. One that knows less than those must not stay there: [`gives_way`].
+//! The copy that comes first tells the call and leaves a mark with the thread; the others find it and do nothing. So
+//! there can be any number of copies, in any order. Two of them hang at ordinary tracepoints, which the kernel never
+//! preempts; where somebody else watched that tracepoint before, they run before the others. One that knows less than
+//! those must not stay there: [`gives_way`].
 //!
-//! System calls have no name. There the first copy leaves a note with the task, and the second one that finds none
-//! knows that it is its turn; the entry program removes what an earlier call left. When in doubt the second copy does
-//! nothing: a call that nobody took is counted, one that both took would be told twice.
+//! A mark says who left it and for what: the kernel has names for forks, execs and ends that no other call has (a
+//! thread's start, a task's count of execs). System calls have none, so the entry program removes what an earlier call
+//! left. Should that fail, a call may be told as lost, but never be told twice or be lost without a word: a copy that
+//! finds its own mark knows that it is an earlier call's, and any other mark is of a call that is counted.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap};
+use aya_ebpf::maps::{Array, LruHashMap};
 
 use super::read::volatile;
 use super::{atomic, count_unkept, read, setting};
@@ -29,8 +30,8 @@ struct Turn {
     point: u32,
 }
 
-/// A call's name: when the thread that it is about started, and how many programs that one executed (a thread that
-/// executes a program takes over the start of its process's first thread, which ends).
+/// A call's name, as far as it has one: when the thread that it is about started, and how many programs that one
+/// executed (a thread that executes a program takes over the start of its process's first thread, which ends).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 struct Name {
@@ -54,26 +55,31 @@ pub(crate) enum Rank {
     First = 0,
     Second = 1,
     Third = 2,
+    Fourth = 3,
 }
 
-/// A name, and which copy left it. A copy that finds what it left itself knows that this is another call: should names
-/// ever be alike, a call may be told as lost, but never be lost without a word.
+/// The copy behind which nobody looks for a mark.
+#[inline(always)]
+const fn last(point: Relief) -> Rank {
+    match point {
+        Relief::PrctlExit => Rank::Fourth,
+        Relief::ExecCommit => Rank::Third,
+        Relief::ExecExit | Relief::Fork | Relief::Exit | Relief::PtraceExit => Rank::Second,
+    }
+}
+
+/// A call that was told, and by whom.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Left {
+struct Mark {
     name: Name,
     by: u64,
 }
 
-/// The last named call that a copy took. A name is of use for as long as one call runs, so the oldest may go. The
-/// loader makes it small where nobody needs it.
+/// Calls that a copy told and others have not looked at yet. When it is full, the oldest goes. The loader makes it small
+/// where nobody needs it.
 #[map]
-static NAMES: LruHashMap<Turn, Left> = LruHashMap::with_max_entries(16_384, 0);
-
-/// System calls that the first copy took and the second has not looked at yet. The loader makes it small where nobody
-/// needs it.
-#[map]
-static TURNS: HashMap<Turn, u32> = HashMap::with_max_entries(16_384, 0);
+static MARKS: LruHashMap<Turn, Mark> = LruHashMap::with_max_entries(16_384, 0);
 
 /// Calls that other copies took over.
 #[map]
@@ -83,8 +89,8 @@ static RELIEVED: Array<u64> = Array::with_max_entries(Relief::ALL.len() as u32, 
 #[map]
 static LEARNT: Array<u32> = Array::with_max_entries(1 + Relief::ALL.len() as u32, 0);
 
-/// Of [`LEARNT`]: something could not be left, so that its absence means nothing any more.
-const UNNOTED: u32 = 0;
+/// Of [`LEARNT`]: a mark could not be left, so that its absence means nothing any more.
+const UNMARKED: u32 = 0;
 
 /// Of [`LEARNT`]: another copy of this program runs before the first one.
 #[inline(always)]
@@ -95,7 +101,7 @@ const fn early(point: Relief) -> u32 {
 /// Whether the first copy is to tell the call that is about `task`: nearly always.
 #[inline(always)]
 pub(crate) fn is_first(point: Relief, task: u64) -> bool {
-    if setting!(relief) == 0 || take_named(point, task, Rank::First) != Some(false) {
+    if setting!(relief) == 0 || mark(point, task, Rank::First) != Some(false) {
         return true;
     }
     // Another copy came before and counted a call that this one was not skipped for.
@@ -107,10 +113,7 @@ pub(crate) fn is_first(point: Relief, task: u64) -> bool {
 /// Whether no other copy told the call that is about `task`: then this one has to, and is counted.
 #[inline(always)]
 pub(crate) fn is_left(point: Relief, task: u64, rank: Rank) -> bool {
-    setting!(relief) != 0
-        && !is_learnt(UNNOTED)
-        && take_named(point, task, rank) == Some(true)
-        && count(point, 1)
+    setting!(relief) != 0 && !is_learnt(UNMARKED) && mark(point, task, rank) == Some(true) && count(point, 1)
 }
 
 /// Whether a copy that knows less than the first one must leave calls to it: it was seen to run before it.
@@ -119,45 +122,27 @@ pub(crate) fn gives_way(point: Relief) -> bool {
     is_learnt(early(point))
 }
 
-/// Leaves the name. False: another copy left it; none: it cannot be left, or the call has no
-/// name.
+/// Leaves a mark. False: another copy has; none: it cannot be left.
 #[inline(always)]
-fn take_named(point: Relief, task: u64, rank: Rank) -> Option<bool> {
+fn mark(point: Relief, task: u64, rank: Rank) -> Option<bool> {
     let (tid, name) = named(task)?;
     let turn = Turn { tid, point: point as u32 };
-    if let Some(left) = NAMES.get_ptr(turn) {
-        // SAFETY: a name is its thread's own.
-        let left = unsafe { volatile(&*left) };
-        if left.name == name && left.by != rank as u64 {
+    if let Some(found) = MARKS.get_ptr(turn) {
+        // SAFETY: a mark is its thread's own.
+        let found = unsafe { volatile(&*found) };
+        if found.name == name && found.by != rank as u64 {
+            if rank == last(point) {
+                // It is there: it was just read.
+                let _ = MARKS.remove(turn);
+            }
             return Some(false);
         }
     }
-    if NAMES.insert(turn, Left { name, by: rank as u64 }, 0).is_err() {
+    if MARKS.insert(turn, Mark { name, by: rank as u64 }, 0).is_err() {
         doubt();
         return None;
     }
     Some(true)
-}
-
-/// The first copy runs for this system call.
-#[inline(always)]
-pub(crate) fn take(point: Relief, tid: u32) {
-    if setting!(relief) != 0 && TURNS.insert(Turn { tid, point: point as u32 }, 0, 0).is_err() {
-        doubt();
-    }
-}
-
-/// Whether the first copy did not run for this system call: then the second one has to, and is counted.
-#[inline(always)]
-pub(crate) fn is_due(point: Relief, tid: u32) -> bool {
-    if setting!(relief) == 0 {
-        return false;
-    }
-    // What is there was the first copy's.
-    if TURNS.remove(Turn { tid, point: point as u32 }).is_ok() {
-        return false;
-    }
-    !is_learnt(UNNOTED) && count(point, 1)
 }
 
 /// A system call begins: what an earlier one left is of no meaning.
@@ -165,14 +150,14 @@ pub(crate) fn is_due(point: Relief, tid: u32) -> bool {
 pub(crate) fn begin(point: Relief, tid: u32) {
     if setting!(relief) != 0 {
         // Nothing left: nothing to remove.
-        let _ = TURNS.remove(Turn { tid, point: point as u32 });
+        let _ = MARKS.remove(Turn { tid, point: point as u32 });
     }
 }
 
-/// Something could not be left.
+/// A mark could not be left.
 #[inline(always)]
 fn doubt() {
-    learn(UNNOTED);
+    learn(UNMARKED);
     count_unkept();
 }
 

@@ -232,6 +232,20 @@ pub const PROGRAMS: &[Program] = &[
         Some(Relief::PrctlExit),
     ),
     relief(
+        Hook::Prctl,
+        "prctl_exit_relief_3",
+        Tracepoint("syscalls", "sys_exit_prctl"),
+        "prctl_exit",
+        Some(Relief::PrctlExit),
+    ),
+    relief(
+        Hook::Prctl,
+        "prctl_exit_relief_4",
+        Tracepoint("syscalls", "sys_exit_prctl"),
+        "prctl_exit",
+        Some(Relief::PrctlExit),
+    ),
+    relief(
         Hook::Ptrace,
         "ptrace_enter_relief",
         Tracepoint("syscalls", "sys_enter_ptrace"),

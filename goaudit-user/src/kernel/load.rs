@@ -95,7 +95,7 @@ impl Loaded {
             loader.map_max_entries("SCRATCH", 1);
         }
         if !relief {
-            loader.map_max_entries("TURNS", 1).map_max_entries("NAMES", 1);
+            loader.map_max_entries("MARKS", 1);
         }
         if !config.go {
             for map in

@@ -374,14 +374,15 @@ fn exit_result(ctx: &TracePointContext) -> i64 {
 
 #[tracepoint]
 fn exec_exit(ctx: TracePointContext) -> u32 {
-    relief::take(Relief::ExecExit, task::current_ids().1);
-    ended(&ctx);
+    if relief::is_first(Relief::ExecExit, task::current()) {
+        ended(&ctx);
+    }
     0
 }
 
 #[tracepoint]
 fn exec_exit_relief(ctx: TracePointContext) -> u32 {
-    if relief::is_due(Relief::ExecExit, task::current_ids().1) {
+    if relief::is_left(Relief::ExecExit, task::current(), Rank::Second) {
         ended(&ctx);
     }
     0

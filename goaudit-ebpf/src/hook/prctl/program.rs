@@ -3,7 +3,8 @@
 //! - `prctl_enter`: `syscalls:sys_enter_prctl`; keeps the old value, only for options that set something.
 //! - `prctl_exit`: `syscalls:sys_exit_prctl`, with `bpf_task_pt_regs` (since 5.15); `prctl_exit_raw` from raw
 //!   tracepoint `sys_exit(regs, ret)` on older kernels.
-//! - `prctl_enter_relief`, `prctl_exit_relief`: see [`crate::kernel::relief`]. To keep a value twice does no harm.
+//! - `prctl_enter_relief`, `prctl_exit_relief`, `..._3`, `..._4`: see [`crate::kernel::relief`]. To keep a value twice does
+//!   no harm.
 
 use core::mem::MaybeUninit;
 
@@ -14,6 +15,7 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{RawTracePointContext, TracePointContext};
 
 use super::{Change, Prctl, flags, option};
+use crate::kernel::relief::Rank;
 use crate::kernel::{Class, count_unkept, emit, read, registers, relief, scope, setting, task};
 use crate::wire::{COMM_LEN, Header, Kind, Relief};
 
@@ -120,17 +122,28 @@ fn value_of(option: u64) -> Option<u64> {
 
 #[tracepoint]
 fn prctl_exit(ctx: TracePointContext) -> u32 {
-    relief::take(Relief::PrctlExit, task::current_ids().1);
-    ended(result(&ctx), registers::current());
-    0
-}
-
-#[tracepoint]
-fn prctl_exit_relief(ctx: TracePointContext) -> u32 {
-    if relief::is_due(Relief::PrctlExit, task::current_ids().1) {
+    if relief::is_first(Relief::PrctlExit, task::current()) {
         ended(result(&ctx), registers::current());
     }
     0
+}
+
+/// Copies for calls that the kernel skipped [`prctl_exit`] for: see [`crate::kernel::relief`].
+macro_rules! relief {
+    ($($name:ident $rank:ident)*) => {$(
+        #[tracepoint]
+        fn $name(ctx: TracePointContext) -> u32 {
+            if relief::is_left(Relief::PrctlExit, task::current(), Rank::$rank) {
+                ended(result(&ctx), registers::current());
+            }
+            0
+        }
+    )*};
+}
+relief! {
+    prctl_exit_relief Second
+    prctl_exit_relief_3 Third
+    prctl_exit_relief_4 Fourth
 }
 
 #[inline(always)]

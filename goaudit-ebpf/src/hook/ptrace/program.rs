@@ -15,6 +15,7 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::{FExitContext, RawTracePointContext, TracePointContext};
 
 use super::{CHECKS, Check, Ptrace, Target, flags};
+use crate::kernel::relief::Rank;
 use crate::kernel::{Class, count_unkept, emit, read, registers, relief, scope, setting, task};
 use crate::units::{Tgid, Tid};
 use crate::wire::{Header, Kind, Relief};
@@ -84,14 +85,15 @@ fn entered() {
 
 #[tracepoint]
 fn ptrace_exit(ctx: TracePointContext) -> u32 {
-    relief::take(Relief::PtraceExit, task::current_ids().1);
-    ended(result(&ctx), registers::current());
+    if relief::is_first(Relief::PtraceExit, task::current()) {
+        ended(result(&ctx), registers::current());
+    }
     0
 }
 
 #[tracepoint]
 fn ptrace_exit_relief(ctx: TracePointContext) -> u32 {
-    if relief::is_due(Relief::PtraceExit, task::current_ids().1) {
+    if relief::is_left(Relief::PtraceExit, task::current(), Rank::Second) {
         ended(result(&ctx), registers::current());
     }
     0
