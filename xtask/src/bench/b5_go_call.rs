@@ -22,6 +22,7 @@ use crate::command::{capture, command, wait_within};
 use crate::workspace::{find_program, root, target};
 
 const CORE: &str = "0";
+const OTHER_CORE: &str = "1";
 const CALLS: &str = "20000";
 const FUNCTION: &str = "main.work";
 /// From starting a prober until its probes are there.
@@ -187,7 +188,7 @@ impl Watching {
             Prober::Goaudit => {
                 let profile = dir.join("work.toml");
                 fs::write(&profile, PROFILE)?;
-                let mut record = Command::new(program("goaudit"));
+                let mut record = beside(&program("goaudit"));
                 record.args(["record", "--quiet", "--only", "go", "--probe-budget", "10000", "--profile"]);
                 record.arg(profile).arg("-w").arg(dir.join("log"));
                 spawn(record, &dir)?
@@ -232,8 +233,16 @@ function = "work"
 signature = "func(n int, s string) (done int, err error)"
 "#;
 
+/// A prober that leaves the probed program's core to it: what its own threads would take from that one is not what a call
+/// costs.
+fn beside(program: &Path) -> Command {
+    let mut beside = Command::new("taskset");
+    beside.args(["-c", OTHER_CORE]).arg(program);
+    beside
+}
+
 fn empty(target: &Target, places: &[u64], dir: &Path) -> Result<Child> {
-    let mut empty = Command::new(program("empty_probes"));
+    let mut empty = beside(&program("empty_probes"));
     empty.arg(&target.program).args(places.iter().map(u64::to_string));
     let child = empty.stdin(Stdio::piped()).stdout(fs::File::create(dir.join("stdout"))?);
     child.stderr(fs::File::create(dir.join("stderr"))?).spawn().context("failed to start empty_probes")
