@@ -264,6 +264,20 @@ impl Relief {
     /// Every one, by index.
     pub const ALL: [Self; 6] =
         [Self::ExecCommit, Self::ExecExit, Self::Fork, Self::Exit, Self::PrctlExit, Self::PtraceExit];
+
+    /// Programs that can tell such a call, the first one included.
+    pub const fn copies(self) -> u64 {
+        match self {
+            Self::PrctlExit => 4,
+            Self::ExecCommit => 3,
+            Self::ExecExit | Self::Fork | Self::Exit | Self::PtraceExit => 2,
+        }
+    }
+
+    /// Whether it is about a system call, which has no name that tells it from the thread's others.
+    pub const fn is_system_call(self) -> bool {
+        matches!(self, Self::ExecExit | Self::PrctlExit | Self::PtraceExit)
+    }
 }
 
 /// Number of [`Lost`] causes.

@@ -110,8 +110,9 @@ fn was_skipped(event: &Value, path: &str) -> bool {
 /// An exec that succeeded, against the executed program's own view.
 fn succeeded(event: &Value, told: &Value, kernel_skips: bool) {
     let context = "a successful exec";
+    let skipped = |path: &str| kernel_skips && was_skipped(event, path);
     let is = |path: &str, expected: &Value| {
-        if !(kernel_skips && was_skipped(event, path)) {
+        if !skipped(path) {
             same(event, path, expected, context);
         }
     };
@@ -160,7 +161,7 @@ fn succeeded(event: &Value, told: &Value, kernel_skips: bool) {
     is("/exec/interpreter", if script { at(told, "/argv/0") } else { &Value::Null });
     let empty = at(meant, "/argv").as_array().is_some_and(Vec::is_empty);
     let changed = !script && !empty && own("argv") != at(meant, "/argv");
-    if kernel_skips && was_skipped(event, "/exec/args_changed") {
+    if skipped("/exec/args_changed") {
         return;
     }
     if at(event, "/exec/args_changed").is_null() {

@@ -119,16 +119,16 @@ struct Lives {
 impl Lives {
     fn take(&mut self, bytes: &[u8]) {
         let Ok((header, _)) = Header::read_from_prefix(bytes) else { return };
-        let mut tgid = header.tgid.0;
+        let mut about = header.tgid.0;
         if header.kind == Kind::Fork as u16 {
-            tgid = Fork::read_from_prefix(bytes).unwrap().0.child_tid.0;
+            about = Fork::read_from_prefix(bytes).unwrap().0.child_tid.0;
         } else if header.kind == Kind::Exec as u16 {
             let Header { flags, missing, .. } = Exec::read_from_prefix(bytes).unwrap().0.header;
             if flags & exec::flags::FAILED == 0 {
                 self.poor_execs.push(missing & exec::missing::BPRM != 0);
             }
         }
-        *self.told.entry((tgid, header.kind)).or_default() += 1;
+        *self.told.entry((about, header.kind)).or_default() += 1;
     }
 }
 

@@ -19,7 +19,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap};
 
 use super::read::volatile;
-use super::{atomic, count_unkept, read, setting};
+use super::{atomic, count_unkept, read, setting, task};
 use crate::wire::Relief;
 
 /// Which program, for which thread.
@@ -39,9 +39,13 @@ struct Name {
     execs: u64,
 }
 
-/// The thread `task`, and what names its present.
+/// The thread `task`, and what names its present. For a system call that is nothing, and is not looked for: several
+/// copies ask at each.
 #[inline(always)]
-fn named(task: u64) -> Option<(u32, Name)> {
+fn named(point: Relief, task: u64) -> Option<(u32, Name)> {
+    if point.is_system_call() {
+        return Some((task::current_ids().1, Name { start: 0, execs: 0 }));
+    }
     let tid = read::kernel::<u32>(task, setting!(offsets.task_pid))?;
     let execs = read::kernel::<u32>(task, setting!(offsets.task_self_exec_id))?;
     let start = read::kernel::<u64>(task, setting!(offsets.task_start_boottime))?;
@@ -56,16 +60,6 @@ pub(crate) enum Rank {
     Second = 1,
     Third = 2,
     Fourth = 3,
-}
-
-/// The copy behind which nobody looks for a mark.
-#[inline(always)]
-const fn last(point: Relief) -> Rank {
-    match point {
-        Relief::PrctlExit => Rank::Fourth,
-        Relief::ExecCommit => Rank::Third,
-        Relief::ExecExit | Relief::Fork | Relief::Exit | Relief::PtraceExit => Rank::Second,
-    }
 }
 
 /// A call that was told, and by whom.
@@ -125,13 +119,14 @@ pub(crate) fn gives_way(point: Relief) -> bool {
 /// Leaves a mark. False: another copy has; none: it cannot be left.
 #[inline(always)]
 fn mark(point: Relief, task: u64, rank: Rank) -> Option<bool> {
-    let (tid, name) = named(task)?;
+    let (tid, name) = named(point, task)?;
     let turn = Turn { tid, point: point as u32 };
     if let Some(found) = MARKS.get_ptr(turn) {
         // SAFETY: a mark is its thread's own.
         let found = unsafe { volatile(&*found) };
         if found.name == name && found.by != rank as u64 {
-            if rank == last(point) {
+            // Behind the last one nobody looks for it.
+            if rank as u64 + 1 == point.copies() {
                 // It is there: it was just read.
                 let _ = MARKS.remove(turn);
             }

@@ -38,12 +38,6 @@ pub(crate) fn ids(task: u64) -> Option<Ids> {
     read::kernel::<Ids>(cred, setting!(offsets.cred_uid))
 }
 
-/// When the thread `task` started; 0 if that cannot be read.
-#[inline(always)]
-pub(crate) fn start(task: u64) -> u64 {
-    read::kernel::<u64>(task, setting!(offsets.task_start_boottime)).unwrap_or(0)
-}
-
 /// When the process of `task` started.
 #[inline(always)]
 pub(crate) fn process_start(task: u64) -> Option<u64> {

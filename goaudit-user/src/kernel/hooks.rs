@@ -265,3 +265,20 @@ pub const PROGRAMS: &[Program] = &[
 pub fn tells_nothing(program: &Program) -> bool {
     program.check.is_some() || matches!(program.name, "exec_enter" | "prctl_enter" | "ptrace_enter")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The kernel side takes a mark away behind the last copy, so it has to know how many there are.
+    #[test]
+    fn each_relief_has_its_copies() {
+        for relief in Relief::ALL {
+            let others = PROGRAMS.iter().filter(|program| program.relief == Some(relief));
+            let others: BTreeSet<&str> = others.map(|program| program.name).collect();
+            assert_eq!(others.len() as u64 + 1, relief.copies(), "{relief:?}: {others:?}");
+        }
+    }
+}

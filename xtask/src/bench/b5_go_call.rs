@@ -236,9 +236,13 @@ signature = "func(n int, s string) (done int, err error)"
 /// A prober that leaves the probed program's core to it: what its own threads would take from that one is not what a call
 /// costs.
 fn beside(program: &Path) -> Command {
-    let mut beside = Command::new("taskset");
-    beside.args(["-c", OTHER_CORE]).arg(program);
-    beside
+    on_core(OTHER_CORE, program)
+}
+
+fn on_core(core: &str, program: &Path) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", core]).arg(program);
+    pinned
 }
 
 fn empty(target: &Target, places: &[u64], dir: &Path) -> Result<Child> {
@@ -257,9 +261,7 @@ struct Service {
 
 impl Service {
     fn start(program: &Path) -> Result<Self> {
-        let mut child = Command::new("taskset")
-            .args(["-c", CORE])
-            .arg(program)
+        let mut child = on_core(CORE, program)
             .args(["-case", "rate", "-calls", CALLS])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
