@@ -192,6 +192,9 @@ pub struct Settings {
     /// Whether this kernel preempts programs and then skips them for others on that CPU: other copies stand by
     /// ([`crate::wire::Relief`]).
     pub relief: u32,
+    /// Whether this kernel gives programs the current task as a pointer with a type (since 5.11), whose members are
+    /// read without a helper's call.
+    pub typed_tasks: u32,
     /// Arguments of a system call.
     pub registers: Registers,
     /// In `task_struct`: the task is inside a 32-bit system call.
@@ -225,6 +228,7 @@ impl Settings {
         exit_group_dead: 0,
         kinds: u32::MAX,
         relief: 0,
+        typed_tasks: 0,
         registers: Registers { first: ABSENT, window: ABSENT, number: ABSENT, rest: [0; 4] },
         task_compat: Bit::NONE,
         signal_subreaper: Bit::NONE,

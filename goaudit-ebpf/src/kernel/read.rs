@@ -32,6 +32,18 @@ pub(crate) fn pointer(base: u64, offset: u32) -> Option<u64> {
     }
 }
 
+/// The `T` at `base + offset`, where `base` is a pointer that the verifier knows the kernel type of (`typed`: see
+/// [`crate::settings::Settings::typed_tasks`]): a load like any other, without a helper's call. `T` is the type of a
+/// member, or of a word of it. Memory that is not there reads as zeros.
+#[inline(always)]
+pub(crate) fn typed<T: FromBytes + Copy>(base: u64, offset: u32) -> Option<T> {
+    if offset == ABSENT {
+        return None;
+    }
+    // SAFETY: the verifier checks the type, and the kernel handles faults.
+    Some(unsafe { core::ptr::read_volatile((base + u64::from(offset)) as *const T) })
+}
+
 /// The `T` at `address` in the current task's memory.
 #[inline(always)]
 pub(crate) fn user<T: FromBytes>(address: u64) -> Option<T> {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-    bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+    bpf_get_current_task_btf, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
 };
 
 use super::{read, setting};
@@ -45,34 +45,94 @@ pub(crate) fn process_start(task: u64) -> Option<u64> {
     read::kernel::<u64>(leader, setting!(offsets.task_start_boottime))
 }
 
-/// Writes the head of a record of `kind` about the current task.
+/// What a record's head says of a task; none where it could not be read.
+struct Who {
+    start: Option<u64>,
+    ppid: Option<u32>,
+    auid: Option<u32>,
+    /// uid, gid, euid, egid
+    ids: Option<[u32; 4]>,
+}
+
+/// The current task, read by loads that the verifier checks against the kernel's types. A running task, its leader, its
+/// parent (under RCU, which programs run under) and its credentials are there: no load can fault.
+#[inline(always)]
+fn who_typed() -> Who {
+    // SAFETY: helper without preconditions.
+    let task = unsafe { bpf_get_current_task_btf() } as u64;
+    let leader = read::typed::<u64>(task, setting!(offsets.task_group_leader));
+    let parent = read::typed::<u64>(task, setting!(offsets.task_real_parent));
+    let cred = read::typed::<u64>(task, setting!(offsets.task_cred));
+    let id = |cred: u64, position: u32| read::typed::<u32>(cred, setting!(offsets.cred_uid) + position * 4);
+    Who {
+        start: leader.and_then(|leader| read::typed(leader, setting!(offsets.task_start_boottime))),
+        ppid: parent.and_then(|parent| read::typed(parent, setting!(offsets.task_tgid))),
+        auid: read::typed(task, setting!(offsets.task_loginuid)),
+        ids: cred.and_then(|cred| Some([id(cred, 0)?, id(cred, 1)?, id(cred, 4)?, id(cred, 5)?])),
+    }
+}
+
+/// The current task, read by helpers that copy memory: kernels before 5.11.
+#[inline(always)]
+fn who_copied() -> Who {
+    let task = current();
+    Who {
+        start: process_start(task),
+        ppid: read::pointer(task, setting!(offsets.task_real_parent))
+            .and_then(|parent| read::kernel(parent, setting!(offsets.task_tgid))),
+        auid: read::kernel(task, setting!(offsets.task_loginuid)),
+        ids: ids(task).map(|[uid, gid, _, _, euid, egid, _, _]| [uid, gid, euid, egid]),
+    }
+}
+
+/// Writes the head of a record of `kind` about the current task, now.
 ///
 /// # Safety
 /// `header` is writable.
 #[inline(always)]
 pub(crate) unsafe fn fill(header: *mut Header, kind: Kind, flags: u16) {
-    let task = current();
+    // SAFETY: by contract; helper without preconditions.
+    unsafe {
+        (*header).ktime = Ktime(bpf_ktime_get_boot_ns());
+        fill_untimed(header, kind, flags);
+    }
+}
+
+/// As [`fill`], but when it was is left to the caller.
+///
+/// # Safety
+/// As [`fill`].
+#[inline(always)]
+pub(crate) unsafe fn fill_untimed(header: *mut Header, kind: Kind, flags: u16) {
+    if setting!(typed_tasks) != 0 {
+        // SAFETY: by contract.
+        unsafe { fill_with(who_typed(), header, kind, flags) };
+    } else {
+        // SAFETY: by contract.
+        unsafe { fill_with(who_copied(), header, kind, flags) };
+    }
+}
+
+#[inline(always)]
+unsafe fn fill_with(who: Who, header: *mut Header, kind: Kind, flags: u16) {
     let (tgid, tid) = current_ids();
     let mut absent = 0;
-    let start = process_start(task).unwrap_or_else(|| {
+    let mut or = |found: Option<u32>, bit: u32, otherwise: u32| {
+        found.unwrap_or_else(|| {
+            absent |= bit;
+            otherwise
+        })
+    };
+    let ppid = or(who.ppid, missing::PPID, 0);
+    let auid = or(who.auid, missing::AUID, u32::MAX);
+    let start = who.start.unwrap_or_else(|| {
         absent |= missing::START;
         0
-    });
-    let parent = read::pointer(task, setting!(offsets.task_real_parent))
-        .and_then(|parent| read::kernel::<u32>(parent, setting!(offsets.task_tgid)));
-    let ppid = parent.unwrap_or_else(|| {
-        absent |= missing::PPID;
-        0
-    });
-    let auid = read::kernel::<u32>(task, setting!(offsets.task_loginuid)).unwrap_or_else(|| {
-        absent |= missing::AUID;
-        u32::MAX
     });
     // SAFETY: `header` is writable by contract; the helpers have no preconditions.
     unsafe {
         (*header).kind = kind as u16;
         (*header).flags = flags;
-        (*header).ktime = Ktime(bpf_ktime_get_boot_ns());
         (*header).start = Ktime(start);
         (*header).cgroup = bpf_get_current_cgroup_id();
         (*header).cpu = bpf_get_smp_processor_id();
@@ -80,25 +140,16 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: Kind, flags: u16) {
         (*header).tid = Tid(tid);
         (*header).ppid = Tgid(ppid);
         (*header).auid = auid;
-        match ids(task) {
-            Some([uid, gid, _, _, euid, egid, _, _]) => {
-                (*header).uid = uid;
-                (*header).gid = gid;
-                (*header).euid = euid;
-                (*header).egid = egid;
-            }
-            None => {
-                let both = aya_ebpf::helpers::generated::bpf_get_current_uid_gid();
-                #[expect(clippy::cast_possible_truncation, reason = "two halves")]
-                {
-                    (*header).uid = both as u32;
-                    (*header).gid = (both >> 32) as u32;
-                }
-                (*header).euid = 0;
-                (*header).egid = 0;
-                absent |= missing::CRED;
-            }
-        }
+        let [uid, gid, euid, egid] = who.ids.unwrap_or_else(|| {
+            absent |= missing::CRED;
+            let both = aya_ebpf::helpers::generated::bpf_get_current_uid_gid();
+            #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+            [both as u32, (both >> 32) as u32, 0, 0]
+        });
+        (*header).uid = uid;
+        (*header).gid = gid;
+        (*header).euid = euid;
+        (*header).egid = egid;
         (*header).missing = absent;
         #[expect(clippy::cast_possible_truncation, reason = "16")]
         bpf_get_current_comm((&raw mut (*header).comm).cast(), COMM_LEN as u32);

@@ -81,6 +81,7 @@ impl Loaded {
         let settings = Settings {
             own_tgid,
             relief: u32::from(relief),
+            typed_tasks: u32::from(try_feature(Feature::TypedTasks, None).is_ok()),
             ..settings(config, &resolved, &hooks, instructions, fexit.is_ok())
         };
         let scoped = config.scoped || config.skip_descendants;
@@ -323,6 +324,7 @@ fn settings(
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
         relief: 0,
+        typed_tasks: 0,
         registers: resolved.registers,
         task_compat: resolved.task_compat,
         signal_subreaper: resolved.signal_subreaper,

@@ -11,6 +11,7 @@ use super::{
     Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, PROCESSORS,
     PROCESSORS_MAX, REGISTERS, STEPS, Status, Step, Take, VALUE_MAX, WRITTEN,
 };
+use super::goroutine::WINDOW;
 use crate::kernel::{read, rounds, setting};
 
 /// Ways to values, by index.
@@ -28,15 +29,15 @@ const ROUNDS: u32 = 4096;
 /// The same where the verifier follows every one of them.
 const ROUNDS_FOLLOWED: u32 = 256;
 
-/// A buffer of the Go programs: the record, then the machine.
+/// A buffer of the Go programs: the machine, then the record. What is used of it at every hit is together: pages and
+/// lines of the cache that are touched are what a hit costs.
 #[repr(C)]
 pub(super) struct Work {
     /// 1 while a program uses the buffer. In the buffer itself: whoever took it gives this one back, on whichever
     /// CPU it then is.
     pub(super) busy: u64,
-    pub(super) call: Call,
-    /// Cells, and room for a whole cell behind any position in them.
-    pub(super) cells: [u8; CELLS + CELL],
+    /// The first words of the goroutine.
+    pub(super) window: [u64; WINDOW],
     pub(super) registers: [u64; REGISTERS],
     pub(super) stack_pointer: u64,
     /// The goroutine's stack.
@@ -61,6 +62,9 @@ pub(super) struct Work {
     b: u64,
     dynamic_type: u64,
     status: u64,
+    pub(super) call: Call,
+    /// Cells, and room for a whole cell behind any position in them.
+    pub(super) cells: [u8; CELLS + CELL],
 }
 
 /// Words that an entry keeps for its return.

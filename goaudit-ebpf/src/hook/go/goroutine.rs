@@ -5,6 +5,7 @@
 //! hold anything, so it is believed only if the stack pointer lies in its stack.
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::programs::ProbeContext;
 
 use super::{REGISTERS, RuntimeLayout, flags};
@@ -127,50 +128,86 @@ pub(super) struct Goroutine {
 /// Goroutine ids are counted up from 1; more than this nobody starts.
 const GOID_MAX: u64 = 1 << 40;
 
+/// The first words of `runtime.g`: what is read of it lies there in every version that is known.
+pub(super) const WINDOW: usize = 36;
+
 /// The goroutine whose function runs. On the system stack (`g0`) it is the one that the thread works for.
+///
+/// # Safety
+/// As [`at`].
 #[inline(always)]
-pub(super) fn running(ctx: &ProbeContext, layout: &RuntimeLayout) -> Goroutine {
-    at(register(ctx, place::GOROUTINE), stack_pointer(ctx), layout)
+pub(super) unsafe fn running(
+    ctx: &ProbeContext,
+    layout: &RuntimeLayout,
+    window: *mut [u64; WINDOW],
+) -> Goroutine {
+    // SAFETY: by contract.
+    unsafe { at(register(ctx, place::GOROUTINE), stack_pointer(ctx), layout, window) }
 }
 
-/// The goroutine at `g`, which is (or will go on) at stack pointer `sp`.
+/// The goroutine at `g`, which is (or will go on) at stack pointer `sp`. One copy of all that is wanted of it: a call for
+/// each word costs more than all the words.
+///
+/// # Safety
+/// `window` is writable memory of a map.
 #[inline(always)]
-pub(super) fn at(g: u64, sp: u64, layout: &RuntimeLayout) -> Goroutine {
+pub(super) unsafe fn at(g: u64, sp: u64, layout: &RuntimeLayout, window: *mut [u64; WINDOW]) -> Goroutine {
     let mut found = Goroutine { g, goid: 0, low: 0, high: 0, believed: 0 };
+    // SAFETY: by contract; the helper checks the other address, and leaves zeros where it is wrong.
+    if unsafe { bpf_probe_read_user(window.cast(), size_of_val(&*window) as u32, g as *const _) } != 0 {
+        return found;
+    }
     // `g.stack` is the first field in every version: lo, hi.
-    let Some([low, high]) = read::user::<[u64; 2]>(g) else { return found };
-    found.low = low;
-    found.high = high;
-    if low < sp && sp <= high {
+    // SAFETY: by contract.
+    let [low, high, ..] = unsafe { &*window };
+    found.low = read::volatile(low);
+    found.high = read::volatile(high);
+    if found.low < sp && sp <= found.high {
         found.believed |= flags::STACK;
     }
-    let offset = layout.goid;
-    if offset != ABSENT
-        && let Some(goid) = read::user::<u64>(g + u64::from(offset))
-        && goid != 0
-        && goid < GOID_MAX
-    {
+    // SAFETY: by contract.
+    let goid = unsafe { word(g, layout.goid, window) };
+    if goid != 0 && goid < GOID_MAX {
         found.goid = goid;
         found.believed |= flags::GOID;
     }
     found
 }
 
-/// Whether the thread that runs `g` says so itself.
+/// The word at `g + offset`; 0 when there is none.
+///
+/// # Safety
+/// `window` holds the first words of `g`, or zeros.
 #[inline(always)]
-pub(super) fn is_current(g: u64, layout: &RuntimeLayout) -> bool {
+pub(super) unsafe fn word(g: u64, offset: u32, window: *const [u64; WINDOW]) -> u64 {
+    let index = u64::from(offset / 8);
+    if offset % 8 == 0 && index < WINDOW as u64 {
+        let index = read::bound::<{ WINDOW as i32 - 1 }>(index);
+        // SAFETY: by contract; bounded.
+        return unsafe { core::ptr::read_volatile(window.cast::<u64>().add(index as usize)) };
+    }
+    far(g, offset)
+}
+
+/// Whether the thread that runs `g` says so itself.
+///
+/// # Safety
+/// As [`word`].
+#[inline(always)]
+pub(super) unsafe fn is_current(g: u64, layout: &RuntimeLayout, window: *const [u64; WINDOW]) -> bool {
     if layout.m == ABSENT || layout.curg == ABSENT {
         return false;
     }
-    let Some(m) = read::user::<u64>(g + u64::from(layout.m)) else { return false };
+    // SAFETY: by contract.
+    let m = unsafe { word(g, layout.m, window) };
     read::user::<u64>(m + u64::from(layout.curg)) == Some(g)
 }
 
-/// The word at `g + offset`; 0 when there is none.
+/// The word at `base + offset`; 0 when there is none.
 #[inline(always)]
-pub(super) fn word(g: u64, offset: u32) -> u64 {
+pub(super) fn far(base: u64, offset: u32) -> u64 {
     if offset == ABSENT {
         return 0;
     }
-    read::user::<u64>(g + u64::from(offset)).unwrap_or(0)
+    read::user::<u64>(base + u64::from(offset)).unwrap_or(0)
 }

@@ -154,7 +154,7 @@ fn go_return(ctx: ProbeContext) -> u32 {
 fn go_unwind(ctx: ProbeContext) -> u32 {
     if let Some(hit) = hit(&ctx) {
         count!(hit.entries);
-        unwind(&ctx, hit);
+        with_work(|work| unwind(&ctx, hit, work));
     }
     0
 }
@@ -186,29 +186,27 @@ fn with_work(use_it: impl FnOnce(*mut Work)) {
     lose_unbuilt(Lost::Reentered);
 }
 
-/// What entry and return have in common: who, which frame, the registers.
+/// What entry and return have in common: who and which frame.
 #[inline(always)]
 fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine {
     let layout = hit.layout();
     let stack_pointer = goroutine::stack_pointer(ctx);
-    let found = goroutine::running(ctx, layout);
     // SAFETY: the buffer is claimed.
+    let found = unsafe { goroutine::running(ctx, layout, &raw mut (*work).window) };
+    // SAFETY: as above.
     unsafe {
         let call = &raw mut (*work).call;
-        task::fill(&raw mut (*call).header, kind, found.believed);
+        task::fill_untimed(&raw mut (*call).header, kind, found.believed);
         read::put(&raw mut (*call).probe, hit.index);
         read::put(&raw mut (*call).goid, Goid(found.goid));
         read::put(&raw mut (*call).g, found.g);
         read::put(&raw mut (*call).site, goroutine::site(ctx));
         read::put(&raw mut (*call).depth, found.high.wrapping_sub(stack_pointer));
-        read::put(&raw mut (*work).stack_pointer, stack_pointer);
         read::put(&raw mut (*work).low, found.low);
         read::put(&raw mut (*work).high, found.high);
         read::put(&raw mut (*work).used, 0);
         read::put(&raw mut (*work).faults, 0);
         read::put(&raw mut (*work).has_kept, 0);
-        read::put(&raw mut (*work).maps, u64::from(layout.maps));
-        goroutine::registers(ctx, &raw mut (*work).registers);
     }
     if found.believed & flags::STACK == 0 {
         count!(hit.implausible);
@@ -216,30 +214,48 @@ fn begin(ctx: &ProbeContext, hit: Hit, kind: Kind, work: *mut Work) -> Goroutine
     found
 }
 
+/// What the steps to values start from.
+///
+/// # Safety
+/// `work` is claimed and begun.
+#[inline(always)]
+unsafe fn begin_fields(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
+    // SAFETY: by contract.
+    unsafe {
+        read::put(&raw mut (*work).stack_pointer, goroutine::stack_pointer(ctx));
+        read::put(&raw mut (*work).maps, u64::from(hit.layout().maps));
+        goroutine::registers(ctx, &raw mut (*work).registers);
+    }
+}
+
 #[inline(always)]
 fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
     let found = begin(ctx, hit, Kind::GoEnter, work);
     let layout = hit.layout();
-    // SAFETY: the buffer is claimed; `probe` is a map value.
+    // SAFETY: the buffer is claimed and its window filled; `probe` is a map value.
     unsafe {
         let call = &raw mut (*work).call;
+        let window = &raw const (*work).window;
         let mut believed = found.believed;
         let writes = hit.has(traits::WRITES);
         // A dying thread writes on its own stack.
-        if !writes && believed & flags::GOID != 0 && !goroutine::is_current(found.g, layout) {
+        if !writes && believed & flags::GOID != 0 && !goroutine::is_current(found.g, layout, window) {
             // The offset may be wrong for this version: the number is told, but not relied on.
             believed &= !flags::GOID;
             count!(hit.implausible);
         }
         read::put(&raw mut (*call).header.flags, believed);
-        read::put(&raw mut (*call).parent, Goid(goroutine::word(found.g, layout.parent_goid)));
+        read::put(&raw mut (*call).parent, Goid(goroutine::word(found.g, layout.parent_goid, window)));
         read::put(&raw mut (*work).kept.on_stack, 0);
-        if writes {
-            put_written(work);
-        }
         let first = read::volatile(&(*hit.probe).entry_first);
         let count = read::volatile(&(*hit.probe).entry_count);
-        field::take_all(work, first, count);
+        if writes || count != 0 {
+            begin_fields(ctx, hit, work);
+            if writes {
+                put_written(work);
+            }
+            field::take_all(work, first, count);
+        }
         if hit.has(traits::PROCESSORS) {
             let list =
                 read::volatile(&(*work).call.site) + u64::from(read::volatile(&(*hit.probe).processors));
@@ -265,10 +281,12 @@ fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
 
 #[inline(always)]
 fn leave(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
-    begin(ctx, hit, Kind::GoReturn, work);
     // SAFETY: the buffer is claimed; `probe` is a map value.
     unsafe {
         let call = &raw mut (*work).call;
+        // As early as possible, for the same reason.
+        read::put(&raw mut (*call).header.ktime, Ktime(bpf_ktime_get_boot_ns()));
+        begin(ctx, hit, Kind::GoReturn, work);
         read::put(&raw mut (*call).parent, Goid(0));
         if hit.has(traits::KEEPS) {
             let frame = frame(hit, work);
@@ -281,7 +299,10 @@ fn leave(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
         }
         let first = read::volatile(&(*hit.probe).return_first);
         let count = read::volatile(&(*hit.probe).return_count);
-        field::take_all(work, first, count);
+        if count != 0 {
+            begin_fields(ctx, hit, work);
+            field::take_all(work, first, count);
+        }
         send(hit, work);
     }
 }
@@ -338,25 +359,24 @@ unsafe fn send(hit: Hit, work: *mut Work) {
 /// `runtime.recovery(gp)`: the frames between the panic and the frame whose deferred call recovered will not
 /// return.
 #[inline(always)]
-fn unwind(ctx: &ProbeContext, hit: Hit) {
+fn unwind(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
     let layout = hit.layout();
-    let mut registers = [0u64; super::REGISTERS];
-    // SAFETY: our own array.
-    unsafe { goroutine::registers(ctx, &raw mut registers) };
-    let g = registers[0];
     let mut record = core::mem::MaybeUninit::<Unwind>::uninit();
     let record = record.as_mut_ptr();
-    let found = goroutine::at(g, 0, layout);
-    // Where execution goes on, and where the panic began. Go 1.22 and later keep both in the panic.
-    let (resumed, began) = if layout.panic_sp == ABSENT {
-        (goroutine::word(g, layout.sigcode0), 0)
-    } else {
-        let panic = goroutine::word(g, layout.panic);
-        (goroutine::word(panic, layout.panic_sp), goroutine::word(panic, layout.panic_start_sp))
-    };
-    let up_to = if began == 0 { u64::MAX } else { found.high.wrapping_sub(began) };
-    // SAFETY: our own record; every field is written.
+    // SAFETY: the buffer is claimed; our own record, of which every field is written.
     unsafe {
+        goroutine::registers(ctx, &raw mut (*work).registers);
+        let g = read::volatile(&(*work).registers[0]);
+        let window = &raw mut (*work).window;
+        let found = goroutine::at(g, 0, layout, window);
+        // Where execution goes on, and where the panic began. Go 1.22 and later keep both in the panic.
+        let (resumed, began) = if layout.panic_sp == ABSENT {
+            (goroutine::word(g, layout.sigcode0, window), 0)
+        } else {
+            let panic = goroutine::word(g, layout.panic, window);
+            (goroutine::far(panic, layout.panic_sp), goroutine::far(panic, layout.panic_start_sp))
+        };
+        let up_to = if began == 0 { u64::MAX } else { found.high.wrapping_sub(began) };
         task::fill(&raw mut (*record).header, Kind::GoUnwind, found.believed);
         read::put(&raw mut (*record).probe, hit.index);
         read::put(&raw mut (*record).reserved, 0);
