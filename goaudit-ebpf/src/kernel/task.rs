@@ -104,17 +104,7 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: Kind, flags: u16) {
 /// As [`fill`].
 #[inline(always)]
 pub(crate) unsafe fn fill_untimed(header: *mut Header, kind: Kind, flags: u16) {
-    if setting!(typed_tasks) != 0 {
-        // SAFETY: by contract.
-        unsafe { fill_with(who_typed(), header, kind, flags) };
-    } else {
-        // SAFETY: by contract.
-        unsafe { fill_with(who_copied(), header, kind, flags) };
-    }
-}
-
-#[inline(always)]
-unsafe fn fill_with(who: Who, header: *mut Header, kind: Kind, flags: u16) {
+    let who = if setting!(typed_tasks) != 0 { who_typed() } else { who_copied() };
     let (tgid, tid) = current_ids();
     let mut absent = 0;
     let mut or = |found: Option<u32>, bit: u32, otherwise: u32| {

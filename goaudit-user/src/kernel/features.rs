@@ -123,7 +123,7 @@ pub const FEATURES: &[FeatureInfo] = &[
         name: "typed pointers to tasks",
         since: "5.11",
         required: false,
-        without: "nothing: who acted is read by copies, some 0.1 us more for a record",
+        without: "nothing: who acted is read by copies, some 0.2 us more a record",
         fix: "a kernel from 5.11 on",
     },
     FeatureInfo {
