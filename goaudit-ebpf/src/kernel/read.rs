@@ -32,16 +32,44 @@ pub(crate) fn pointer(base: u64, offset: u32) -> Option<u64> {
     }
 }
 
+/// The pointer at `base + offset` in kernel memory; null when it is not there.
+#[inline(always)]
+pub(crate) fn pointer_or_null(base: u64, offset: u32) -> u64 {
+    let mut pointer = 0;
+    // SAFETY: our own variable.
+    unsafe { copy(&raw mut pointer, base, offset, 0) };
+    pointer
+}
+
+/// Copies the `T` at `base + offset` in kernel memory to `to`; where it is not there, `otherwise`. Whether it is.
+///
+/// # Safety
+/// `to` is writable.
+#[inline(always)]
+pub(crate) unsafe fn copy<T: FromBytes>(to: *mut T, base: u64, offset: u32, otherwise: T) -> bool {
+    // SAFETY: by contract; the helper checks the other address.
+    unsafe {
+        #[expect(clippy::cast_possible_truncation, reason = "small fixed-size types")]
+        let size = size_of::<T>() as u32;
+        let from = base.wrapping_add(u64::from(offset)) as *const _;
+        if offset != ABSENT && bpf_probe_read_kernel(to.cast(), size, from) == 0 {
+            return true;
+        }
+        put(to, otherwise);
+    }
+    false
+}
+
 /// The `T` at `base + offset`, where `base` is a pointer that the verifier knows the kernel type of (`typed`: see
 /// [`crate::settings::Settings::typed_tasks`]): a load like any other, without a helper's call. `T` is the type of a
-/// member, or of a word of it. Memory that is not there reads as zeros.
+/// member, or of a word of it. Memory that is not there reads as zeros, and so does a member that is absent.
 #[inline(always)]
-pub(crate) fn typed<T: FromBytes + Copy>(base: u64, offset: u32) -> Option<T> {
+pub(crate) fn typed<T: FromBytes + Copy + Default>(base: u64, offset: u32) -> T {
     if offset == ABSENT {
-        return None;
+        return T::default();
     }
     // SAFETY: the verifier checks the type, and the kernel handles faults.
-    Some(unsafe { core::ptr::read_volatile((base + u64::from(offset)) as *const T) })
+    unsafe { core::ptr::read_volatile((base + u64::from(offset)) as *const T) }
 }
 
 /// The `T` at `address` in the current task's memory.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{
     bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task,
-    bpf_get_current_task_btf, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+    bpf_get_current_task_btf, bpf_get_current_uid_gid, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
 };
 
 use super::{read, setting};
@@ -45,43 +45,81 @@ pub(crate) fn process_start(task: u64) -> Option<u64> {
     read::kernel::<u64>(leader, setting!(offsets.task_start_boottime))
 }
 
-/// What a record's head says of a task; none where it could not be read.
-struct Who {
-    start: Option<u64>,
-    ppid: Option<u32>,
-    auid: Option<u32>,
-    /// uid, gid, euid, egid
-    ids: Option<[u32; 4]>,
-}
-
-/// The current task, read by loads that the verifier checks against the kernel's types. A running task, its leader, its
-/// parent (under RCU, which programs run under) and its credentials are there: no load can fault.
+/// Writes who runs, read by loads that the verifier checks against the kernel's types: ten helpers' calls less a record.
+/// A running task, its leader, its parent (under RCU, which programs run under) and its credentials are there: no load
+/// can fault.
+///
+/// # Safety
+/// `header` is writable.
 #[inline(always)]
-fn who_typed() -> Who {
+unsafe fn put_who_typed(header: *mut Header) {
     // SAFETY: helper without preconditions.
     let task = unsafe { bpf_get_current_task_btf() } as u64;
     let leader = read::typed::<u64>(task, setting!(offsets.task_group_leader));
     let parent = read::typed::<u64>(task, setting!(offsets.task_real_parent));
     let cred = read::typed::<u64>(task, setting!(offsets.task_cred));
-    let id = |cred: u64, position: u32| read::typed::<u32>(cred, setting!(offsets.cred_uid) + position * 4);
-    Who {
-        start: leader.and_then(|leader| read::typed(leader, setting!(offsets.task_start_boottime))),
-        ppid: parent.and_then(|parent| read::typed(parent, setting!(offsets.task_tgid))),
-        auid: read::typed(task, setting!(offsets.task_loginuid)),
-        ids: cred.and_then(|cred| Some([id(cred, 0)?, id(cred, 1)?, id(cred, 4)?, id(cred, 5)?])),
+    let ids = setting!(offsets.cred_uid);
+    // SAFETY: by contract.
+    unsafe {
+        let mut absent = 0;
+        read::put(&raw mut (*header).start, Ktime(read::typed(leader, setting!(offsets.task_start_boottime))));
+        read::put(&raw mut (*header).ppid, Tgid(read::typed(parent, setting!(offsets.task_tgid))));
+        let mut auid = read::typed(task, setting!(offsets.task_loginuid));
+        if setting!(offsets.task_loginuid) == ABSENT {
+            auid = u32::MAX;
+            absent |= missing::AUID;
+        }
+        read::put(&raw mut (*header).auid, auid);
+        read::put(&raw mut (*header).uid, read::typed(cred, ids));
+        read::put(&raw mut (*header).gid, read::typed(cred, ids + 4));
+        read::put(&raw mut (*header).euid, read::typed(cred, ids + 16));
+        read::put(&raw mut (*header).egid, read::typed(cred, ids + 20));
+        read::put(&raw mut (*header).missing, absent);
     }
 }
 
-/// The current task, read by helpers that copy memory: kernels before 5.11.
+/// Writes who runs, copied by helpers: where tasks are not typed, or a member is not where it should be. Straight into
+/// the record: old verifiers refuse what becomes of values that may be missing on the way there.
+///
+/// # Safety
+/// `header` is writable.
 #[inline(always)]
-fn who_copied() -> Who {
+unsafe fn put_who_copied(header: *mut Header) {
     let task = current();
-    Who {
-        start: process_start(task),
-        ppid: read::pointer(task, setting!(offsets.task_real_parent))
-            .and_then(|parent| read::kernel(parent, setting!(offsets.task_tgid))),
-        auid: read::kernel(task, setting!(offsets.task_loginuid)),
-        ids: ids(task).map(|[uid, gid, _, _, euid, egid, _, _]| [uid, gid, euid, egid]),
+    let mut absent = 0;
+    // SAFETY: by contract.
+    unsafe {
+        let start = (&raw mut (*header).start).cast::<u64>();
+        let leader = read::pointer_or_null(task, setting!(offsets.task_group_leader));
+        if !read::copy(start, leader, setting!(offsets.task_start_boottime), 0) {
+            absent |= missing::START;
+        }
+        let ppid = (&raw mut (*header).ppid).cast::<u32>();
+        let parent = read::pointer_or_null(task, setting!(offsets.task_real_parent));
+        if !read::copy(ppid, parent, setting!(offsets.task_tgid), 0) {
+            absent |= missing::PPID;
+        }
+        if !read::copy(&raw mut (*header).auid, task, setting!(offsets.task_loginuid), u32::MAX) {
+            absent |= missing::AUID;
+        }
+        let cred = read::pointer_or_null(task, setting!(offsets.task_cred));
+        let ids = setting!(offsets.cred_uid);
+        let both = bpf_get_current_uid_gid();
+        #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+        let (uid, gid) = (both as u32, (both >> 32) as u32);
+        if ids == ABSENT
+            || !read::copy(&raw mut (*header).uid, cred, ids, uid)
+            || !read::copy(&raw mut (*header).gid, cred, ids + 4, gid)
+            || !read::copy(&raw mut (*header).euid, cred, ids + 16, 0)
+            || !read::copy(&raw mut (*header).egid, cred, ids + 20, 0)
+        {
+            read::put(&raw mut (*header).uid, uid);
+            read::put(&raw mut (*header).gid, gid);
+            read::put(&raw mut (*header).euid, 0);
+            read::put(&raw mut (*header).egid, 0);
+            absent |= missing::CRED;
+        }
+        read::put(&raw mut (*header).missing, absent);
     }
 }
 
@@ -104,43 +142,22 @@ pub(crate) unsafe fn fill(header: *mut Header, kind: Kind, flags: u16) {
 /// As [`fill`].
 #[inline(always)]
 pub(crate) unsafe fn fill_untimed(header: *mut Header, kind: Kind, flags: u16) {
-    let who = if setting!(typed_tasks) != 0 { who_typed() } else { who_copied() };
+    if setting!(typed_tasks) == 0 {
+        // SAFETY: by contract.
+        unsafe { put_who_copied(header) };
+    } else {
+        // SAFETY: by contract.
+        unsafe { put_who_typed(header) };
+    }
     let (tgid, tid) = current_ids();
-    let mut absent = 0;
-    let mut or = |found: Option<u32>, bit: u32, otherwise: u32| {
-        found.unwrap_or_else(|| {
-            absent |= bit;
-            otherwise
-        })
-    };
-    let ppid = or(who.ppid, missing::PPID, 0);
-    let auid = or(who.auid, missing::AUID, u32::MAX);
-    let start = who.start.unwrap_or_else(|| {
-        absent |= missing::START;
-        0
-    });
     // SAFETY: `header` is writable by contract; the helpers have no preconditions.
     unsafe {
         (*header).kind = kind as u16;
         (*header).flags = flags;
-        (*header).start = Ktime(start);
         (*header).cgroup = bpf_get_current_cgroup_id();
         (*header).cpu = bpf_get_smp_processor_id();
         (*header).tgid = Tgid(tgid);
         (*header).tid = Tid(tid);
-        (*header).ppid = Tgid(ppid);
-        (*header).auid = auid;
-        let [uid, gid, euid, egid] = who.ids.unwrap_or_else(|| {
-            absent |= missing::CRED;
-            let both = aya_ebpf::helpers::generated::bpf_get_current_uid_gid();
-            #[expect(clippy::cast_possible_truncation, reason = "two halves")]
-            [both as u32, (both >> 32) as u32, 0, 0]
-        });
-        (*header).uid = uid;
-        (*header).gid = gid;
-        (*header).euid = euid;
-        (*header).egid = egid;
-        (*header).missing = absent;
         #[expect(clippy::cast_possible_truncation, reason = "16")]
         bpf_get_current_comm((&raw mut (*header).comm).cast(), COMM_LEN as u32);
     }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use aya::programs::{FExit, Program as AyaProgram, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
-use goaudit_ebpf::settings::{Settings, SyscallNumbers, toggle};
+use goaudit_ebpf::settings::{ABSENT, Offsets, Settings, SyscallNumbers, toggle};
 use goaudit_ebpf::wire::{ABI, Kind};
 use zerocopy::IntoBytes;
 
@@ -65,6 +65,7 @@ impl Loaded {
         let instructions = Instructions {
             fetch_atomics: try_feature(Feature::FetchAtomics, None).is_ok(),
             may_goto: !config.followed_loops && try_feature(Feature::MayGoto, None).is_ok(),
+            typed_tasks: try_feature(Feature::TypedTasks, None).is_ok(),
         };
 
         let hooks: BTreeSet<Hook> = match &config.only_hooks {
@@ -81,7 +82,6 @@ impl Loaded {
         let settings = Settings {
             own_tgid,
             relief: u32::from(relief),
-            typed_tasks: u32::from(try_feature(Feature::TypedTasks, None).is_ok()),
             ..settings(config, &resolved, &hooks, instructions, fexit.is_ok())
         };
         let scoped = config.scoped || config.skip_descendants;
@@ -324,7 +324,7 @@ fn settings(
         exit_group_dead: u32::from(resolved.exit_group_dead),
         kinds,
         relief: 0,
-        typed_tasks: 0,
+        typed_tasks: u32::from(instructions.typed_tasks && knows_tasks(&resolved.offsets)),
         registers: resolved.registers,
         task_compat: resolved.task_compat,
         signal_subreaper: resolved.signal_subreaper,
@@ -338,8 +338,22 @@ fn settings(
     }
 }
 
+/// Whether all is there that the programs read of a typed task without looking whether it is.
+fn knows_tasks(offsets: &Offsets) -> bool {
+    [
+        offsets.task_group_leader,
+        offsets.task_start_boottime,
+        offsets.task_real_parent,
+        offsets.task_tgid,
+        offsets.task_cred,
+        offsets.cred_uid,
+    ]
+    .iter()
+    .all(|offset| *offset != ABSENT)
+}
+
 fn number(call: libc::c_long) -> u32 {
-    u32::try_from(call).unwrap_or(goaudit_ebpf::settings::ABSENT)
+    u32::try_from(call).unwrap_or(ABSENT)
 }
 
 /// A size that the kernel takes: a power of two, at least a page, at most 1 GiB.

@@ -34,6 +34,13 @@ const MAY_GOTO: u8 = 0xe5;
 /// `BPF_JMP | BPF_JA`: with no distance it does nothing.
 const GOTO: u8 = 0x05;
 
+/// `BPF_JMP | BPF_CALL`: of a helper, if the source register's number is 0; which one is in the last four bytes.
+const CALL: u8 = 0x85;
+/// `bpf_get_current_task`
+const CURRENT_TASK: u32 = 35;
+/// `bpf_get_current_task_btf`
+const CURRENT_TASK_TYPED: u32 = 158;
+
 /// Instructions that a kernel has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Instructions {
@@ -41,14 +48,24 @@ pub(super) struct Instructions {
     pub(super) fetch_atomics: bool,
     /// `may_goto` (since 6.9).
     pub(super) may_goto: bool,
+    /// The call that gives the current task as a pointer with a type (since 5.11).
+    pub(super) typed_tasks: bool,
+}
+
+impl Instructions {
+    /// Whether nothing in the object is unknown to the kernel.
+    const fn all(self) -> bool {
+        self.fetch_atomics && self.may_goto && self.typed_tasks
+    }
 }
 
 /// The object for a kernel with these instructions: it refuses a whole program for one that it does not know and
 /// would never reach. A fetching atomic instruction becomes the plain atomic add that all kernels know; the code
 /// around it is dead there ([`goaudit_ebpf::settings::Settings::fetch_atomics`] is 0). A `may_goto` becomes one that
-/// does nothing; loops are bounded without it ([`goaudit_ebpf::settings::Settings::may_goto`] is 0).
+/// does nothing; loops are bounded without it ([`goaudit_ebpf::settings::Settings::may_goto`] is 0). The call for a typed
+/// task becomes the one for an address ([`goaudit_ebpf::settings::Settings::typed_tasks`] is 0).
 pub(super) fn with(instructions: Instructions) -> Cow<'static, [u8]> {
-    if instructions.fetch_atomics && instructions.may_goto {
+    if instructions.all() {
         return Cow::Borrowed(bytes());
     }
     let mut object = bytes().to_vec();
@@ -61,6 +78,11 @@ pub(super) fn with(instructions: Instructions) -> Cow<'static, [u8]> {
                 [code @ MAY_GOTO, operands @ ..] if !instructions.may_goto => {
                     *code = GOTO;
                     operands.fill(0);
+                }
+                [CALL, 0, _, _, helper @ ..]
+                    if !instructions.typed_tasks && *helper == CURRENT_TASK_TYPED.to_le_bytes() =>
+                {
+                    helper.copy_from_slice(&CURRENT_TASK.to_le_bytes());
                 }
                 _other => {}
             }
@@ -117,13 +139,14 @@ mod tests {
             count(object, |code| matches!(code, [0xdb, _, _, _, operation, ..] if *operation != 0))
         };
         let looping = |object: &[u8]| count(object, |code| matches!(code, [0xe5, ..]));
-        assert!(fetching(bytes()) > 0);
-        assert!(looping(bytes()) > 0);
-        for (fetch_atomics, may_goto) in [(true, true), (true, false), (false, true), (false, false)] {
-            let object = with(Instructions { fetch_atomics, may_goto });
+        let typed = |object: &[u8]| count(object, |code| matches!(code, [0x85, 0, _, _, 158, 0, 0, 0]));
+        for has in 0..8 {
+            let [fetch_atomics, may_goto, typed_tasks] = [1, 2, 4].map(|bit| has & bit != 0);
+            let object = with(Instructions { fetch_atomics, may_goto, typed_tasks });
             assert_eq!(object.len(), bytes().len());
             assert_eq!(fetching(&object) > 0, fetch_atomics);
             assert_eq!(looping(&object) > 0, may_goto);
+            assert_eq!(typed(&object) > 0, typed_tasks);
         }
     }
 
