@@ -62,7 +62,10 @@ unsafe fn put_who_typed(header: *mut Header) {
     // SAFETY: by contract.
     unsafe {
         let mut absent = 0;
-        read::put(&raw mut (*header).start, Ktime(read::typed(leader, setting!(offsets.task_start_boottime))));
+        read::put(
+            &raw mut (*header).start,
+            Ktime(read::typed(leader, setting!(offsets.task_start_boottime))),
+        );
         read::put(&raw mut (*header).ppid, Tgid(read::typed(parent, setting!(offsets.task_tgid))));
         let mut auid = read::typed(task, setting!(offsets.task_loginuid));
         if setting!(offsets.task_loginuid) == ABSENT {

@@ -7,11 +7,11 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 
+use super::goroutine::WINDOW;
 use super::{
     Call, Cell, FIELDS_MAX, FIELDS_OF_A_SITE, FRAMES, FRAMES_MAX, Field, KEPT, Op, PROCESSORS,
     PROCESSORS_MAX, REGISTERS, STEPS, Status, Step, Take, VALUE_MAX, WRITTEN,
 };
-use super::goroutine::WINDOW;
 use crate::kernel::{read, rounds, setting};
 
 /// Ways to values, by index.
