@@ -45,8 +45,8 @@ pub(crate) fn process_start(task: u64) -> Option<u64> {
     read::kernel::<u64>(leader, setting!(offsets.task_start_boottime))
 }
 
-/// Writes who runs, read by loads that the verifier checks against the kernel's types: ten helpers' calls less a record.
-/// A running task, its leader, its parent (under RCU, which programs run under) and its credentials are there: no load
+/// Writes who runs, read by loads that the verifier checks against the kernel's types: seven calls of helpers less
+/// a record. A running task, its leader, its parent (under RCU, which programs run under) and its credentials are there: no load
 /// can fault.
 ///
 /// # Safety

@@ -249,11 +249,14 @@ fn enter(ctx: &ProbeContext, hit: Hit, work: *mut Work) {
         read::put(&raw mut (*work).kept.on_stack, 0);
         let first = read::volatile(&(*hit.probe).entry_first);
         let count = read::volatile(&(*hit.probe).entry_count);
+        // Each condition by itself: the verifier then comes to the loops of `take_all` with one state.
         if writes || count != 0 {
             begin_fields(ctx, hit, work);
-            if writes {
-                put_written(work);
-            }
+        }
+        if writes {
+            put_written(work);
+        }
+        if count != 0 {
             field::take_all(work, first, count);
         }
         if hit.has(traits::PROCESSORS) {
