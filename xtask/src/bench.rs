@@ -27,6 +27,7 @@ mod recording;
 mod sealed_log;
 mod start_up;
 mod stored;
+mod symbols;
 mod table;
 mod turns;
 mod workload;

@@ -1,15 +1,16 @@
 //! B5: what probing a Go function costs each of its calls.
 //!
 //! Compared with a program that does nothing, at the places where every other tool puts its probes (the function's
-//! first instruction and each return), and at goaudit's own places. The figure is CPU time of the probed process, so
-//! what else runs on the machine is not in it.
+//! first instruction and each return), and at goaudit's own places; and with a bpftrace script that measures as goaudit
+//! does. The figure is CPU time of the probed process, so what else runs on the machine is not in it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -17,6 +18,7 @@ use serde_json::Value;
 use super::agent::program;
 use super::contestant::{bpftrace, fresh_dir, interrupt, spawn};
 use super::goal::{Goal, Limit};
+use super::symbols::name_places;
 use super::turns::{Contender, Figures, Measured, interleave};
 use crate::command::{capture, command, wait_within};
 use crate::workspace::{find_program, root, target};
@@ -25,8 +27,16 @@ const CORE: &str = "0";
 const OTHER_CORE: &str = "1";
 const CALLS: &str = "20000";
 const FUNCTION: &str = "main.work";
-/// From starting a prober until its probes are there.
-const SETTLE: Duration = Duration::from_secs(4);
+/// What a prober may take until its probes are there.
+const ATTACH_LIMIT: Duration = Duration::from_mins(1);
+/// After they are: what else a prober does at its start is not measured.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How the returns are called for bpftrace.
+const RETURN: &str = "bench_return_";
+/// A return.
+const RET: u8 = 0xc3;
+/// The instruction that a probe puts at its place.
+const BREAKPOINT: u8 = 0xcc;
 
 /// Who probes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,12 +47,20 @@ enum Prober {
     EmptySame,
     /// The same at the first instruction and each return.
     EmptyUsual,
+    /// The same there by a perf event for each, as tools for Go attach.
+    EmptyEvents,
     /// A script there that measures the time between them.
     Bpftrace,
 }
 
-const PROBERS: [Prober; 5] =
-    [Prober::Nobody, Prober::Goaudit, Prober::EmptySame, Prober::EmptyUsual, Prober::Bpftrace];
+const PROBERS: [Prober; 6] = [
+    Prober::Nobody,
+    Prober::Goaudit,
+    Prober::EmptySame,
+    Prober::EmptyUsual,
+    Prober::EmptyEvents,
+    Prober::Bpftrace,
+];
 
 impl Contender for Prober {
     fn name(self) -> &'static str {
@@ -51,6 +69,7 @@ impl Contender for Prober {
             Self::Goaudit => "goaudit",
             Self::EmptySame => "empty-same",
             Self::EmptyUsual => "empty-usual",
+            Self::EmptyEvents => "empty-events",
             Self::Bpftrace => "bpftrace",
         }
     }
@@ -72,6 +91,16 @@ pub(super) const GOALS: &[Goal] = &[
         figure: |measured| Some(added(measured, "goaudit")? / added(measured, "empty-usual")?),
     },
     Goal {
+        what: "added CPU time of a call, the same by a perf event for each place = 1",
+        limit: Limit::AtMost(0.55),
+        figure: |measured| Some(added(measured, "goaudit")? / added(measured, "empty-events")?),
+    },
+    Goal {
+        what: "added CPU time of a call, a bpftrace script that measures each call = 1",
+        limit: Limit::AtMost(0.55),
+        figure: |measured| Some(added(measured, "goaudit")? / added(measured, "bpftrace")?),
+    },
+    Goal {
         what: "added CPU time of a call, an empty program at the same places = 1",
         limit: Limit::AtMost(1.15),
         figure: |measured| Some(added(measured, "goaudit")? / added(measured, "empty-same")?),
@@ -90,6 +119,8 @@ fn added(measured: &Measured, who: &str) -> Option<f64> {
 /// The probed program and where its function is.
 struct Target {
     program: PathBuf,
+    /// What a file offset lacks to the address where it is loaded.
+    loaded: u64,
     /// File offsets: the first instruction, goaudit's entry, the returns.
     first: u64,
     entry: u64,
@@ -103,7 +134,7 @@ pub(super) fn run(turns: usize) -> Result<Measured> {
 
 fn turn(prober: Prober, target: &Target) -> Result<Figures> {
     let mut service = Service::start(&target.program)?;
-    let watching = Watching::start(prober, target)?;
+    let watching = Watching::start(prober, target, &service)?;
     let told = service.work()?;
     let Watching { child, dir } = watching;
     let mut figures = Figures::new();
@@ -165,12 +196,36 @@ impl Target {
         };
         let first = listing.lines().find_map(address).context("objdump told no instruction")?;
         let ret = listing.lines().filter(|line| line.trim_end().ends_with("RET")).find_map(address);
-        let delta = ret.context("objdump told no return")? - returns.first().context("no returns")?;
-        Ok(Self { program, first: first - delta, entry, returns })
+        let loaded = ret.context("objdump told no return")? - returns.first().context("no returns")?;
+        let first = first - loaded;
+        let target = Self { program, loaded, first, entry, returns };
+        target.name_returns()?;
+        Ok(target)
     }
 
-    fn usual(&self) -> Vec<u64> {
-        [self.first].into_iter().chain(self.returns.iter().copied()).collect()
+    /// Gives its returns names, by which bpftrace finds them.
+    fn name_returns(&self) -> Result<()> {
+        let addresses: Vec<u64> = self.returns.iter().map(|place| place + self.loaded).collect();
+        name_places(&self.program, RETURN, &addresses)?;
+        let code = fs::File::open(&self.program)?;
+        for place in &self.returns {
+            let mut byte = [0];
+            code.read_exact_at(&mut byte, *place)?;
+            if byte != [RET] {
+                bail!("no return is at {place:#x} of {} any more", self.program.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// File offsets where this one puts probes.
+    fn places(&self, prober: Prober) -> Vec<u64> {
+        let entry = match prober {
+            Prober::Nobody => return Vec::new(),
+            Prober::Goaudit | Prober::EmptySame => self.entry,
+            Prober::EmptyUsual | Prober::EmptyEvents | Prober::Bpftrace => self.first,
+        };
+        [entry].into_iter().chain(self.returns.iter().copied()).collect()
     }
 }
 
@@ -181,8 +236,10 @@ struct Watching {
 }
 
 impl Watching {
-    fn start(prober: Prober, target: &Target) -> Result<Self> {
+    /// Starts it and waits until its probes are in the program.
+    fn start(prober: Prober, target: &Target, service: &Service) -> Result<Self> {
         let dir = fresh_dir(prober.name())?;
+        let places = target.places(prober);
         let child = match prober {
             Prober::Nobody => return Ok(Self { child: None, dir }),
             Prober::Goaudit => {
@@ -193,32 +250,35 @@ impl Watching {
                 record.arg(profile).arg("-w").arg(dir.join("log"));
                 spawn(record, &dir)?
             }
-            Prober::EmptySame => {
-                let places = [target.entry].into_iter().chain(target.returns.iter().copied());
-                empty(target, &places.collect::<Vec<_>>(), &dir)?
-            }
-            Prober::EmptyUsual => empty(target, &target.usual(), &dir)?,
+            Prober::EmptySame | Prober::EmptyUsual => empty("link", target, &places, &dir)?,
+            Prober::EmptyEvents => empty("events", target, &places, &dir)?,
             Prober::Bpftrace => {
                 let path = target.program.display();
-                let places = target
-                    .returns
-                    .iter()
-                    .map(|at| format!("uprobe:{path}:\"{FUNCTION}\"+{}", at - target.first));
+                let returns = 0..target.returns.len();
+                let returns: Vec<_> =
+                    returns.map(|number| format!("uprobe:{path}:{RETURN}{number}")).collect();
                 let script = format!(
                     "uprobe:{path}:\"{FUNCTION}\" {{ @start[tid] = nsecs; }} {} {{ @took = hist(nsecs - @start[tid]); }}",
-                    places.collect::<Vec<_>>().join(", ")
+                    returns.join(", ")
                 );
                 let mut bpftrace = bpftrace();
-                bpftrace.arg("--unsafe").arg("-o").arg(dir.join("output")).args(["-e", &script]);
+                bpftrace.arg("-o").arg(dir.join("output")).args(["-e", &script]);
                 spawn(bpftrace, &dir)?
             }
         };
         let mut watching = Self { child: Some(child), dir };
-        sleep(SETTLE);
-        if let Some(status) = watching.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
-            let told = fs::read_to_string(watching.dir.join("stderr")).unwrap_or_default();
-            bail!("{} ended before it was measured, with {status}: {}", prober.name(), told.trim());
+        let began = Instant::now();
+        while !service.is_probed(target, &places)? {
+            if let Some(status) = watching.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+                let told = fs::read_to_string(watching.dir.join("stderr")).unwrap_or_default();
+                bail!("{} ended before it was measured, with {status}: {}", prober.name(), told.trim());
+            }
+            if began.elapsed() > ATTACH_LIMIT {
+                bail!("{} put no probes at {places:?}", prober.name());
+            }
+            sleep(Duration::from_millis(20));
         }
+        sleep(SETTLE);
         Ok(watching)
     }
 }
@@ -245,9 +305,9 @@ fn on_core(core: &str, program: &Path) -> Command {
     pinned
 }
 
-fn empty(target: &Target, places: &[u64], dir: &Path) -> Result<Child> {
+fn empty(hanging: &str, target: &Target, places: &[u64], dir: &Path) -> Result<Child> {
     let mut empty = beside(&program("empty_probes"));
-    empty.arg(&target.program).args(places.iter().map(u64::to_string));
+    empty.arg(hanging).arg(&target.program).args(places.iter().map(u64::to_string));
     let child = empty.stdin(Stdio::piped()).stdout(fs::File::create(dir.join("stdout"))?);
     child.stderr(fs::File::create(dir.join("stderr"))?).spawn().context("failed to start empty_probes")
 }
@@ -272,6 +332,21 @@ impl Service {
         let mut output = BufReader::new(child.stdout.take().context("stdout is a pipe")?).lines();
         output.next().context("the probed program ended before it was ready")??;
         Ok(Self { child, input, output })
+    }
+
+    /// Whether its code has a breakpoint at all of these file offsets.
+    fn is_probed(&self, target: &Target, places: &[u64]) -> Result<bool> {
+        let memory = fs::File::open(format!("/proc/{}/mem", self.child.id()))?;
+        for place in places {
+            let mut byte = [0];
+            memory
+                .read_exact_at(&mut byte, place + target.loaded)
+                .context("no code of the probed program")?;
+            if byte != [BREAKPOINT] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Has it work, and gives what it tells about it.
