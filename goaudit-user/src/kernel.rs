@@ -29,7 +29,7 @@ mod sys;
 pub mod tracefs;
 
 pub use counters::{Counters, Skips};
-pub use empty::EmptyProbes;
+pub use empty::{EmptyProbes, Hanging};
 pub use hooks::Hook;
 pub use rehearsal::{RehearsalError, Rehearsed, rehearse};
 pub use ring::REST;

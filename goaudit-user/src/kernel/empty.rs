@@ -10,6 +10,15 @@ use super::{go, sys};
 /// `r0 = 0; exit`
 const NOTHING: [u64; 2] = [0xb7, 0x95];
 
+/// How such a program hangs at its sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hanging {
+    /// By one link for all of them (kernel 6.6), as goaudit's own where it can.
+    Link,
+    /// By a perf event for each, as tools for Go do.
+    Events,
+}
+
 /// Sites with such a program: dropping it takes them away.
 #[derive(Debug)]
 pub struct EmptyProbes {
@@ -19,13 +28,15 @@ pub struct EmptyProbes {
 }
 
 impl EmptyProbes {
-    /// Attaches to `offsets` of `file` in every process that runs it, all by one link where the kernel can (6.6), else
-    /// by a perf event for each.
-    pub fn attach(file: &File, offsets: &[u64]) -> io::Result<Self> {
-        let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        let multi = sys::load_program(sys::KPROBE, sys::TRACE_UPROBE_MULTI, 0, &NOTHING)
-            .and_then(|program| sys::link_uprobes(program.as_fd(), &path, offsets, 0, None));
-        if let Ok(link) = multi {
+    /// Attaches to `offsets` of `file` in every process that runs it.
+    ///
+    /// # Errors
+    /// The kernel's, when it lacks what this way of hanging needs or refuses a site.
+    pub fn attach(file: &File, offsets: &[u64], hanging: Hanging) -> io::Result<Self> {
+        if hanging == Hanging::Link {
+            let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+            let program = sys::load_program(sys::KPROBE, sys::TRACE_UPROBE_MULTI, 0, &NOTHING)?;
+            let link = sys::link_uprobes(program.as_fd(), &path, offsets, 0, None)?;
             return Ok(Self { _links: vec![link], _events: Vec::new() });
         }
         let kind = go::uprobe_events().map_err(io::Error::other)?;
