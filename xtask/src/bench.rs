@@ -8,6 +8,7 @@ mod agent;
 mod auditd;
 mod b10_idle;
 mod b11_exposure;
+mod b12_histogram;
 mod b1_prctl;
 mod b2_exec_rate;
 mod b3_exec_storm;
@@ -19,6 +20,8 @@ mod b8_ask;
 mod b9_start;
 mod contestant;
 mod cpu;
+mod go_prober;
+mod go_program;
 mod goal;
 mod journal;
 mod machine;
@@ -70,7 +73,7 @@ struct Benchmark {
 }
 
 /// The ids are those of docs/benchmarks.md.
-const BENCHMARKS: [Benchmark; 11] = [
+const BENCHMARKS: [Benchmark; 12] = [
     Benchmark {
         id: "b1",
         title: "prctl loop on one core, every call recorded and sealed",
@@ -136,6 +139,12 @@ const BENCHMARKS: [Benchmark; 11] = [
         title: "exposure: what a kill -9 at any time takes along",
         goals: b11_exposure::GOALS,
         run: b11_exposure::run,
+    },
+    Benchmark {
+        id: "b12",
+        title: "quantiles of a Go function's latency: how far they are from the program's own",
+        goals: b12_histogram::GOALS,
+        run: b12_histogram::run,
     },
 ];
 
