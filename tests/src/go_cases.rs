@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use goaudit_user::golang::normalise;
 use serde_json::Value;
 
 use crate::go_capture::{count, text};
@@ -75,7 +76,37 @@ kind = "call"
 module = "goaudit.test/runtime-cases"
 package = "main"
 function = "sum"
-signature = "func(dictionary uintptr, values []int) int"
+signature = "func(values []int) (total int)"
+[probe.fields]
+n = "len(values)"
+first = "values[0]"
+total = "total"
+
+[[probe]]
+id = "cases.put"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "(*box).put"
+signature = "func(b *box, n int, value string, twice bool) int"
+[probe.fields]
+n = "n"
+value = "value"
+
+[[probe]]
+id = "cases.slot"
+kind = "call"
+module = "goaudit.test/runtime-cases"
+package = "main"
+function = "slot.put"
+signature = "func(s slot, n int, value int64, twice bool) (sum int)"
+[probe.types]
+slot = "struct { puts int; held int64 }"
+[probe.fields]
+held = "s.held"
+n = "n"
+value = "value"
+sum = "sum"
 "#;
 
 /// Outcomes of calls, in the words of truth and of events alike.
@@ -103,7 +134,7 @@ pub fn truth(truth: &Truth) -> Endings {
 pub fn told<'a>(calls: impl Iterator<Item = &'a Value>) -> Endings {
     let mut counts = Endings::new();
     for call in calls {
-        let function = text(call, "/function").split('[').next().unwrap_or_default().to_owned();
+        let function = normalise(text(call, "/function").as_bytes());
         if function != "main.tiny" {
             *counts.entry((function, text(call, "/outcome").to_owned())).or_default() += 1;
         }

@@ -20,7 +20,7 @@ use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use serde_json::Value;
 
-/// Records `runtime-cases` with these arguments. A generic function has its dictionary in front of its arguments.
+/// Records `runtime-cases` with these arguments.
 fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
     let program = toolchain.build(&Build::of("runtime-cases").flags(&["-ldflags=-s -w"])).unwrap();
     let folder = LogDir::new();
@@ -201,6 +201,42 @@ fn values_are_read_from_registers_and_from_the_stack() {
             .collect();
         // Each call is made directly, and then through the compiler's wrapper.
         assert_eq!(scaled, [[0, 2, 3], [1, 4, 2], [0, 2, 3], [1, 4, 2]], "{}", recording.report());
+    });
+}
+
+#[test]
+fn instances_of_generic_functions_have_their_own_values() {
+    needs!(Root, Bpf, GoUprobes);
+    // The oldest one that has them names instances in another way.
+    each_version("instances_of_generic_functions_have_their_own_values", |toolchain| {
+        if toolchain.minor() < 18 {
+            return;
+        }
+        let recording = record(toolchain, &["-case", "generic", "-calls", "3", "-goroutines", "1"]);
+        recording.assert_sound();
+        assert_eq!(told(&recording), truth(&recording), "{}", recording.report());
+        let fields = |probe: &str| -> Vec<&Value> {
+            let of = recording.calls().filter(|call| text(call, "/probe") == probe);
+            of.map(|call| &call["fields"]).collect()
+        };
+        let (sums, puts, slots) = (fields("cases.sum"), fields("cases.put"), fields("cases.slot"));
+        assert_eq!((sums.len(), puts.len(), slots.len()), (9, 6, 3), "{}", recording.report());
+        for call in 0..3_u64 {
+            // Of integers, texts and floating-point numbers; the profile's signature is that of the first.
+            let of_call = |all: &[&Value], name: &str, each: usize, nth: usize| {
+                all.chunks(each).nth(usize::try_from(call).unwrap()).unwrap()[nth][name].clone()
+            };
+            let lengths = [0, 1, 2].map(|nth| of_call(&sums, "n", 3, nth));
+            assert_eq!(lengths, [2, 2, 1], "{sums:?}");
+            assert_eq!(
+                (of_call(&sums, "first", 3, 0), of_call(&sums, "total", 3, 0)),
+                (0.into(), call.into())
+            );
+            let values = [0, 1].map(|nth| (of_call(&puts, "n", 2, nth), of_call(&puts, "value", 2, nth)));
+            assert_eq!(values, [(call.into(), "in".into()), (call.into(), "bytes".into())], "{puts:?}");
+            let slot = ["held", "n", "value", "sum"].map(|name| of_call(&slots, name, 1, 0));
+            assert_eq!(slot, [7, call, 8, call + 2], "{slots:?}");
+        }
     });
 }
 

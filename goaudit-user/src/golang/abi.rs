@@ -118,6 +118,14 @@ pub enum Dictionary {
     BehindReceiver,
 }
 
+impl Dictionary {
+    /// The same in programs of this release of Go: up to 1.19 methods, too, take it first.
+    #[must_use]
+    pub fn in_release(self, release: Option<(u32, u32)>) -> Self {
+        if release.is_some_and(|release| release < (1, 20)) { Self::First } else { self }
+    }
+}
+
 struct State {
     arch: Arch,
     integers: usize,

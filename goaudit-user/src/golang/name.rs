@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use super::abi::Dictionary;
+
 /// A function that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
@@ -104,6 +106,20 @@ pub(crate) fn nearest<'a>(
 /// Whether a name is an instance of a generic function or of a generic type's method.
 pub(crate) fn is_generic(raw: &[u8]) -> bool {
     raw.contains(&b'[')
+}
+
+/// Where the instance of a generic function that has this name takes its dictionary. Closures have none of their own.
+pub(crate) fn dictionary(raw: &str) -> Option<Dictionary> {
+    let (_, behind) = raw.rsplit_once(']')?;
+    if behind.is_empty() {
+        return Some(Dictionary::First);
+    }
+    let method = behind.trim_start_matches(')').strip_prefix('.')?;
+    let closure = ["func", "gowrap", "deferwrap"].iter().any(|made| {
+        let number = method.strip_prefix(made);
+        number.is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+    });
+    (!closure && !method.contains(['.', '-'])).then_some(Dictionary::BehindReceiver)
 }
 
 /// The form that names are compared in: no type arguments, no vendor folder, no escapes, no ABI suffix.
@@ -270,6 +286,24 @@ mod tests {
         assert_eq!(normalise(b"100%25.F%zz%2"), "100%.F%zz%2");
         assert!(Wanted::new("p.Map").matches(b"p.Map[go.shape.int_0]"));
         assert!(Wanted::new("gopkg.in/yaml.v3.Unmarshal").matches(b"gopkg.in/yaml%2ev3.Unmarshal"));
+    }
+
+    #[test]
+    fn instances_take_a_dictionary() {
+        let of = |name: &str| dictionary(name);
+        for function in ["p.Map[go.shape.int]", "p.Map[...]", "p.F[go.shape.map[string]int,go.shape.[]uint8]"]
+        {
+            assert_eq!(of(function), Some(Dictionary::First), "{function}");
+        }
+        for method in ["p.(*Box[...]).Get", "p.(*Box[go.shape.[]uint8]).Get", "p.Box[go.shape.int].function"]
+        {
+            assert_eq!(of(method), Some(Dictionary::BehindReceiver), "{method}");
+        }
+        for other in
+            ["p.F", "p.(*T).F", "p.Map[...].func1", "p.(*Box[...]).Get.func2", "p.(*Box[...]).Get-fm"]
+        {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -205,8 +205,13 @@ impl Program<'_> {
         let mut rows = Vec::new();
         for (name, offsets) in by_text {
             let (places, callers) = self.callers(&offsets, found);
-            let functions = offsets.iter().filter_map(|offset| found.functions.get(offset)).flatten();
-            let functions: Vec<Function> = functions.copied().collect();
+            let all = offsets.iter().filter_map(|offset| found.functions.get(offset)).flatten();
+            let functions: Vec<Function> =
+                all.clone().filter(|function| !self.wraps_instance(name, function)).copied().collect();
+            // A call through a wrapper is seen in the instance.
+            if functions.is_empty() && all.count() > 0 {
+                continue;
+            }
             let mut add = |mut row: Probe| {
                 row.function = String::from_utf8_lossy(name).into_owned();
                 row.inlined_places = places;
@@ -243,6 +248,11 @@ impl Program<'_> {
             rows.retain(|row| row.verdict != Verdict::InlinedOnly);
         }
         rows
+    }
+
+    /// Whether it does nothing but call the instance of a generic function, which is probed itself.
+    fn wraps_instance(&self, name: &[u8], function: &Function) -> bool {
+        name::is_generic(name) && self.table.is_numbered(function)
     }
 
     /// Functions of one name that are to be probed. Go writes the same name for an assembly body, and for the

@@ -12,7 +12,7 @@ use super::plan::{CodeIdentity, EntrySite, Verdict};
 use super::profile::{Compiled, Kind, Profile};
 use super::site::Class;
 use super::type_name::TypeNames;
-use super::{BuildInfo, Figures, Program, Wanted};
+use super::{BuildInfo, Figures, Program, Wanted, name};
 use crate::hook::go::Role;
 
 /// A function and its sites.
@@ -109,7 +109,8 @@ impl Target {
         for row in program.plan(&wanted, None) {
             let Some(index) = wanted.iter().position(|wanted| wanted.text() == row.id) else { continue };
             let Some(chosen) = chosen.get(index) else { continue };
-            let declared = &chosen.declared.for_release(program.build().and_then(BuildInfo::release));
+            let release = program.build().and_then(BuildInfo::release);
+            let declared = &chosen.declared.for_release(release);
             let mut not_probed = |function: &str, reason: String| {
                 target.not_probed.push(NotProbed {
                     id: declared.id.clone(),
@@ -125,7 +126,8 @@ impl Target {
                 }
                 continue;
             };
-            let mut compiled = match declared.compile(program.image().arch(), None) {
+            let dictionary = name::dictionary(&row.function).map(|dictionary| dictionary.in_release(release));
+            let mut compiled = match declared.compile(program.image().arch(), dictionary) {
                 Ok(compiled) => compiled,
                 Err(error) => {
                     not_probed(&row.function, format!("its values cannot be read here: {error}"));
