@@ -181,6 +181,19 @@ fn what_is_not_there_is_not_probed_and_no_error() {
         assert!(refusal(&recording, program).is_empty(), "{}", recording.report());
         recording.assert_sound();
     }
+    // What a profile of one's own names in a module that the program has, and is not there, is told with what is nearest.
+    fs::write(
+        &profile,
+        text.replace("example.org/absent", "goaudit.test/authz-ladon").replace("\"F\"", "\"mian\""),
+    )
+    .unwrap();
+    let recording = GoRecording::of(&options, &ladon, &["-now", "-calls", "1"]);
+    let told: Vec<&str> = recording
+        .probes()
+        .filter(|probe| goaudit_tests::go_capture::text(probe, "/program") == "absent.f")
+        .map(|probe| goaudit_tests::go_capture::text(probe, "/reason"))
+        .collect();
+    assert!(told.len() == 1 && told[0].contains("the program does not contain it"), "{told:?}");
     // Who asks for it by name is told.
     let inspect = |arguments: &[&str]| {
         let output = goaudit().arg("inspect").args(arguments).output().unwrap();

@@ -58,7 +58,7 @@ pub(super) fn profiles(own: &[PathBuf]) -> anyhow::Result<Profile> {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let own = Profile::parse(&path.display().to_string(), &text)
             .map_err(|error| Exit::Usage.because(error.to_string()))?;
-        profile.probes.splice(0..0, own.probes);
+        profile.put_first(own);
     }
     Ok(profile)
 }

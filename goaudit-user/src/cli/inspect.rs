@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::capture::profiles;
 use super::{Exit, output};
-use crate::golang::profile::Profile;
+use crate::golang::profile::{Chosen, Profile};
 use crate::golang::{Arch, Class, Costs, Module, Probe, Program, Verdict, Wanted};
 use crate::kernel;
 
@@ -115,12 +115,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let data = read(&path).with_context(failed)?;
     let program = Program::parse(&data).with_context(failed)?;
     let costs = costs(args)?;
-    let probes = if args.function.is_empty() {
-        of_profiles(&program, &profiles(&args.profile)?, costs)
-    } else {
-        let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
-        program.plan(&wanted, costs).into_iter().map(|plan| Row { profile: None, plan }).collect()
-    };
+    let mut warnings = program.warnings();
+    let probes =
+        if args.function.is_empty() {
+            let profile = profiles(&args.profile)?;
+            let passed = profile.passed_over(program.build());
+            warnings.extend(passed.iter().map(|passed| {
+                format!("{} is not probed: {}", passed.declared.wanted().text(), passed.reason())
+            }));
+            of_profiles(&program, &profile, costs)
+        } else {
+            let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
+            program.plan(&wanted, costs).into_iter().map(|plan| Row { profile: None, plan }).collect()
+        };
     let complete = probes.iter().all(|probe| probe.plan.verdict == Verdict::Present);
     let view = View {
         binary: path.display().to_string(),
@@ -128,7 +135,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         build: build_of(&program),
         modules: program.build().map_or(&[], |build| &build.modules),
         functions: program.table().len(),
-        warnings: program.warnings(),
+        warnings,
         costs: costs.map(|Costs { emulated_ns, stepped_ns, record_ns, value_ns }| HitCosts {
             emulated_ns,
             stepped_ns,
@@ -156,17 +163,19 @@ fn costs(args: &Args) -> anyhow::Result<Option<Costs>> {
     Ok(given.map(|(emulated_ns, stepped_ns)| Costs { emulated_ns, stepped_ns, ..Costs::default() }))
 }
 
-/// The functions of profiles that the program has, each once: also those that cannot be probed.
+/// The functions of profiles that the program has, each once: also those that cannot be probed, and those of the user's own
+/// profiles that it should have.
 fn of_profiles(program: &Program<'_>, profile: &Profile, costs: Option<Costs>) -> Vec<Row> {
     let chosen = profile.choose(program.build());
     let wanted: Vec<Wanted> = chosen.iter().map(|chosen| chosen.declared.wanted()).collect();
-    let there = program.plan(&wanted, costs).into_iter().filter(|row| row.verdict != Verdict::Absent);
-    there
-        .map(|plan| {
-            let asked = wanted.iter().position(|wanted| wanted.text() == plan.id);
-            let profile = asked.and_then(|at| chosen.get(at)).map(|chosen| chosen.declared.id.clone());
-            Row { profile, plan }
-        })
+    let rows = program.plan(&wanted, costs).into_iter().map(|plan| {
+        let asked = wanted.iter().position(|wanted| wanted.text() == plan.id);
+        (asked.and_then(|at| chosen.get(at)), plan)
+    });
+    // Of the libraries that goaudit knows most programs have some functions only.
+    let told = rows
+        .filter(|(chosen, plan)| plan.verdict != Verdict::Absent || chosen.is_some_and(Chosen::is_expected));
+    told.map(|(chosen, plan)| Row { profile: chosen.map(|chosen| chosen.declared.id.clone()), plan })
         .collect()
 }
 

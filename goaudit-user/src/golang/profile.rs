@@ -228,6 +228,12 @@ impl Declared {
         (&self.id, &self.package, &self.function) == (&other.id, &other.package, &other.function)
     }
 
+    /// Version of its module in a program; of one that was replaced, the replacement's.
+    fn version_in(&self, build: &BuildInfo) -> Option<String> {
+        let module = self.module_in(build)?;
+        Some(module.replace.as_deref().unwrap_or(module).version.clone())
+    }
+
     /// Its module among those that a program was built from, whatever the major version.
     pub fn module_in<'a>(&self, build: &'a BuildInfo) -> Option<&'a Module> {
         build.modules.iter().find(|module| without_major(&module.path) == self.module)
@@ -249,6 +255,8 @@ fn without_major(path: &str) -> &str {
 pub struct Profile {
     /// Its probes.
     pub probes: Vec<Arc<Declared>>,
+    /// How many of them, from the first on, are the user's own.
+    pub own: usize,
 }
 
 /// A probe that fits a program.
@@ -260,6 +268,37 @@ pub struct Chosen {
     pub version: Option<String>,
     /// Its versions could not be compared: it was taken because it is the first of its id.
     pub assumed: bool,
+    /// It is the user's own.
+    pub own: bool,
+}
+
+impl Chosen {
+    /// Whether the program was built from its module and somebody asked for just this function: if it is not there, that
+    /// is told. Of libraries that goaudit knows most programs have some functions only.
+    pub fn is_expected(&self) -> bool {
+        self.own && self.version.is_some()
+    }
+}
+
+/// A probe whose module is in a program, in a version that it is not for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The probe.
+    pub declared: Arc<Declared>,
+    /// Version of the module.
+    pub version: String,
+}
+
+impl PassedOver {
+    /// Why it is not probed, and what can be done.
+    pub fn reason(&self) -> String {
+        let Declared { module, versions, .. } = &*self.declared;
+        format!(
+            "its profile is for {module} {versions} and the program has {}: if the function is the same there, give a \
+             profile with these versions (--profile)",
+            self.version
+        )
+    }
 }
 
 impl Profile {
@@ -277,22 +316,51 @@ impl Profile {
         Ok(all)
     }
 
+    /// Puts the user's own probes in front: of an id the first that fits is taken.
+    pub fn put_first(&mut self, own: Self) {
+        self.own += own.probes.len();
+        self.probes.splice(0..0, own.probes);
+    }
+
     /// The probes for a program: of each id and function the first one whose versions allow the program's module, or
     /// whose module's version is not known.
     pub fn choose(&self, build: Option<&BuildInfo>) -> Vec<Chosen> {
         let mut chosen: Vec<Chosen> = Vec::new();
-        for declared in &self.probes {
+        for (index, declared) in self.probes.iter().enumerate() {
             if chosen.iter().any(|other| other.declared.is_twin_of(declared)) {
                 continue;
             }
-            let module = build.and_then(|build| declared.module_in(build));
-            let version = module.map(|module| module.replace.as_deref().unwrap_or(module).version.clone());
+            let version = build.and_then(|build| declared.version_in(build));
             let allowed = version.as_deref().and_then(|version| declared.versions.allow(version));
             if allowed != Some(false) {
                 let assumed = allowed.is_none() && !declared.versions.is_any();
-                chosen.push(Chosen { declared: Arc::clone(declared), version, assumed });
+                let own = index < self.own;
+                chosen.push(Chosen { declared: Arc::clone(declared), version, assumed, own });
             }
         }
         chosen
+    }
+
+    /// The probes that [`Self::choose`] left out because of the version: the user's own, and one of a library of which
+    /// none was chosen.
+    pub fn passed_over(&self, build: Option<&BuildInfo>) -> Vec<PassedOver> {
+        let Some(build) = build else { return Vec::new() };
+        let chosen = self.choose(Some(build));
+        let mut passed: Vec<PassedOver> = Vec::new();
+        for (index, declared) in self.probes.iter().enumerate() {
+            let Some(version) = declared.version_in(build) else { continue };
+            let own = index < self.own;
+            let stands_for = |other: &Declared| {
+                if own { other.id == declared.id } else { other.library() == declared.library() }
+            };
+            let probed = chosen.iter().filter(|chosen| chosen.version.is_some());
+            if declared.versions.allow(&version) == Some(false)
+                && !probed.into_iter().any(|chosen| stands_for(&chosen.declared))
+                && !passed.iter().any(|passed| stands_for(&passed.declared))
+            {
+                passed.push(PassedOver { declared: Arc::clone(declared), version });
+            }
+        }
+        passed
     }
 }

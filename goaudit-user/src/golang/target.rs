@@ -67,7 +67,8 @@ pub struct NotProbed {
 pub struct Target {
     /// In the order of attaching.
     pub planned: Vec<Planned>,
-    /// What its libraries have and is not probed. Libraries that are not in the program are not told.
+    /// What its libraries have and is not probed, and what of its modules a profile of the user's own names and it has not.
+    /// Libraries that are not in the program are not told.
     pub not_probed: Vec<NotProbed>,
     /// Go version, as recorded.
     pub go_version: Option<String>,
@@ -104,6 +105,11 @@ impl Target {
             code_delta: program.image().code_delta(),
             only_running: program.image().position_independent() && !program.image().has_interpreter(),
         };
+        target.not_probed.extend(profile.passed_over(program.build()).iter().map(|passed| NotProbed {
+            id: passed.declared.id.clone(),
+            function: passed.declared.wanted().text().to_owned(),
+            reason: passed.reason(),
+        }));
         let chosen = profile.choose(program.build());
         let wanted: Vec<Wanted> = chosen.iter().map(|chosen| chosen.declared.wanted()).collect();
         for row in program.plan(&wanted, None) {
@@ -121,7 +127,7 @@ impl Target {
             let (Verdict::Present | Verdict::InlinedAt, Some(entry), Some(code)) =
                 (row.verdict, row.entry, row.code)
             else {
-                if row.verdict != Verdict::Absent {
+                if row.verdict != Verdict::Absent || chosen.is_expected() {
                     not_probed(&row.function, row.reason);
                 }
                 continue;

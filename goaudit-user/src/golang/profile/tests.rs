@@ -90,6 +90,43 @@ fn every_builtin_profile_compiles_for_both_architectures() {
 }
 
 #[test]
+fn versions_that_do_not_fit_are_told() {
+    let mut all = Profile::builtin().unwrap();
+    let built_in = all.probes.len();
+    let text = "[[probe]]\nid = \"own.f\"\nkind = \"call\"\nmodule = \"example.org/own\"\n\
+                versions = \">=2\"\nfunction = \"F\"\nsignature = \"func()\"\n";
+    all.put_first(Profile::parse("own.toml", text).unwrap());
+    assert_eq!((all.own, all.probes.len()), (1, built_in + 1));
+    let program = |modules: &[(&str, &str)]| {
+        let module = |(path, version): &(&str, &str)| Module {
+            path: (*path).to_owned(),
+            version: (*version).to_owned(),
+            sum: None,
+            replace: None,
+        };
+        BuildInfo { modules: modules.iter().map(module).collect(), ..BuildInfo::default() }
+    };
+    let passed = |modules: &[(&str, &str)]| {
+        let passed = all.passed_over(Some(&program(modules)));
+        passed.into_iter().map(|passed| (passed.declared.id.clone(), passed.reason())).collect::<Vec<_>>()
+    };
+    let own = passed(&[("example.org/own", "v1.4.0")]);
+    assert_eq!(own.len(), 1);
+    assert_eq!(own[0].0, "own.f");
+    assert!(own[0].1.contains("is for example.org/own >=2 and the program has v1.4.0"), "{own:?}");
+    assert!(passed(&[("example.org/own", "v2.0.0")]).is_empty());
+    // Of a library one is enough, and none where another of its probes fits.
+    let cedar = passed(&[("github.com/cedar-policy/cedar-go", "v0.1.0")]);
+    assert_eq!(cedar.len(), 1, "{cedar:?}");
+    assert!(passed(&[("k8s.io/apiserver", "v0.32.0"), ("k8s.io/kubernetes", "v1.32.0")]).is_empty());
+    let expected = |version| {
+        let chosen = all.choose(Some(&program(&[("example.org/own", version)])));
+        chosen.iter().filter(|chosen| chosen.is_expected()).count()
+    };
+    assert_eq!((expected("v2.0.0"), expected("v1.0.0")), (1, 0));
+}
+
+#[test]
 fn versions_choose() {
     let all = Profile::builtin().unwrap();
     let module = |path: &str, version: &str| Module {
