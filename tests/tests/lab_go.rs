@@ -1,32 +1,65 @@
 //! Go programs on the lab's kernels: a service that the host built, and what older kernels say.
 
-use std::path::Path;
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use goaudit_tests::ability::{Ability, tell_skip};
 use goaudit_tests::go_capture::{GoRecording, text};
+use goaudit_tests::go_cases::{self, PROFILE};
 use goaudit_tests::go_decisions::assert_decisions;
+use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 
-/// The service.
-const SERVICE: &str = "/lab/go/authz-casbin";
+/// A stripped program that the host built; none, which is told, if it could not.
+fn program(name: &str, test: &str) -> Option<PathBuf> {
+    let program = Path::new("/lab/go").join(name);
+    if !program.exists() {
+        tell_skip(test, "go", "the host that made this guest had no Go");
+        return None;
+    }
+    Some(program)
+}
 
 #[test]
 fn every_decision_of_a_stripped_service_is_told() {
     needs!(Lab, GoUprobes);
-    if !Path::new(SERVICE).exists() {
-        tell_skip(
-            "every_decision_of_a_stripped_service_is_told",
-            "go",
-            "the host that made this guest had no Go",
-        );
+    let Some(service) = program("authz-casbin", "every_decision_of_a_stripped_service_is_told") else {
         return;
-    }
+    };
     let arguments = ["-now", "-calls", "156", "-goroutines", "4"];
-    let recording = GoRecording::of(&[], Path::new(SERVICE), &arguments);
+    let recording = GoRecording::of(&[], &service, &arguments);
     assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
     let decisions = assert_decisions(&recording, &recording.truth(), "lab");
     recording.assert_sound();
     assert!(decisions >= 4 * 156, "{decisions}");
+}
+
+/// Recursion, panics, `Goexit`, stacks that move, goroutines that change threads, generic functions, very many
+/// goroutines: on each way of attaching.
+#[test]
+fn every_call_ends_as_it_really_ended() {
+    needs!(Lab, GoUprobes);
+    let Some(cases) = program("runtime-cases", "every_call_ends_as_it_really_ended") else { return };
+    let folder = LogDir::new();
+    let profile = folder.join("cases.toml");
+    fs::write(&profile, PROFILE).unwrap();
+    // Emulated, the probes take more of a processor than they may by default.
+    let options = ["--probe-budget", "10000", "--profile", profile.to_str().unwrap()];
+    let recording = GoRecording::of(&options, &cases, &["-now", "-calls", "2", "-goroutines", "2"]);
+    assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
+    let (told, truth) = (go_cases::told(recording.calls()), go_cases::truth(&recording.truth()));
+    assert_eq!(told, truth, "{}", recording.report());
+    recording.assert_sound();
+    assert!(truth.values().sum::<u64>() > 10_000, "{truth:?}");
+    // And a panic that ends the program.
+    let arguments = ["-now", "-case", "none", "-fatal", "panic"];
+    let recording = GoRecording::of(&options, &cases, &arguments);
+    let fatal: Vec<_> =
+        recording.all("go_panic").filter(|event| event["go_panic"]["fatal"] == true).collect();
+    assert_eq!(fatal.len(), 1, "{}", recording.report());
+    assert!(text(fatal[0], "/go_panic/traceback").contains("goroutine "), "{}", fatal[0]);
 }
 
 #[test]

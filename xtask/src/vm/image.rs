@@ -32,11 +32,11 @@ const ON_HOST: [&str; 8] = [
     "live_trace",
 ];
 
-/// Test files that begin so build Go programs, which guests cannot: `lab_go` has one that the host built.
+/// Test files that begin so build Go programs, which guests cannot: `lab_go` has some that the host built.
 const GO_ON_HOST: &str = "live_go";
 
-/// The Go service that guests have, and its place there.
-const GO_SERVICE: &str = "authz-casbin";
+/// The Go programs that guests have, and their place there.
+const GO_PROGRAMS: [&str; 2] = ["authz-casbin", "runtime-cases"];
 const GO_FOLDER: &str = "lab/go";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
@@ -72,8 +72,7 @@ pub(super) fn build(file: Option<&str>, arguments: &[String], limit: Duration) -
     let tests = build_tests(file)?;
     let plan = plan(&tests, arguments, limit)?;
     let path = target().join("lab").join(format!("guest-{}.cpio", std::process::id()));
-    let service = go_service();
-    write(&path, &programs, &tests, service.as_deref(), &plan)
+    write(&path, &programs, &tests, &go_programs(), &plan)
         .with_context(|| format!("failed to write {}", path.display()))?;
     Ok(path)
 }
@@ -159,32 +158,35 @@ fn plan(tests: &[PathBuf], arguments: &[String], limit: Duration) -> Result<Valu
     Ok(json!({"binaries": binaries, "arguments": arguments, "limit_seconds": limit.as_secs()}))
 }
 
-/// A stripped Go service; none where there is no Go, which the guest's tests tell as skipped.
-fn go_service() -> Option<PathBuf> {
-    let go = find_program("go")?;
-    let program = target().join("lab").join(GO_SERVICE);
-    let mut build = command(&go);
-    build
-        .current_dir(root().join("tests/fixtures/go").join(GO_SERVICE))
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-trimpath")
-        .args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"])
-        .arg(&program)
-        .arg(".");
-    match run(&mut build) {
-        Ok(()) => Some(program),
-        Err(error) => {
-            eprintln!("no Go service in the guests: {error:#}");
-            None
+/// Stripped Go programs; none where there is no Go, which the guest's tests tell as skipped.
+fn go_programs() -> Vec<PathBuf> {
+    let Some(go) = find_program("go") else { return Vec::new() };
+    let build = |name: &&str| {
+        let program = target().join("lab").join(name);
+        let mut build = command(&go);
+        build
+            .current_dir(root().join("tests/fixtures/go").join(name))
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-trimpath")
+            .args(["build", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+            .arg(&program)
+            .arg(".");
+        match run(&mut build) {
+            Ok(()) => Some(program),
+            Err(error) => {
+                eprintln!("no {name} in the guests: {error:#}");
+                None
+            }
         }
-    }
+    };
+    GO_PROGRAMS.iter().filter_map(build).collect()
 }
 
 fn write(
     path: &Path,
     programs: &[PathBuf],
     tests: &[PathBuf],
-    service: Option<&Path>,
+    go_programs: &[PathBuf],
     plan: &Value,
 ) -> Result<()> {
     let busybox =
@@ -214,8 +216,9 @@ fn write(
             archive.file(&format!("bin/{name}"), 0o755, &content)?;
         }
     }
-    if let Some(service) = service {
-        archive.file(&format!("{GO_FOLDER}/{GO_SERVICE}"), 0o755, &fs::read(service)?)?;
+    for program in go_programs {
+        let name = program.file_name().and_then(|name| name.to_str()).context("a program has no name")?;
+        archive.file(&format!("{GO_FOLDER}/{name}"), 0o755, &fs::read(program)?)?;
     }
     for test in tests {
         let content = fs::read(test).with_context(|| format!("failed to read {}", test.display()))?;
