@@ -249,6 +249,36 @@ fn recovered_panics_are_told_with_their_values() {
     });
 }
 
+/// Why a field of an event is missing, or not whole; empty if the event does not say so.
+fn reason<'a>(event: &'a Value, field: &str) -> &'a str {
+    let missing = event["missing"].as_array().unwrap();
+    missing.iter().find(|missing| missing["field"] == field).map_or("", |missing| text(missing, "/reason"))
+}
+
+#[test]
+fn the_stacks_of_two_thousand_goroutines_are_told_whole() {
+    needs!(Root, Bpf, GoUprobes);
+    newest_version("the_stacks_of_two_thousand_goroutines_are_told_whole", |toolchain| {
+        let folder = LogDir::new();
+        let file = folder.join("stderr");
+        let path = file.to_str().unwrap();
+        let recording = record(toolchain, &["-case", "none", "-fatal", "crowd", "-stderr", path]);
+        recording.assert_sound();
+        let event = recording.all("go_panic").next().unwrap();
+        let (written, told) = (fs::read_to_string(&file).unwrap(), text(event, "/go_panic/traceback"));
+        assert!(written.len() > 128 << 10 && written.matches("main.crowd.func1").count() >= 2000);
+        assert_eq!(
+            count(event, "/go_panic/traceback_lost_bytes"),
+            0,
+            "{}",
+            reason(event, "go_panic.traceback")
+        );
+        assert!(told == written, "{} of {} bytes", told.len(), written.len());
+        assert_eq!(reason(event, "go_panic.traceback"), "");
+        println!("go {}: {} bytes of traceback are told", toolchain.version(), told.len());
+    });
+}
+
 /// Goroutines and heap at the end are those that the program counted right before.
 fn assert_figures(recording: &GoRecording, panic: &Value, toolchain: &Toolchain) {
     let truth = recording.truth();
@@ -309,6 +339,9 @@ fn what_the_runtime_writes_about_a_fatal_panic_is_told_wherever_it_goes() {
         assert_eq!(told.len() + lost, written.len(), "{told}");
         assert!(lost > 0 && written.starts_with(&told[..1024]), "{told}");
         assert!(told.contains("main.work") && written.ends_with(&told[told.len() - 200..]), "{told}");
+        let event = recording.all("go_panic").next().unwrap();
+        let why = format!("{lost} bytes of it are not there: {lost} behind the first 2048 of one write");
+        assert_eq!(reason(event, "go_panic.traceback"), why);
         println!("go {}: what the runtime wrote is told to the byte", toolchain.version());
     });
 }

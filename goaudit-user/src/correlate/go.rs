@@ -24,7 +24,7 @@ use crate::hook::go::{Role, cells};
 mod dying;
 mod lineage;
 
-use dying::DyingThreads;
+use dying::{DyingThreads, Taken};
 use lineage::Lineage;
 
 /// A call that ended, for [`GoBook::payload`].
@@ -452,11 +452,16 @@ impl<H: HostInfo> Correlator<H> {
     fn go_write(&mut self, call: &Call, cells: &[u8], fit: Fit) {
         let header = &call.header;
         let thread = (header.tgid.0, header.tid.0);
-        if !self.go.dying.write(thread, header.ktime, cells, piece(header, fit)) {
-            self.go.late_writes = self.go.late_writes.saturating_add(1);
-            self.sequences.stored(header.cpu, fit.records);
-            self.sequences.filtered(header.cpu, fit.records);
+        let taken = self.go.dying.write(thread, header.ktime, cells, piece(header, fit));
+        if taken == Taken::Kept {
+            return;
         }
+        // What is not kept is in the books as filtered; the event tells of a report that is full.
+        if taken == Taken::Unknown {
+            self.go.late_writes = self.go.late_writes.saturating_add(1);
+        }
+        self.sequences.stored(header.cpu, fit.records);
+        self.sequences.filtered(header.cpu, fit.records);
     }
 
     /// Fatal panics of processes that neither end nor write any more.

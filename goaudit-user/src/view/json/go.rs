@@ -318,7 +318,7 @@ pub struct GoPanicView<'a> {
     pub heap_alloc_bytes: Option<u64>,
     /// What the runtime wrote to standard error about a fatal one, wherever that leads.
     pub traceback: Option<JsonText<'a>>,
-    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept (64 KiB).
+    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept (8 MiB).
     pub traceback_lost_bytes: u64,
 }
 
