@@ -256,6 +256,22 @@ fn reason<'a>(event: &'a Value, field: &str) -> &'a str {
 }
 
 #[test]
+fn a_program_that_exits_while_it_panics_did_not_die_of_the_panic() {
+    needs!(Root, Bpf, GoUprobes);
+    newest_version("a_program_that_exits_while_it_panics_did_not_die_of_the_panic", |toolchain| {
+        let recording = record(toolchain, &["-case", "none", "-fatal", "exit"]);
+        recording.assert_sound();
+        assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
+        assert_eq!(told(&recording), truth(&recording), "{}", recording.report());
+        let event = recording.all("go_panic").next().unwrap();
+        let panic = &event["go_panic"];
+        assert_eq!((&panic["fatal"], &panic["recovered"]), (&Value::Bool(false), &Value::Bool(false)));
+        assert_eq!(text(panic, "/message"), "on the way out", "{event}");
+        assert!(reason(event, "go_panic.fatal").contains("status 0"), "{event}");
+    });
+}
+
+#[test]
 fn the_stacks_of_two_thousand_goroutines_are_told_whole() {
     needs!(Root, Bpf, GoUprobes);
     newest_version("the_stacks_of_two_thousand_goroutines_are_told_whole", |toolchain| {

@@ -22,9 +22,11 @@ use crate::event::{Event, Missing, Payload, Piece, Process, Source};
 use crate::hook::go::{Role, cells};
 
 mod dying;
+mod gone;
 mod lineage;
 
 use dying::{DyingThreads, Taken};
+pub(super) use gone::Gone;
 use lineage::Lineage;
 
 /// A call that ended, for [`GoBook::payload`].
@@ -504,7 +506,7 @@ impl<H: HostInfo> Correlator<H> {
     }
 
     /// A process ended or runs another program: nothing of it is under way any more.
-    pub(super) fn go_gone(&mut self, tgid: u32, outcome: Outcome, at: Option<Ktime>, out: &mut Vec<Event>) {
+    pub(super) fn go_gone(&mut self, tgid: u32, gone: Gone, at: Option<Ktime>, out: &mut Vec<Event>) {
         let died = self.go.dying.of_process(tgid);
         self.go_died(died, out);
         let Some(goroutines) = self.go.processes.remove(&tgid) else { return };
@@ -512,12 +514,14 @@ impl<H: HostInfo> Correlator<H> {
         self.go.open = self.go.open.saturating_sub(calls.len());
         calls.sort_unstable_by_key(|open| open.start);
         for open in calls {
-            self.go_end(open, outcome, at, None, out);
+            self.go_end(open, gone.outcome(), at, None, out);
         }
         let mut panics: Vec<Panicking> = goroutines.panics.into_values().flatten().collect();
         panics.sort_unstable_by_key(|panic| panic.ktime);
-        for panicking in panics {
-            self.go_panicked(panicking, |panic| panic.fatal = outcome == Outcome::Crashed, out);
+        for mut panicking in panics {
+            let (fatal, why) = gone.fatal();
+            panicking.missing.push(Missing::new("go_panic.fatal", why));
+            self.go_panicked(panicking, |panic| panic.fatal = fatal, out);
         }
     }
 
@@ -528,7 +532,7 @@ impl<H: HostInfo> Correlator<H> {
         let mut processes: Vec<u32> = self.go.processes.keys().copied().collect();
         processes.sort_unstable();
         for tgid in processes {
-            self.go_gone(tgid, Outcome::Open, None, out);
+            self.go_gone(tgid, Gone::Open, None, out);
         }
     }
 
@@ -538,7 +542,7 @@ impl<H: HostInfo> Correlator<H> {
         let most = self.go.processes.iter().max_by_key(|(_, process)| of(process));
         let Some((tgid, count)) = most.map(|(tgid, process)| (*tgid, of(process))) else { return };
         self.go.given_up = self.go.given_up.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        self.go_gone(tgid, Outcome::Lost, None, out);
+        self.go_gone(tgid, Gone::GivenUp, None, out);
     }
 
     fn go_end(
