@@ -87,6 +87,9 @@ impl GoBook for NoBook {
     }
 }
 
+/// Why nothing is known of a panic but how it ended.
+pub(crate) const BEGINNING_UNSEEN: &str = "the beginning of the panic was not seen";
+
 /// Calls that may be under way at a time. A service with more is told so, call by call.
 const OPEN_MAX: usize = 65_536;
 
@@ -426,7 +429,10 @@ impl<H: HostInfo> Correlator<H> {
         last.source.more.push(piece(&call.header, fit));
         if let Some(message) = told.panic.message {
             last.panic.message = Some(message);
-            last.missing.retain(|missing| missing.field != "go_panic.message");
+            // What was said of the value as it was before; a message that is cut is told as that.
+            let of_message = |missing: &Missing| missing.field == "go_panic.message";
+            last.missing.retain(|missing| !of_message(missing));
+            last.missing.extend(told.missing.into_iter().filter(of_message));
         }
         self.go_dies(&call.header, last, out);
     }

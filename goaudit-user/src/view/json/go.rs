@@ -296,7 +296,7 @@ pub struct GoPanicView<'a> {
     /// Type of the panic's value.
     #[serde(rename = "type")]
     pub value_type: Option<&'a str>,
-    /// Its message, when the value is a string or an error of a known type.
+    /// Its message, when the value is a string or an error of a known type; at most 512 bytes.
     pub message: Option<JsonText<'a>>,
     /// It was recovered.
     pub recovered: bool,
@@ -310,7 +310,7 @@ pub struct GoPanicView<'a> {
     pub calls_unwound: u64,
     /// The request that its goroutine worked for.
     pub request: Option<RequestView<'a>>,
-    /// Where it happened, innermost first; inlined calls are frames of their own.
+    /// Where it happened, innermost first, at most 64 return addresses; inlined calls are frames of their own.
     pub stack: Vec<GoFrameView<'a>>,
     /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
     pub goroutines: Option<u64>,
