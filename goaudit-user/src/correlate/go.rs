@@ -87,6 +87,10 @@ impl GoBook for NoBook {
     }
 }
 
+/// Why what only an entry tells is not known of a call.
+const ENTRY_UNSEEN: &str =
+    "the entry was not seen: the call began before the probe was attached, or its record was lost";
+
 /// Why nothing is known of a panic but how it ended.
 pub(crate) const BEGINNING_UNSEEN: &str = "the beginning of the panic was not seen";
 
@@ -213,12 +217,47 @@ impl GoCalls {
     }
 }
 
+/// What a panic's own probe tells.
+const OF_ITS_BEGINNING: [&str; 7] = [
+    "go_panic.type",
+    "go_panic.message",
+    "go_panic.parent_goid",
+    "go_panic.request",
+    "go_panic.stack",
+    "go_panic.goroutines",
+    "go_panic.heap_alloc_bytes",
+];
+
+/// Why a goroutine has no number, and what goes by the number is not known either.
+const UNBELIEVED: &str =
+    "the goroutine's number is not believed: it is told from others by the address of its runtime.g";
+
+/// What is not known of a goroutine whose number is not believed, of `of`.
+fn unbelieved(of: &str) -> [Missing; 2] {
+    ["goid", "parent_goid"].map(|field| Missing::new(format!("{of}.{field}"), UNBELIEVED))
+}
+
 const fn goroutine_of(call: &Call) -> Goroutine {
     if call.header.flags & flags::GOID != 0 { Goroutine::Id(call.goid.0) } else { Goroutine::At(call.g) }
 }
 
 const fn goid_of(call: &Call) -> Option<u64> {
     if call.header.flags & flags::GOID != 0 { Some(call.goid.0) } else { None }
+}
+
+/// What is not known of the goroutine of a call whose number is not believed.
+fn unknown_goroutine(payload: &Payload) -> Vec<Missing> {
+    if let Payload::Authz(authz) = payload
+        && authz.call.goid.is_none()
+    {
+        return unbelieved("authz.call").into();
+    }
+    let Payload::GoCall(call) = payload else { return Vec::new() };
+    if call.goid.is_some() {
+        return Vec::new();
+    }
+    let request = call.request.is_none().then(|| Missing::new("go_call.request", UNBELIEVED));
+    unbelieved("go_call").into_iter().chain(request).collect()
 }
 
 /// Further records behind an event.
@@ -326,14 +365,11 @@ impl<H: HostInfo> Correlator<H> {
             process_start_ktime_ns: process.start_ktime_ns,
         };
         let payload = self.go.book.payload(ended);
-        let started = match &payload {
-            Some((Payload::Authz(_), _)) => "authz.authz_eval_start_ns",
-            _ => "go_call.start_ktime_ns",
+        let unseen: &[&str] = match &payload {
+            Some((Payload::Authz(_), _)) => &["authz.authz_eval_start_ns", "authz.call.parent_goid"],
+            _ => &["go_call.start_ktime_ns", "go_call.parent_goid", "go_call.request"],
         };
-        missing.push(Missing::new(
-            started,
-            "the entry was not seen: the call began before the probe was attached, or its record was lost",
-        ));
+        missing.extend(unseen.iter().map(|field| Missing::new(*field, ENTRY_UNSEEN)));
         self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
@@ -355,9 +391,13 @@ impl<H: HostInfo> Correlator<H> {
         let mut panics = self.go.take_panics(tgid, goroutine, unwind.above);
         let Some(mut last) = panics.pop() else {
             // The panic itself was not seen.
-            let mut missing = vec![Missing::new("go_panic.stack", "the beginning of the panic was not seen")];
-            let process = self.process(header, &mut missing, false);
             let goid = (header.flags & flags::GOID != 0).then_some(unwind.goid.0);
+            let unseen = |field| Missing::new(field, BEGINNING_UNSEEN);
+            let mut missing: Vec<Missing> = OF_ITS_BEGINNING.into_iter().map(unseen).collect();
+            if goid.is_none() {
+                missing.push(Missing::new("go_panic.goid", UNBELIEVED));
+            }
+            let process = self.process(header, &mut missing, false);
             let panic = GoPanic { goid, recovered: true, calls_unwound: unwound, ..GoPanic::default() };
             let payload = Payload::GoPanic(Box::new(panic));
             self.emit(header.ktime, single(header, fit), process, payload, missing, out);
@@ -404,6 +444,12 @@ impl<H: HostInfo> Correlator<H> {
             request: goroutines.request_of(goroutine_of(call), parent),
             ..GoPanic::default()
         };
+        if goid.is_none() {
+            missing.extend(unbelieved("go_panic"));
+            if panic.request.is_none() {
+                missing.push(Missing::new("go_panic.request", UNBELIEVED));
+            }
+        }
         missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
         Panicking {
             depth: call.depth,
@@ -506,8 +552,12 @@ impl<H: HostInfo> Correlator<H> {
             self.go_panicked(panicking, |_| {}, out);
         }
         let mut missing = Vec::new();
+        let goid = goid_of(call);
+        if goid.is_none() {
+            missing.push(Missing::new("go_exit.goid", UNBELIEVED));
+        }
         let process = self.process(header, &mut missing, false);
-        let payload = Payload::GoExit(GoExit { goid: goid_of(call), calls_unwound });
+        let payload = Payload::GoExit(GoExit { goid, calls_unwound });
         self.emit(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
@@ -598,6 +648,7 @@ impl<H: HostInfo> Correlator<H> {
     ) {
         if let Some((payload, absent)) = payload {
             missing.extend(absent);
+            missing.extend(unknown_goroutine(&payload));
             self.emit(ktime, source, process, payload, missing, out);
             return;
         }
@@ -608,3 +659,6 @@ impl<H: HostInfo> Correlator<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use goaudit_ebpf::hook::go::{PROCESSORS, Status};
+use goaudit_ebpf::settings::ABSENT;
 
 use super::{panics, policy};
 use crate::correlate::go::{BEGINNING_UNSEEN, Ended, GoBook};
@@ -21,6 +22,7 @@ use crate::golang::{BuildInfo, Figures, Image, Place, Program};
 use crate::hook::go::{Role, cells};
 
 const UNREAD: &str = "the process's memory could not be read";
+const NO_PARENTS: &str = "the runtime of Go before 1.21 does not keep it";
 
 /// A probed function.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ struct Known {
     module_version: Option<String>,
     compiled: Option<Compiled>,
     figures: Option<Figures>,
+    /// The runtime keeps which goroutine started another.
+    keeps_parents: bool,
     /// Addresses of the sites in the file.
     entry: u64,
     returns: Vec<u64>,
@@ -101,6 +105,7 @@ impl Book {
             module_version: planned.module_version.clone(),
             compiled: planned.compiled.clone(),
             figures: planned.figures.clone(),
+            keeps_parents: planned.kernel.runtime.parent_goid != ABSENT,
         };
         self.probes.write().unwrap_or_else(PoisonError::into_inner).insert(index, Arc::new(known));
     }
@@ -140,8 +145,11 @@ impl GoBook for Book {
             module_version: known.module_version.clone(),
             ..call
         };
+        let no_parent = call.goid.is_some() && !known.keeps_parents;
+        let no_parent = |field: &'static str| no_parent.then(|| Missing::new(field, NO_PARENTS));
         let Some(compiled) = &known.compiled else {
-            return Some((Payload::GoCall(Box::new(call)), Vec::new()));
+            let missing = no_parent("go_call.parent_goid").into_iter().collect();
+            return Some((Payload::GoCall(Box::new(call)), missing));
         };
         let outer = within.iter().filter_map(|probe| self.known(*probe));
         if outer.into_iter().any(|outer| compiled.declared.is_quiet_under(&outer.id)) {
@@ -150,12 +158,14 @@ impl GoBook for Book {
         let reading = compiled.read(entry, exit, &|address| known.type_name(bias, address));
         Some(match compiled.declared.kind {
             Kind::Call => {
-                let (call, missing) = Compiled::call(call, reading);
+                let (call, mut missing) = Compiled::call(call, reading);
+                missing.extend(no_parent("go_call.parent_goid"));
                 (Payload::GoCall(Box::new(call)), missing)
             }
             Kind::Authz => {
                 let version = self.policy_version(compiled.declared.library(), process_start_ktime_ns);
-                let (authz, missing) = compiled.authz(call, reading, version, &self.labels);
+                let (authz, mut missing) = compiled.authz(call, reading, version, &self.labels);
+                missing.extend(no_parent("authz.call.parent_goid"));
                 (Payload::Authz(Box::new(authz)), missing)
             }
             Kind::Request => return None,
@@ -200,6 +210,9 @@ impl GoBook for Book {
         note(&mut panic.message, message, "go_panic.message", &mut missing);
         if panic.message.is_some() {
             missing.extend(panics::cut_message(value));
+        }
+        if panic.parent_goid.is_none() && !known.keeps_parents {
+            missing.push(Missing::new("go_panic.parent_goid", NO_PARENTS));
         }
         if known.role == Role::Fatal {
             let fields = ["go_panic.stack", "go_panic.goroutines", "go_panic.heap_alloc_bytes"];
