@@ -211,7 +211,7 @@ impl GoBook for Book {
         if panic.message.is_some() {
             missing.extend(panics::cut_message(value));
         }
-        if panic.parent_goid.is_none() && !known.keeps_parents {
+        if panic.goid.is_some() && !known.keeps_parents {
             missing.push(Missing::new("go_panic.parent_goid", NO_PARENTS));
         }
         if known.role == Role::Fatal {
