@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use crate::decode::{DecodeError, Record, decode};
 use crate::event::control::{Counters, Loss};
-use crate::event::go::Outcome;
 use crate::event::{Control, Event, Missing, Payload, Process, Repeats, Source, Target, Text};
 use crate::hook;
 
@@ -31,7 +30,7 @@ pub mod sequence;
 
 use assemble::{Assembly, Pieces};
 use env::EnvNames;
-use go::{GoBook, GoCalls, NoBook};
+use go::{GoBook, GoCalls, Gone, NoBook};
 use host::{Cgroup, HostInfo, HostProcess, Memory};
 use process_table::{Known, ProcessTable, Start, Task};
 use runs::{Run, Runs};
@@ -279,7 +278,7 @@ impl<H: HostInfo> Correlator<H> {
         let hook::exec::Read { exec: mut payload, exe } =
             hook::exec::read(record, pieces, &self.config.env, &mut gone);
         if header.flags & exec_flags::FAILED == 0 {
-            self.go_gone(header.tgid.0, Outcome::Crashed, Some(header.ktime), out);
+            self.go_gone(header.tgid.0, Gone::Executed, Some(header.ktime), out);
             payload.previous_exe = self.executed(record, exe);
             if payload.previous_exe.is_none() {
                 gone.push(Missing::new("exec.previous_exe", "not known: the process was not seen before"));
@@ -372,7 +371,7 @@ impl<H: HostInfo> Correlator<H> {
         }
         let process = self.process(header, &mut gone, false);
         self.processes.end(header.tgid.0, start);
-        self.go_gone(header.tgid.0, Outcome::Crashed, Some(header.ktime), out);
+        self.go_gone(header.tgid.0, Gone::exited(&payload), Some(header.ktime), out);
         self.emit(header.ktime, single(header, fit), process, Payload::Exit(payload), gone, out);
     }
 

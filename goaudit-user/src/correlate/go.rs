@@ -22,9 +22,11 @@ use crate::event::{Event, Missing, Payload, Piece, Process, Source};
 use crate::hook::go::{Role, cells};
 
 mod dying;
+mod gone;
 mod lineage;
 
-use dying::DyingThreads;
+use dying::{DyingThreads, Taken};
+pub(super) use gone::Gone;
 use lineage::Lineage;
 
 /// A call that ended, for [`GoBook::payload`].
@@ -84,6 +86,13 @@ impl GoBook for NoBook {
         Vec::new()
     }
 }
+
+/// Why what only an entry tells is not known of a call.
+const ENTRY_UNSEEN: &str =
+    "the entry was not seen: the call began before the probe was attached, or its record was lost";
+
+/// Why nothing is known of a panic but how it ended.
+pub(crate) const BEGINNING_UNSEEN: &str = "the beginning of the panic was not seen";
 
 /// Calls that may be under way at a time. A service with more is told so, call by call.
 const OPEN_MAX: usize = 65_536;
@@ -208,12 +217,47 @@ impl GoCalls {
     }
 }
 
+/// What a panic's own probe tells.
+const OF_ITS_BEGINNING: [&str; 7] = [
+    "go_panic.type",
+    "go_panic.message",
+    "go_panic.parent_goid",
+    "go_panic.request",
+    "go_panic.stack",
+    "go_panic.goroutines",
+    "go_panic.heap_alloc_bytes",
+];
+
+/// Why a goroutine has no number, and what goes by the number is not known either.
+const UNBELIEVED: &str =
+    "the goroutine's number is not believed: it is told from others by the address of its runtime.g";
+
+/// What is not known of a goroutine whose number is not believed, of `of`.
+fn unbelieved(of: &str) -> [Missing; 2] {
+    ["goid", "parent_goid"].map(|field| Missing::new(format!("{of}.{field}"), UNBELIEVED))
+}
+
 const fn goroutine_of(call: &Call) -> Goroutine {
     if call.header.flags & flags::GOID != 0 { Goroutine::Id(call.goid.0) } else { Goroutine::At(call.g) }
 }
 
 const fn goid_of(call: &Call) -> Option<u64> {
     if call.header.flags & flags::GOID != 0 { Some(call.goid.0) } else { None }
+}
+
+/// What is not known of the goroutine of a call whose number is not believed.
+fn unknown_goroutine(payload: &Payload) -> Vec<Missing> {
+    if let Payload::Authz(authz) = payload
+        && authz.call.goid.is_none()
+    {
+        return unbelieved("authz.call").into();
+    }
+    let Payload::GoCall(call) = payload else { return Vec::new() };
+    if call.goid.is_some() {
+        return Vec::new();
+    }
+    let request = call.request.is_none().then(|| Missing::new("go_call.request", UNBELIEVED));
+    unbelieved("go_call").into_iter().chain(request).collect()
 }
 
 /// Further records behind an event.
@@ -321,14 +365,11 @@ impl<H: HostInfo> Correlator<H> {
             process_start_ktime_ns: process.start_ktime_ns,
         };
         let payload = self.go.book.payload(ended);
-        let started = match &payload {
-            Some((Payload::Authz(_), _)) => "authz.authz_eval_start_ns",
-            _ => "go_call.start_ktime_ns",
+        let unseen: &[&str] = match &payload {
+            Some((Payload::Authz(_), _)) => &["authz.authz_eval_start_ns", "authz.call.parent_goid"],
+            _ => &["go_call.start_ktime_ns", "go_call.parent_goid", "go_call.request"],
         };
-        missing.push(Missing::new(
-            started,
-            "the entry was not seen: the call began before the probe was attached, or its record was lost",
-        ));
+        missing.extend(unseen.iter().map(|field| Missing::new(*field, ENTRY_UNSEEN)));
         self.go_tell(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
@@ -350,9 +391,13 @@ impl<H: HostInfo> Correlator<H> {
         let mut panics = self.go.take_panics(tgid, goroutine, unwind.above);
         let Some(mut last) = panics.pop() else {
             // The panic itself was not seen.
-            let mut missing = vec![Missing::new("go_panic.stack", "the beginning of the panic was not seen")];
-            let process = self.process(header, &mut missing, false);
             let goid = (header.flags & flags::GOID != 0).then_some(unwind.goid.0);
+            let unseen = |field| Missing::new(field, BEGINNING_UNSEEN);
+            let mut missing: Vec<Missing> = OF_ITS_BEGINNING.into_iter().map(unseen).collect();
+            if goid.is_none() {
+                missing.push(Missing::new("go_panic.goid", UNBELIEVED));
+            }
+            let process = self.process(header, &mut missing, false);
             let panic = GoPanic { goid, recovered: true, calls_unwound: unwound, ..GoPanic::default() };
             let payload = Payload::GoPanic(Box::new(panic));
             self.emit(header.ktime, single(header, fit), process, payload, missing, out);
@@ -399,6 +444,12 @@ impl<H: HostInfo> Correlator<H> {
             request: goroutines.request_of(goroutine_of(call), parent),
             ..GoPanic::default()
         };
+        if goid.is_none() {
+            missing.extend(unbelieved("go_panic"));
+            if panic.request.is_none() {
+                missing.push(Missing::new("go_panic.request", UNBELIEVED));
+            }
+        }
         missing.extend(self.go.book.panic(call.probe, call.site, bytes, &frames, &mut panic));
         Panicking {
             depth: call.depth,
@@ -424,7 +475,10 @@ impl<H: HostInfo> Correlator<H> {
         last.source.more.push(piece(&call.header, fit));
         if let Some(message) = told.panic.message {
             last.panic.message = Some(message);
-            last.missing.retain(|missing| missing.field != "go_panic.message");
+            // What was said of the value as it was before; a message that is cut is told as that.
+            let of_message = |missing: &Missing| missing.field == "go_panic.message";
+            last.missing.retain(|missing| !of_message(missing));
+            last.missing.extend(told.missing.into_iter().filter(of_message));
         }
         self.go_dies(&call.header, last, out);
     }
@@ -452,11 +506,16 @@ impl<H: HostInfo> Correlator<H> {
     fn go_write(&mut self, call: &Call, cells: &[u8], fit: Fit) {
         let header = &call.header;
         let thread = (header.tgid.0, header.tid.0);
-        if !self.go.dying.write(thread, header.ktime, cells, piece(header, fit)) {
-            self.go.late_writes = self.go.late_writes.saturating_add(1);
-            self.sequences.stored(header.cpu, fit.records);
-            self.sequences.filtered(header.cpu, fit.records);
+        let taken = self.go.dying.write(thread, header.ktime, cells, piece(header, fit));
+        if taken == Taken::Kept {
+            return;
         }
+        // What is not kept is in the books as filtered; the event tells of a report that is full.
+        if taken == Taken::Unknown {
+            self.go.late_writes = self.go.late_writes.saturating_add(1);
+        }
+        self.sequences.stored(header.cpu, fit.records);
+        self.sequences.filtered(header.cpu, fit.records);
     }
 
     /// Fatal panics of processes that neither end nor write any more.
@@ -493,13 +552,17 @@ impl<H: HostInfo> Correlator<H> {
             self.go_panicked(panicking, |_| {}, out);
         }
         let mut missing = Vec::new();
+        let goid = goid_of(call);
+        if goid.is_none() {
+            missing.push(Missing::new("go_exit.goid", UNBELIEVED));
+        }
         let process = self.process(header, &mut missing, false);
-        let payload = Payload::GoExit(GoExit { goid: goid_of(call), calls_unwound });
+        let payload = Payload::GoExit(GoExit { goid, calls_unwound });
         self.emit(header.ktime, single(header, fit), process, payload, missing, out);
     }
 
     /// A process ended or runs another program: nothing of it is under way any more.
-    pub(super) fn go_gone(&mut self, tgid: u32, outcome: Outcome, at: Option<Ktime>, out: &mut Vec<Event>) {
+    pub(super) fn go_gone(&mut self, tgid: u32, gone: Gone, at: Option<Ktime>, out: &mut Vec<Event>) {
         let died = self.go.dying.of_process(tgid);
         self.go_died(died, out);
         let Some(goroutines) = self.go.processes.remove(&tgid) else { return };
@@ -507,12 +570,14 @@ impl<H: HostInfo> Correlator<H> {
         self.go.open = self.go.open.saturating_sub(calls.len());
         calls.sort_unstable_by_key(|open| open.start);
         for open in calls {
-            self.go_end(open, outcome, at, None, out);
+            self.go_end(open, gone.outcome(), at, None, out);
         }
         let mut panics: Vec<Panicking> = goroutines.panics.into_values().flatten().collect();
         panics.sort_unstable_by_key(|panic| panic.ktime);
-        for panicking in panics {
-            self.go_panicked(panicking, |panic| panic.fatal = outcome == Outcome::Crashed, out);
+        for mut panicking in panics {
+            let (fatal, why) = gone.fatal();
+            panicking.missing.push(Missing::new("go_panic.fatal", why));
+            self.go_panicked(panicking, |panic| panic.fatal = fatal, out);
         }
     }
 
@@ -523,7 +588,7 @@ impl<H: HostInfo> Correlator<H> {
         let mut processes: Vec<u32> = self.go.processes.keys().copied().collect();
         processes.sort_unstable();
         for tgid in processes {
-            self.go_gone(tgid, Outcome::Open, None, out);
+            self.go_gone(tgid, Gone::Open, None, out);
         }
     }
 
@@ -533,7 +598,7 @@ impl<H: HostInfo> Correlator<H> {
         let most = self.go.processes.iter().max_by_key(|(_, process)| of(process));
         let Some((tgid, count)) = most.map(|(tgid, process)| (*tgid, of(process))) else { return };
         self.go.given_up = self.go.given_up.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        self.go_gone(tgid, Outcome::Lost, None, out);
+        self.go_gone(tgid, Gone::GivenUp, None, out);
     }
 
     fn go_end(
@@ -583,6 +648,7 @@ impl<H: HostInfo> Correlator<H> {
     ) {
         if let Some((payload, absent)) = payload {
             missing.extend(absent);
+            missing.extend(unknown_goroutine(&payload));
             self.emit(ktime, source, process, payload, missing, out);
             return;
         }
@@ -593,3 +659,6 @@ impl<H: HostInfo> Correlator<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

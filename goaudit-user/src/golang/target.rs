@@ -13,7 +13,7 @@ use super::profile::{Compiled, Kind, Profile};
 use super::site::Class;
 use super::type_name::TypeNames;
 use super::{BuildInfo, Figures, Program, Wanted, name};
-use crate::hook::go::Role;
+use crate::hook::go::{Role, WRITE_PIECES};
 
 /// A function and its sites.
 #[derive(Debug, Clone)]
@@ -326,9 +326,6 @@ fn global(site: u64, address: u64, bytes: u16) -> Field {
     Field { take: Take::Word as u8, ..field }
 }
 
-/// Pieces of what is written at once that are taken.
-const PIECES: u32 = 4;
-
 /// `writeErrData(data *byte, n int32)`, `gwrite(b []byte)`
 fn written() -> Vec<Field> {
     let size = u32::try_from(VALUE_MAX).unwrap_or_default();
@@ -337,7 +334,7 @@ fn written() -> Vec<Field> {
         let whole = [(Op::RegisterA, 0, 0), (Op::RegisterB, 1, 0)];
         if number == 0 { steps(&whole) } else { steps(&[whole[0], whole[1], rest]) }
     };
-    (0..PIECES).map(piece).collect()
+    (0..WRITE_PIECES).map(piece).collect()
 }
 
 fn steps(list: &[(Op, u16, u32)]) -> Field {

@@ -66,8 +66,8 @@ pub struct TypeName {
     pub kind: Option<Kind>,
     /// An interface holds the value itself, not a pointer to it.
     pub direct: bool,
-    /// Import path of its package: of structs that have a name, and of pointers to those that have methods. Two packages
-    /// may have a type of one name.
+    /// Import path of its package: of structs and strings that have a name, and of pointers to those that have methods.
+    /// Two packages may have a type of one name.
     pub package: Option<String>,
 }
 
@@ -107,7 +107,7 @@ const KIND_MASK: u8 = (1 << 5) - 1;
 /// Bits of the flags: behind what each sort has, the descriptor goes on with package and methods (`abi.UncommonType`).
 const UNCOMMON: u8 = 1 << 0;
 /// The sorts whose packages are read, and bytes in front of `UncommonType`.
-const PACKAGES: [(u8, u64); 2] = [(POINTER, 56), (STRUCT, 80)];
+const PACKAGES: [(u8, u64); 3] = [(POINTER, 56), (Kind::STRING.0, 48), (STRUCT, 80)];
 const POINTER: u8 = 22;
 const STRUCT: u8 = 25;
 /// Longer names are damage.

@@ -2,7 +2,7 @@
 //!
 //! What a value means is the profile's business ([`crate::golang::profile`]); here are only the cells.
 
-use goaudit_ebpf::hook::go::{Cell, Status};
+use goaudit_ebpf::hook::go::{Cell, Status, VALUE_MAX};
 use goaudit_ebpf::wire::Kind;
 use zerocopy::FromBytes;
 
@@ -15,6 +15,11 @@ pub const HOOK: Hook = Hook {
     sees: "calls of Go functions that a profile names: values, decision, exact latency; panics",
     needs: "uprobes with cookies (5.15); a Go program of 1.17 or later",
 };
+
+/// Values that are taken of one write of a dying thread, one behind the other.
+pub(crate) const WRITE_PIECES: u32 = 4;
+/// Bytes that are taken of one such write.
+pub(crate) const WRITE_MAX: u64 = VALUE_MAX as u64 * WRITE_PIECES as u64;
 
 /// What a probe means for the goroutine that hits it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -25,6 +25,7 @@ use crate::kernel::go::{GoProbes, GoPrograms, Link, Site};
 pub(super) mod book;
 mod budget;
 mod code;
+mod panics;
 mod policy;
 mod programs;
 mod sniff;

@@ -9,16 +9,20 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use goaudit_ebpf::hook::go::{PROCESSORS, Status};
+use goaudit_ebpf::settings::ABSENT;
 
-use super::policy;
-use crate::correlate::go::{Ended, GoBook};
+use super::{panics, policy};
+use crate::correlate::go::{BEGINNING_UNSEEN, Ended, GoBook};
 use crate::event::go::{GoFrame, GoPanic, RequestContext};
 use crate::event::{GoCall, Missing, Payload, Text};
 use crate::golang::profile::{Compiled, Kind};
 use crate::golang::target::Planned;
-use crate::golang::type_name::{Kind as TypeKind, Memory, TypeName, TypeNames};
+use crate::golang::type_name::{Memory, TypeName, TypeNames};
 use crate::golang::{BuildInfo, Figures, Image, Place, Program};
-use crate::hook::go::{Role, Value, cells};
+use crate::hook::go::{Role, cells};
+
+const UNREAD: &str = "the process's memory could not be read";
+const NO_PARENTS: &str = "the runtime of Go before 1.21 does not keep it";
 
 /// A probed function.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ struct Known {
     module_version: Option<String>,
     compiled: Option<Compiled>,
     figures: Option<Figures>,
+    /// The runtime keeps which goroutine started another.
+    keeps_parents: bool,
     /// Addresses of the sites in the file.
     entry: u64,
     returns: Vec<u64>,
@@ -99,6 +105,7 @@ impl Book {
             module_version: planned.module_version.clone(),
             compiled: planned.compiled.clone(),
             figures: planned.figures.clone(),
+            keeps_parents: planned.kernel.runtime.parent_goid != ABSENT,
         };
         self.probes.write().unwrap_or_else(PoisonError::into_inner).insert(index, Arc::new(known));
     }
@@ -138,8 +145,11 @@ impl GoBook for Book {
             module_version: known.module_version.clone(),
             ..call
         };
+        let no_parent = call.goid.is_some() && !known.keeps_parents;
+        let no_parent = |field: &'static str| no_parent.then(|| Missing::new(field, NO_PARENTS));
         let Some(compiled) = &known.compiled else {
-            return Some((Payload::GoCall(Box::new(call)), Vec::new()));
+            let missing = no_parent("go_call.parent_goid").into_iter().collect();
+            return Some((Payload::GoCall(Box::new(call)), missing));
         };
         let outer = within.iter().filter_map(|probe| self.known(*probe));
         if outer.into_iter().any(|outer| compiled.declared.is_quiet_under(&outer.id)) {
@@ -148,12 +158,14 @@ impl GoBook for Book {
         let reading = compiled.read(entry, exit, &|address| known.type_name(bias, address));
         Some(match compiled.declared.kind {
             Kind::Call => {
-                let (call, missing) = Compiled::call(call, reading);
+                let (call, mut missing) = Compiled::call(call, reading);
+                missing.extend(no_parent("go_call.parent_goid"));
                 (Payload::GoCall(Box::new(call)), missing)
             }
             Kind::Authz => {
                 let version = self.policy_version(compiled.declared.library(), process_start_ktime_ns);
-                let (authz, missing) = compiled.authz(call, reading, version, &self.labels);
+                let (authz, mut missing) = compiled.authz(call, reading, version, &self.labels);
+                missing.extend(no_parent("authz.call.parent_goid"));
                 (Payload::Authz(Box::new(authz)), missing)
             }
             Kind::Request => return None,
@@ -180,31 +192,38 @@ impl GoBook for Book {
     ) -> Vec<Missing> {
         let mut missing = Vec::new();
         let value = cells(bytes).flatten().find(|value| value.field == 0);
+        let value = value.as_ref();
         let Some((known, bias)) = self.hit(probe, site) else {
             return vec![Missing::new("go_panic.type", "no probe of that number was attached")];
         };
-        if known.role == Role::Throw {
-            panic.value_type = Some("runtime.throw".to_owned());
-            panic.message =
-                value.filter(|value| !value.bytes.is_empty()).map(|value| Text::from(value.bytes));
-        } else if let Some(value) = value {
-            let dynamic = value.dynamic_type.and_then(|address| known.type_name(bias, address));
-            panic.message = message(&value, dynamic.as_ref());
-            panic.value_type = dynamic.map(|dynamic| dynamic.name);
+        let dynamic = || known.type_name(bias, value?.dynamic_type?);
+        let (of_type, message) = if known.role == Role::Throw {
+            (Ok("runtime.throw".to_owned()), value.map_or(Err(UNREAD), panics::text))
+        } else {
+            let dynamic = dynamic();
+            let message = panics::message(value, dynamic.as_ref());
+            // By the time of `fatalpanic` the message of an error stands in the error's place.
+            let begun = known.role == Role::Panic;
+            (if begun { panics::type_of(value, dynamic) } else { Err(BEGINNING_UNSEEN) }, message)
+        };
+        note(&mut panic.value_type, of_type, "go_panic.type", &mut missing);
+        note(&mut panic.message, message, "go_panic.message", &mut missing);
+        if panic.message.is_some() {
+            missing.extend(panics::cut_message(value));
         }
-        if panic.value_type.is_none() {
-            missing.push(Missing::new("go_panic.type", "the type of the value is not in the program's file"));
+        if panic.goid.is_some() && !known.keeps_parents {
+            missing.push(Missing::new("go_panic.parent_goid", NO_PARENTS));
         }
-        if panic.message.is_none() {
-            missing.push(Missing::new(
-                "go_panic.message",
-                "the value is neither a string nor an error whose text is kept in it",
-            ));
+        if known.role == Role::Fatal {
+            let fields = ["go_panic.stack", "go_panic.goroutines", "go_panic.heap_alloc_bytes"];
+            missing.extend(fields.map(|field| Missing::new(field, BEGINNING_UNSEEN)));
+            return missing;
         }
         panic.stack = known.names.frames(frames, bias);
         if panic.stack.is_empty() {
             missing.push(Missing::new("go_panic.stack", "no return address could be read"));
         }
+        missing.extend(panics::cut_stack(frames, &panic.stack));
         match figures(known.figures.as_ref(), bytes) {
             (Ok(goroutines), heap) => {
                 panic.goroutines = Some(goroutines);
@@ -219,36 +238,25 @@ impl GoBook for Book {
     }
 }
 
-/// Types of errors that begin with their text.
-const TEXT_FIRST: [&str; 2] = ["*errors.errorString", "*fmt.wrapError"];
-
-/// The message of a panic: the bytes were read as if the value was a string; whether it was, the type tells.
-fn message(value: &Value<'_>, dynamic: Option<&TypeName>) -> Option<Text> {
-    let dynamic = dynamic?;
-    let is_text = dynamic.kind == Some(TypeKind::STRING) || TEXT_FIRST.contains(&dynamic.name.as_str());
-    (is_text && !value.bytes.is_empty()).then(|| Text::from(value.bytes))
-}
-
-/// Notes a figure, or why it is not there.
-fn note(
-    place: &mut Option<u64>,
-    found: Result<u64, &'static str>,
+/// Notes a value, or why it is not there.
+fn note<T>(
+    place: &mut Option<T>,
+    found: Result<T, &'static str>,
     field: &'static str,
     missing: &mut Vec<Missing>,
 ) {
     match found {
-        Ok(figure) => *place = Some(figure),
+        Ok(value) => *place = Some(value),
         Err(reason) => missing.push(Missing::new(field, reason)),
     }
 }
 
 /// Goroutines and heap of the process, out of the cells behind the first one (`Planned::figures` says which they are).
 fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>, Result<u64, &'static str>) {
-    const NOT_READ: &str = "the process's memory could not be read";
-    let Some(Figures { goroutines, heap_live }) = known else { return (Err(NOT_READ), Err(NOT_READ)) };
+    let Some(Figures { goroutines, heap_live }) = known else { return (Err(UNREAD), Err(UNREAD)) };
     let cell = |number: u16| {
         let value = cells(bytes).flatten().find(|value| value.field == number);
-        value.filter(|value| value.status == Status::Whole).and_then(|value| value.word()).ok_or(NOT_READ)
+        value.filter(|value| value.status == Status::Whole).and_then(|value| value.word()).ok_or(UNREAD)
     };
     let mut next = 1;
     let mut take = || {
@@ -264,7 +272,7 @@ fn figures(known: Option<&Figures>, bytes: &[u8]) -> (Result<u64, &'static str>,
             let idle = match idle.map(|value| (value.status, value.word())) {
                 Some((Status::Whole, Some(idle))) => Ok(idle),
                 Some((Status::OutOfRange, _)) => Err("the program uses more than 64 processors (GOMAXPROCS)"),
-                _ => Err(NOT_READ),
+                _ => Err(UNREAD),
             };
             let sum: Result<u64, &'static str> =
                 less.into_iter().chain([idle]).try_fold(0u64, |sum, one| Ok(sum.saturating_add(one?)));

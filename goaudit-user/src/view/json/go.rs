@@ -296,7 +296,7 @@ pub struct GoPanicView<'a> {
     /// Type of the panic's value.
     #[serde(rename = "type")]
     pub value_type: Option<&'a str>,
-    /// Its message, when the value is a string or an error of a known type.
+    /// Its message, when the value is a string or an error of a known type; at most 512 bytes.
     pub message: Option<JsonText<'a>>,
     /// It was recovered.
     pub recovered: bool,
@@ -310,7 +310,7 @@ pub struct GoPanicView<'a> {
     pub calls_unwound: u64,
     /// The request that its goroutine worked for.
     pub request: Option<RequestView<'a>>,
-    /// Where it happened, innermost first; inlined calls are frames of their own.
+    /// Where it happened, innermost first, at most 64 return addresses; inlined calls are frames of their own.
     pub stack: Vec<GoFrameView<'a>>,
     /// Goroutines that the process had, as `runtime.NumGoroutine` counts them.
     pub goroutines: Option<u64>,
@@ -318,7 +318,7 @@ pub struct GoPanicView<'a> {
     pub heap_alloc_bytes: Option<u64>,
     /// What the runtime wrote to standard error about a fatal one, wherever that leads.
     pub traceback: Option<JsonText<'a>>,
-    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept (64 KiB).
+    /// Bytes of that which are not in `traceback`: lost on the way, or more than is kept (8 MiB).
     pub traceback_lost_bytes: u64,
 }
 
