@@ -51,8 +51,8 @@ pub struct Change {
 
 impl Change {
     fn new(a: Option<&Group>, b: Option<&Group>, quantile: f64, figure: fn(Figures) -> Option<u64>) -> Self {
-        let of = |group: Option<&Group>| group.and_then(|group| figure(group.latencies.figures()));
-        let bounds = |group: Option<&Group>| group.and_then(|group| group.latencies.bounds(quantile));
+        let of = |group: Option<&Group>| group.and_then(|group| figure(group.latencies.raw().figures()));
+        let bounds = |group: Option<&Group>| group.and_then(|group| group.latencies.raw().bounds(quantile));
         let (a_ns, b_ns, a_bounds_ns, b_bounds_ns) = (of(a), of(b), bounds(a), bounds(b));
         let both = a_ns.zip(b_ns);
         Self {

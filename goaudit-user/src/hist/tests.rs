@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use super::diff::{Diff, Verdict};
 use super::report::Report;
 use super::*;
+use crate::event::control::{Calibration, Probe};
 use crate::event::{Authz, Process};
 
 const WALL_NS: i64 = 1_795_262_400_000_000_000;
@@ -64,6 +65,28 @@ fn feed(config: Config, events: &[Event]) -> Histograms {
         histograms.feed(event, &origin, || true);
     }
     histograms
+}
+
+fn start() -> Event {
+    Event::control(Ktime(1), Control::Start(crate::event::control::Start::default()))
+}
+
+fn probe(name: &str, stepped: bool) -> Event {
+    let probe = Probe {
+        hook: "go".into(),
+        program: name.into(),
+        attach_point: format!("uprobe/srv/shop pid 7: main.{name} entry 0x10 (emulated)"),
+        attached: true,
+        reason: None,
+        not_seen: None,
+        entry_stepped: Some(stepped),
+    };
+    Event::control(Ktime(1), Control::Probe(probe))
+}
+
+fn costs(emulated_ns: u64, stepped_ns: u64) -> Event {
+    let costs = Calibration { emulated_ns, stepped_ns, record_ns: None, value_ns: None };
+    Event::control(Ktime(1), Control::Calibration(costs))
 }
 
 fn by(by: &[By]) -> Config {
@@ -219,24 +242,6 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
     assert!(report(&unknown)["groups"][0]["probe_cost_ns"].is_null());
     assert!(table::text(&unknown).contains("no measured cost"));
 
-    let probe = |name: &str, stepped| {
-        let probe = Probe {
-            hook: "go".into(),
-            program: name.into(),
-            attach_point: String::new(),
-            attached: true,
-            reason: None,
-            not_seen: None,
-            entry_stepped: Some(stepped),
-        };
-        Event::control(Ktime(1), Control::Probe(probe))
-    };
-    let costs = |emulated_ns, stepped_ns| {
-        Event::control(
-            Ktime(1),
-            Control::Calibration(Calibration { emulated_ns, stepped_ns, record_ns: None, value_ns: None }),
-        )
-    };
     // The calibration is told behind the first calls.
     let told_late = [
         probe("a", false),
@@ -255,18 +260,81 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
     let text = table::text(&known);
     assert!(text.contains("less 300ns of the probe") && text.contains("less 400ns of the probe"), "{text}");
 
-    let reason = |config, events: &[Event]| {
-        let told = report(&feed(config, events));
-        told["groups"][0]["probe_cost_reason"].as_str().map(str::to_owned)
-    };
-    assert!(reason(by(&[By::Process]), &told_late).unwrap().contains("add `probe`"));
-    // Another run has its own costs, and one program's probe may differ from another's.
-    let start = Event::control(Ktime(1), Control::Start(crate::event::control::Start::default()));
-    let again = [start, probe("a", false), costs(310, 400), call("a", 1)];
-    let runs: Vec<Event> = told_late.iter().chain(&again).cloned().collect();
-    assert!(reason(by(&[By::Probe]), &runs).unwrap().contains("runs"));
+    // One program's probe may differ from another's of the same name: then no cost is the call's.
     let both = [probe("a", false), probe("a", true), costs(300, 400), call("a", 1)];
-    assert!(reason(by(&[By::Probe]), &both).unwrap().contains("no measured cost"));
+    let told = report(&feed(by(&[By::Probe]), &both));
+    let reason = told["groups"][0]["probe_cost_reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("no measured cost"), "{reason}");
+}
+
+#[test]
+fn each_call_is_corrected_by_its_own_probe_and_run() {
+    // Two probes of one group.
+    let events = [
+        probe("a", false),
+        probe("b", true),
+        costs(300, 400),
+        call("a", 1_000),
+        call("b", 2_000),
+        call("b", 350),
+    ];
+    let told = report(&feed(by(&[By::Process]), &events));
+    let group = &told["groups"][0];
+    assert_eq!((&group["probe_cost_ns"], &group["probe_cost_reason"]), (&Json::Null, &Json::Null));
+    assert_eq!(group["probe_cost_range_ns"], json!([300, 400]));
+    assert_eq!(
+        (&group["min_ns"], &group["p50_ns"], &group["max_ns"]),
+        (&json!(350), &json!(1_000), &json!(2_000))
+    );
+    let corrected = &group["corrected"];
+    assert_eq!((&corrected["min_ns"], &corrected["p50_ns"]), (&json!(0), &json!(700)));
+    assert_eq!((&corrected["max_ns"], &corrected["mean_ns"]), (&json!(1_600), &json!((700 + 1_550) / 3)));
+
+    // Two runs of one probe: the difference between the calls is that of the costs, and the corrected are the same.
+    let mut events = Vec::new();
+    for cost in [720, 716] {
+        events.extend([start(), costs(cost, 4_000), probe("a", false)]);
+        events.extend((0..1_000).map(|_| call("a", 2_000 + cost)));
+    }
+    let runs = feed(by(&[By::Probe]), &events);
+    let told = report(&runs);
+    let group = &told["groups"][0];
+    assert_eq!((&group["count"], &group["probe_cost_range_ns"]), (&json!(2_000), &json!([716, 720])));
+    assert_eq!((&group["min_ns"], &group["max_ns"]), (&json!(2_716), &json!(2_720)));
+    for figure in ["min_ns", "p50_ns", "p99_ns", "max_ns", "mean_ns"] {
+        assert_eq!(group["corrected"][figure], 2_000, "{figure}");
+    }
+    let counts = group["buckets"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 2_000);
+    let text = table::text(&runs);
+    assert!(text.contains("less 716ns to 720ns of the probe") && !text.contains("--by"), "{text}");
+}
+
+#[test]
+fn many_costs_need_no_more_memory_and_are_taken_off_as_well() {
+    let mut events = Vec::new();
+    for run in 0..100 {
+        // Every other run tells its cost behind its first call.
+        let late =
+            [start(), call("a", 5_000 + run), costs(run, 0), probe("a", false), call("a", 5_000 + run)];
+        let early =
+            [start(), costs(run, 0), probe("a", false), call("a", 5_000 + run), call("a", 5_000 + run)];
+        events.extend(if run % 2 == 0 { late } else { early });
+    }
+    let histograms = feed(by(&[By::Probe]), &events);
+    let told = report(&histograms);
+    let group = &told["groups"][0];
+    assert_eq!((&group["count"], &group["probe_cost_range_ns"]), (&json!(200), &json!([0, 99])));
+    for figure in ["min_ns", "p50_ns", "p999_ns", "max_ns", "mean_ns"] {
+        assert_eq!(group["corrected"][figure], 5_000, "{figure}");
+    }
+    assert_eq!((&group["min_ns"], &group["max_ns"]), (&json!(5_000), &json!(5_099)));
+    // One call whose cost is never told, and none of them can be corrected.
+    events.extend([start(), call("a", 5_000)]);
+    let told = report(&feed(by(&[By::Probe]), &events));
+    let group = &told["groups"][0];
+    assert_eq!((&group["count"], &group["corrected"]), (&json!(201), &Json::Null));
+    assert!(group["probe_cost_reason"].as_str().unwrap().contains("no measured cost"));
 }
 
 #[test]
@@ -311,8 +379,8 @@ fn an_interval_log_comes_back_as_it_was() {
     assert_eq!(read[0].0, "subject=a%2Cb%20c%3B%25;decision=allow");
     assert_eq!(read[1].0, "subject=bob;decision=deny");
     for ((_, histogram, max), group) in read.iter().zip(histograms.groups()) {
-        assert_eq!(histogram, group.latencies.histogram().as_ref());
-        let told = group.latencies.figures().max_ns.unwrap() as f64 / 1e6;
+        assert_eq!(histogram, group.latencies.raw().histogram().as_ref());
+        let told = group.latencies.raw().figures().max_ns.unwrap() as f64 / 1e6;
         assert!((max - told).abs() <= told * latencies::RELATIVE_ERROR + 0.001, "{max} ms for {told}");
     }
 }
