@@ -160,7 +160,10 @@ impl Histograms {
     pub fn feed(&mut self, event: &Event, origin: &Origin<'_>, wanted: impl FnOnce() -> bool) {
         self.events = self.events.saturating_add(1);
         if let Payload::Control(control) = &event.payload {
-            self.control(control);
+            if let Control::Loss(Loss { count, .. }) = control.as_ref() {
+                self.lost = self.lost.saturating_add(*count);
+            }
+            self.probes(control);
         }
         let Some(call) = Call::of(event) else { return };
         if !wanted() {
@@ -174,6 +177,18 @@ impl Histograms {
         let at = self.place(call);
         let Self { groups, other, runs, sources, .. } = self;
         groups.get_mut(at).unwrap_or(other).add(call, paid, |source| told(runs, sources, source));
+    }
+
+    /// Takes a control event from before the first event that is asked for: only what it tells of the probes counts.
+    pub fn feed_before(&mut self, event: &Event) {
+        if let Payload::Control(control) = &event.payload {
+            self.probes(control);
+        }
+    }
+
+    /// What the log tells from here on is of another run than what was fed: what lies between could not be read.
+    pub fn forget_run(&mut self) {
+        self.runs.push(Run::default());
     }
 
     fn paid(&mut self, probe: &str) -> Paid {
@@ -193,9 +208,9 @@ impl Histograms {
         })
     }
 
-    fn control(&mut self, control: &Control) {
+    /// What a control event tells of the probes.
+    fn probes(&mut self, control: &Control) {
         match control {
-            Control::Loss(Loss { count, .. }) => self.lost = self.lost.saturating_add(*count),
             Control::Start(_) => self.runs.push(Run::default()),
             Control::Calibration(costs) => {
                 if let Some(run) = self.runs.last_mut() {
@@ -208,6 +223,7 @@ impl Histograms {
                 }
             }
             Control::Genesis(_)
+            | Control::Loss(_)
             | Control::Stop(_)
             | Control::Heartbeat(_)
             | Control::ClockStep(_)

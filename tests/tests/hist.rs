@@ -13,7 +13,7 @@ use goaudit_tests::go_module;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::{Now, Writer, WriterConfig};
-use goaudit_user::event::control::{Genesis, Host, Loss, Start};
+use goaudit_user::event::control::{Calibration, Genesis, Host, Loss, Probe, Start};
 use goaudit_user::event::go::Outcome;
 use goaudit_user::event::{Authz, Control, Event, GoCall, Payload, Process};
 use serde_json::{Value as Json, json};
@@ -146,6 +146,61 @@ fn a_log_s_latencies_are_told() {
     );
     assert!(table.contains("4001 calls, 4000 with a latency; both ends were not seen of 1 open"), "{table}");
     assert!(table.contains("3 kernel records were lost"), "{table}");
+}
+
+/// What a recorder tells of a probe when it starts.
+fn started(emulated_ns: u64) -> [Event; 3] {
+    let costs = Calibration { emulated_ns, stepped_ns: 4_000, record_ns: None, value_ns: None };
+    let controls = [
+        Control::Start(Start::default()),
+        Control::Calibration(costs),
+        Control::Probe(Probe { attached: true, reason: None, entry_stepped: Some(false), ..removed("") }),
+    ];
+    controls.map(|control| Event::control(Ktime(1_000_000), control))
+}
+
+/// A probe that was taken away during a recording.
+fn removed(reason: &str) -> Probe {
+    Probe {
+        hook: "go".into(),
+        program: "casbin.enforce".into(),
+        attach_point: "uprobe/srv/shop".into(),
+        attached: false,
+        reason: Some(reason.into()),
+        not_seen: Some("its calls from now on".into()),
+        entry_stepped: None,
+    }
+}
+
+#[test]
+fn each_run_of_the_recorder_has_its_own_cost_of_the_probes() {
+    let folder = LogDir::new();
+    let path = folder.join("log");
+    // The log's first two events; then numbers 2 to 4 and calls from 5 on, 1005 to 1007 and calls from 1008 on.
+    let (first, second) = (decisions(1_000, 20_720), decisions(1_000, 20_716));
+    let events = [&started(720)[..], &first, &started(716), &second].concat();
+    log(&path, &events);
+    let text = path.to_str().unwrap();
+    let group = |arguments: &[&str]| json_of(&[&[text], arguments].concat())["groups"][0].clone();
+    let both = group(&[]);
+    assert_eq!((&both["count"], &both["probe_cost_ns"]), (&json!(2_000), &Json::Null));
+    assert_eq!(both["probe_cost_range_ns"], json!([716, 720]));
+    assert_eq!(
+        (&both["corrected"]["min_ns"], &both["corrected"]["max_ns"]),
+        (&json!(20_000), &json!(20_999))
+    );
+    let table = result(&[text]);
+    assert!(table.contains("less 716ns to 720ns of the probe"), "{table}");
+
+    // What was told before the first event that is asked for counts, of the run that it is in.
+    for (from, count, cost) in [("1100", 908, 716), ("1008", 1_000, 716), ("1006", 1_000, 716)] {
+        let told = group(&["--from", from]);
+        assert_eq!((&told["count"], &told["probe_cost_ns"]), (&json!(count), &json!(cost)), "from {from}");
+    }
+    let told = group(&["--from", "500", "--to", "600"]);
+    assert_eq!((&told["count"], &told["probe_cost_ns"]), (&json!(101), &json!(720)));
+    let table = result(&[text, "--from", "1100"]);
+    assert!(table.contains("less 716ns of the probe") && !table.contains("no measured cost"), "{table}");
 }
 
 #[test]

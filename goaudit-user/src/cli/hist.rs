@@ -15,7 +15,8 @@ use crate::hist::diff::Diff;
 use crate::hist::report::Report;
 use crate::hist::{By, Config, Histograms, export, table};
 use crate::reads::Asked;
-use crate::replay::Cursor;
+use crate::replay::{Cursor, ReplayError};
+use crate::view::json::{Kind, Kinds};
 
 /// Where `record` writes unless told otherwise.
 const DIRECTORY: &str = "/var/lib/goaudit/audit";
@@ -168,8 +169,12 @@ fn read(
     let mut histograms = Histograms::new(Config { by, groups, across_runs });
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     let failed = || format!("cannot make histograms of {}", directory.display());
+    let keys = args.content.keys()?;
+    if from > 0 {
+        look_back(&mut histograms, directory, from, keys.clone()).with_context(failed)?;
+    }
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
-    let mut cursor = Cursor::open_with(directory, options, args.content.keys()?).with_context(failed)?;
+    let mut cursor = Cursor::open_with(directory, options, keys).with_context(failed)?;
     let mut within = true;
     while within
         && cursor
@@ -186,6 +191,39 @@ fn read(
             .with_context(failed)?
     {}
     Ok((histograms, cursor.tail()))
+}
+
+/// Takes what the log tells of the probes before the first event that is asked for. Other events are not decoded.
+/// What cannot be read there only takes the costs away.
+fn look_back(
+    histograms: &mut Histograms,
+    directory: &Path,
+    from: u64,
+    keys: ContentKeys,
+) -> anyhow::Result<()> {
+    let mut cursor = Cursor::open_with(directory, ReadOptions::default(), keys)?;
+    let mut before = true;
+    while before {
+        let more = cursor.next_batch_of(Kinds::NONE.with(Kind::Control), |event, origin| {
+            before &= origin.seq < from;
+            if let (true, Some(event)) = (before, event) {
+                histograms.feed_before(event);
+            }
+            Ok::<_, ReplayError>(())
+        });
+        match more {
+            Ok(more) => before &= more,
+            Err(error) => {
+                note(&format!(
+                    "what the probes cost before event {from} of {} is not known: failed to {error}",
+                    directory.display()
+                ));
+                histograms.forget_run();
+                before = false;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says with the log that it is read.

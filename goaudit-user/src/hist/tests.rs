@@ -311,6 +311,25 @@ fn each_call_is_corrected_by_its_own_probe_and_run() {
 }
 
 #[test]
+fn what_was_told_before_the_first_event_counts_for_the_costs_only() {
+    let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
+    let loss = Loss { cpu: Some(0), program: None, cause: "ring_full".into(), count: 5, range: None };
+    let before = [start(), costs(300, 400), probe("a", false), Event::control(Ktime(1), Control::Loss(loss))];
+    let told = |forget: bool| {
+        let mut histograms = Histograms::new(by(&[By::Probe]));
+        before.iter().for_each(|event| histograms.feed_before(event));
+        if forget {
+            histograms.forget_run();
+        }
+        histograms.feed(&call("a", 1_000), &origin, || true);
+        assert_eq!((histograms.events(), histograms.lost()), (1, 0));
+        report(&histograms)["groups"][0].clone()
+    };
+    assert_eq!(told(false)["corrected"]["max_ns"], 700);
+    assert!(told(true)["corrected"].is_null(), "the costs may be those of another run");
+}
+
+#[test]
 fn many_costs_need_no_more_memory_and_are_taken_off_as_well() {
     let mut events = Vec::new();
     for run in 0..100 {
