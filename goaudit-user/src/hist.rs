@@ -147,6 +147,17 @@ impl Histograms {
         }
     }
 
+    /// To be compared with `other`, whose calls were all fed: with its groups, and more of its own only while there is
+    /// room. So a call that is in no group of the one side is not in a group of the other side either.
+    pub fn beside(other: &Self) -> Self {
+        let empty = |group: &Group| Group { key: group.key.clone(), ..Group::default() };
+        Self {
+            groups: other.groups.iter().map(empty).collect(),
+            by_key: other.by_key.clone(),
+            ..Self::new(other.config.clone())
+        }
+    }
+
     /// Kinds of events that say anything about latencies.
     pub const KINDS: Kinds = Kinds::NONE.with(Kind::GoCall).with(Kind::Authz).with(Kind::Control);
 
@@ -238,6 +249,11 @@ impl Histograms {
     /// the first calls.
     pub fn cost(&self, group: &Group) -> Cost {
         group.latencies.cost(|source| told(&self.runs, &self.sources, source))
+    }
+
+    /// What the probes add to the latencies of all groups.
+    pub fn cost_of_all(&self) -> Cost {
+        self.all().into_iter().fold(Cost::default(), |cost, group| cost.and(self.cost(group)))
     }
 
     /// The figures of a group without what the probes add, if that is known: each call by its own probe and run.

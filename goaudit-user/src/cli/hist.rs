@@ -90,7 +90,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let filter = filter(condition, None)?;
     let export = args.export.as_deref().map(export_file).transpose()?;
     tell(args, one);
-    let (histograms, tail) = read(args, one, filter, false)?;
+    let (histograms, tail) = read(args, one, filter, empty(args, false))?;
     let mut exported = false;
     if let Some(file) = export {
         exported = write(&histograms, file)?;
@@ -153,12 +153,8 @@ fn export_file(given: &[PathBuf]) -> anyhow::Result<&Path> {
     }
 }
 
-fn read(
-    args: &Args,
-    directory: &Path,
-    mut filter: Filter,
-    across_runs: bool,
-) -> anyhow::Result<(Histograms, Option<Tail>)> {
+/// Histograms without calls, as they are asked for.
+fn empty(args: &Args, across_runs: bool) -> Histograms {
     let mut by: Vec<By> = Vec::new();
     for word in &args.by {
         if !by.contains(word) {
@@ -166,7 +162,15 @@ fn read(
         }
     }
     let groups = usize::try_from(args.groups).unwrap_or(usize::MAX);
-    let mut histograms = Histograms::new(Config { by, groups, across_runs });
+    Histograms::new(Config { by, groups, across_runs })
+}
+
+fn read(
+    args: &Args,
+    directory: &Path,
+    mut filter: Filter,
+    mut histograms: Histograms,
+) -> anyhow::Result<(Histograms, Option<Tail>)> {
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     let failed = || format!("cannot make histograms of {}", directory.display());
     let keys = args.content.keys()?;
@@ -215,7 +219,7 @@ fn look_back(
             Ok(more) => before &= more,
             Err(error) => {
                 note(&format!(
-                    "what the probes cost before event {from} of {} is not known: failed to {error}",
+                    "what the probes cost before event {from} of {} is not known: {error}",
                     directory.display()
                 ));
                 histograms.forget_run();
@@ -238,8 +242,8 @@ fn compare(args: &Args, sides: [(&str, &Path, Filter); 2]) -> anyhow::Result<Exi
     if directory_b != directory_a {
         tell(args, directory_b);
     }
-    let (a, tail_a) = read(args, directory_a, filter_a, true)?;
-    let (b, tail_b) = read(args, directory_b, filter_b, true)?;
+    let (a, tail_a) = read(args, directory_a, filter_a, empty(args, true))?;
+    let (b, tail_b) = read(args, directory_b, filter_b, Histograms::beside(&a))?;
     let diff = Diff::new((name_a, &a), (name_b, &b));
     let text = if args.json { serde_json::to_string(&diff)? + "\n" } else { diff.text() };
     output::result(text.as_bytes())?;

@@ -448,3 +448,66 @@ fn a_group_of_one_side_is_shown() {
     let text = Diff::new(("A", &a), ("B", &b)).text();
     assert!(text.contains("f  ") && text.contains("g  "), "{text}");
 }
+
+#[test]
+fn both_sides_have_the_same_groups() {
+    // The sides see their subjects in opposite orders, and more of them than groups are asked for.
+    let subjects: Vec<String> = (0..10).map(|at| format!("s{at}")).collect();
+    let calls = |subject: &String, ns| vec![authz(Some(subject), Some(true), ns); 200];
+    let one: Vec<Event> = subjects.iter().flat_map(|subject| calls(subject, 1_000)).collect();
+    let two: Vec<Event> = subjects.iter().rev().flat_map(|subject| calls(subject, 3_000)).collect();
+    for (groups, others) in [(4, 1_200), (10, 0), (20, 0)] {
+        let a = feed(Config { by: vec![By::Subject], groups, across_runs: true }, &one);
+        let mut b = Histograms::beside(&a);
+        let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
+        two.iter().for_each(|event| b.feed(event, &origin, || true));
+        let diff = Diff::new(("A", &a), ("B", &b));
+        let told = serde_json::to_value(&diff).unwrap();
+        assert_eq!((&told["a_calls_in_other"], &told["b_calls_in_other"]), (&json!(others), &json!(others)));
+        let rows = told["groups"].as_array().unwrap();
+        assert_eq!(rows.len(), groups.min(10) + usize::from(others > 0));
+        for row in rows.iter().filter(|row| row["other"] == false) {
+            assert_eq!((&row["a_count"], &row["b_count"]), (&json!(200), &json!(200)));
+            assert_eq!(row["p50"]["verdict"], "higher");
+        }
+        let text = diff.text();
+        assert_eq!(
+            text.contains("1200 calls of A and 1200 of B are beyond the first 4 groups"),
+            others > 0,
+            "{text}"
+        );
+        if others > 0 {
+            let last = rows.last().unwrap();
+            assert_eq!((&last["other"], &last["a_count"]), (&json!(true), &json!(1_200)));
+            assert_eq!(
+                (&last["p50"]["verdict"], &last["p99"]["verdict"]),
+                (&json!("not_compared"), &json!("not_compared"))
+            );
+            assert!(last["p50"]["change_ns"].is_null() && last["p50"]["a_ns"].is_u64());
+            assert!(text.contains("not compared"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_comparison_tells_what_the_probes_cost_on_each_side() {
+    let of = |cost: u64| [start(), costs(cost, 4_000), probe("a", false), call("a", 2_000 + cost)];
+    let config = Config { across_runs: true, ..by(&[By::Probe]) };
+    let (a, b) = (feed(config.clone(), &of(720)), feed(config.clone(), &[of(700), of(716)].concat()));
+    let none = feed(config, &[call("a", 2_000)]);
+    let diff = Diff::new(("A", &a), ("B", &b));
+    let row = serde_json::to_value(&diff).unwrap()["groups"][0].clone();
+    assert_eq!((&row["a_probe"]["cost_ns"], &row["a_probe"]["cost_range_ns"]), (&json!(720), &Json::Null));
+    assert_eq!(
+        (&row["b_probe"]["cost_ns"], &row["b_probe"]["cost_range_ns"]),
+        (&Json::Null, &json!([700, 716]))
+    );
+    for side in ["a_probe", "b_probe"] {
+        assert_eq!(
+            (&row[side]["corrected"]["p50_ns"], &row[side]["cost_reason"]),
+            (&json!(2_000), &Json::Null)
+        );
+    }
+    assert!(diff.text().contains("in A 720ns, in B 700ns to 716ns"), "{}", diff.text());
+    assert!(Diff::new(("A", &a), ("B", &none)).text().contains("in B not told by the log"));
+}
