@@ -242,6 +242,47 @@ fn an_interval_log_is_written() {
     assert_eq!(result(&[path, "--by", "subject", "--export", "hdr", "-"]), written);
 }
 
+#[test]
+fn an_export_destroys_nothing() {
+    let folder = LogDir::new();
+    let (path, other) = (folder.join("log"), folder.join("other"));
+    log(&path, &decisions(20, 1_000));
+    log(&other, &decisions(20, 1_000));
+    let segment = path.join("seg-00000000000000000000.gal");
+    let before = std::fs::read(&segment).unwrap();
+    std::fs::create_dir_all(path.join("keys")).unwrap();
+    let (link, to_folder) = (folder.join("link.hlog"), folder.join("to-log"));
+    std::os::unix::fs::symlink(&segment, &link).unwrap();
+    std::os::unix::fs::symlink(&path, &to_folder).unwrap();
+    for (read, target, named) in [
+        (&path, segment.clone(), "within a log"),
+        (&path, path.join("new.hlog"), "within a log"),
+        (&path, path.join("keys/new.hlog"), "within a log"),
+        (&path, to_folder.join("new.hlog"), "within a log"),
+        (&path, other.join("seg-00000000000000000000.gal"), "within a log"),
+        (&segment, path.join("new.hlog"), "within a log"),
+        (&path, link, "no regular file"),
+        (&path, "/dev/null".into(), "no regular file"),
+        (&path, "/".into(), "folder"),
+    ] {
+        let (output, told) = run(&[read.to_str().unwrap(), "--export", "hdr", target.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{}: {told}", target.display());
+        assert!(told.contains(named) && told.contains("name a"), "{}: {told}", target.display());
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(std::fs::read(&segment).unwrap(), before);
+    assert!(!path.join("new.hlog").exists());
+
+    // A file that is there is replaced; what else has its content (here: the segment's second name) keeps it.
+    let named_twice = folder.join("twice.hlog");
+    std::fs::hard_link(&segment, &named_twice).unwrap();
+    result(&[path.to_str().unwrap(), "--export", "hdr", named_twice.to_str().unwrap()]);
+    assert!(std::fs::read(&named_twice).unwrap().starts_with(b"#[Histogram log"));
+    assert_eq!(std::fs::read(&segment).unwrap(), before);
+    let left = std::fs::read_dir(folder.join(".")).unwrap();
+    assert!(left.into_iter().all(|entry| !entry.unwrap().file_name().to_string_lossy().ends_with(".part")));
+}
+
 /// A tag as the key of a group in JSON.
 fn key_of(tag: &str) -> Json {
     let part = |part: &str| {

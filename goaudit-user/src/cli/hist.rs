@@ -1,7 +1,7 @@
 //! `goaudit hist`: latency histograms of the Go calls and decisions in a log.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use super::content::ContentKeyArg;
 use super::output::note;
 use super::{Exit, output};
-use crate::audit::{ContentKeys, ReadFrom, ReadOptions, Tail};
+use crate::audit::{ContentKeys, ReadFrom, ReadOptions, Tail, log_id_of};
 use crate::filter::Filter;
 use crate::hist::diff::Diff;
 use crate::hist::report::Report;
@@ -62,7 +62,8 @@ pub(super) struct Args {
     diff_where: Option<Vec<String>>,
 
     /// Also write the histograms to a file (`-`: to standard output, instead of the table). The format is `hdr`: an
-    /// HdrHistogram interval log, one tag a group.
+    /// HdrHistogram interval log, one tag a group. A regular file that is there is replaced; links, devices and whatever
+    /// is in the folder of a log are refused.
     #[arg(long, num_args = 2, value_names = ["FORMAT", "FILE"], conflicts_with_all = ["diff", "diff_where"])]
     export: Option<Vec<PathBuf>>,
 
@@ -89,6 +90,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let filter = filter(condition, None)?;
     let export = args.export.as_deref().map(export_file).transpose()?;
+    if let Some(file) = export {
+        may_write(file, one)?;
+    }
     tell(args, one);
     let (histograms, tail) = read(args, one, filter, empty(args, false))?;
     let mut exported = false;
@@ -259,11 +263,58 @@ fn write(histograms: &Histograms, file: &Path) -> anyhow::Result<bool> {
         output::result(&bytes)?;
         return Ok(true);
     }
-    let mut out = BufWriter::new(File::create(file).with_context(failed)?);
-    let written = export::interval_log(histograms, &mut out).with_context(failed)?;
-    out.flush().with_context(failed)?;
+    // A new file takes the place of the old one: another name of the old one keeps what it has.
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let part = file.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = write_new(histograms, &part)
+        .and_then(|written| fs::rename(&part, file).map(|()| written).map_err(anyhow::Error::from));
+    if written.is_err() {
+        // The error that came first is what is told.
+        let _ = fs::remove_file(&part);
+    }
+    let written = written.with_context(failed)?;
     note(&format!("wrote {written} histograms to {}", file.display()));
     Ok(false)
+}
+
+fn write_new(histograms: &Histograms, file: &Path) -> anyhow::Result<usize> {
+    let mut out = BufWriter::new(File::create_new(file)?);
+    let written = export::interval_log(histograms, &mut out)?;
+    out.flush()?;
+    Ok(written)
+}
+
+/// Refuses a file that must not be written: anything within a log, and what is there and is no regular file.
+fn may_write(file: &Path, log: &Path) -> anyhow::Result<()> {
+    if file.as_os_str() == "-" {
+        return Ok(());
+    }
+    let failed = || format!("cannot export to {}", file.display());
+    let folder = match file.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(Exit::Usage.because(format!("{}: it is a folder; name a file", failed()))),
+    };
+    let folder = fs::canonicalize(folder).with_context(failed)?;
+    // One segment can be read by itself; it is in the folder of its log.
+    let log = fs::canonicalize(log).ok();
+    let log = log.as_deref().and_then(|log| if log.is_dir() { Some(log) } else { log.parent() });
+    let holds_segments = |folder: &Path| log_id_of(folder).is_ok_and(|id| id.is_some());
+    let mut within = folder.ancestors();
+    if log.is_some_and(|log| folder.starts_with(log)) || within.any(holds_segments) {
+        return Err(Exit::Usage.because(format!(
+            "{}: it is within a log, whose files must stay as they are; name a file in another folder",
+            failed()
+        )));
+    }
+    match fs::symlink_metadata(file) {
+        Ok(there) if !there.is_file() => Err(Exit::Usage.because(format!(
+            "{}: it is there and no regular file; name another file, or `-` for standard output",
+            failed()
+        ))),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).with_context(failed),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Tells what of the logs could not be used, and how that ends.
