@@ -364,6 +364,17 @@ fn a_log_without_calls_says_so() {
     let (output, told) = run(&[some.to_str().unwrap(), "--where", "authz.library == 'opa'"]);
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("none of the 3 calls"), "{told}");
+    // Its events are 0 to 4, the calls 2 to 4.
+    for (arguments, because) in [
+        (&["--from", "99999999"][..], "no event of"),
+        (&["--from", "5", "--to", "6"], "in the range --from 5 --to 6: its last event is 4"),
+        (&["--to", "1"], "among the 2 events of"),
+        (&["--from", "0", "--to", "1"], "in the range --from 0 --to 1"),
+    ] {
+        let (output, told) = run(&[&[some.to_str().unwrap()], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(told.contains(because) && !told.contains("was probed"), "{told}");
+    }
 }
 
 #[test]
@@ -386,6 +397,7 @@ fn usage_errors_name_the_mistake() {
         (&["d", "--by", "user"][..], "subject"),
         (&["d", "--by", ""], "--by"),
         (&["d", "--groups", "0"], "--groups"),
+        (&["d", "--from", "20", "--to", "10"], "--from 20 --to 10"),
         (&["d", "--where", "authz.decision == true"], "authz_decision"),
         (&["d", "--diff-where", "authz.decision == true", "true"], "authz_decision"),
         (&["d", "--diff-where", "true) || (true", "true"], "column"),

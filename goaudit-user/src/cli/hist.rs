@@ -77,6 +77,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     // Mistakes are told before a long log is read.
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(Exit::Usage.because(format!(
+            "--from {from} --to {to}: the first event that is asked for comes after the last; swap them"
+        )));
+    }
     let condition = args.condition.as_deref();
     let one = args.directory.as_deref().unwrap_or(Path::new(DIRECTORY));
     if let Some([a, b]) = args.diff.as_deref() {
@@ -94,20 +101,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         may_write(file, one)?;
     }
     tell(args, one);
-    let (histograms, tail) = read(args, one, filter, empty(args, false))?;
+    let side = read(args, one, filter, empty(args, false))?;
+    let histograms = &side.histograms;
     let mut exported = false;
     if let Some(file) = export {
-        exported = write(&histograms, file)?;
+        exported = write(histograms, file)?;
     }
     if !exported {
         let text = if args.json {
-            serde_json::to_string(&Report::new(&histograms))? + "\n"
+            serde_json::to_string(&Report::new(histograms))? + "\n"
         } else {
-            table::text(&histograms)
+            table::text(histograms)
         };
         output::result(text.as_bytes())?;
     }
-    Ok(ended(&[(one, &histograms, tail)]))
+    Ok(ended(args, &[(one, &side)]))
 }
 
 /// The table of the calls in a log from an event on, and how many there are.
@@ -157,6 +165,14 @@ fn export_file(given: &[PathBuf]) -> anyhow::Result<&Path> {
     }
 }
 
+/// What was read of a log.
+struct Side {
+    histograms: Histograms,
+    tail: Option<Tail>,
+    /// An event of the log that is not in the range that is asked for: the last before it or else the first behind it.
+    outside: Option<u64>,
+}
+
 /// Histograms without calls, as they are asked for.
 fn empty(args: &Args, across_runs: bool) -> Histograms {
     let mut by: Vec<By> = Vec::new();
@@ -174,12 +190,13 @@ fn read(
     directory: &Path,
     mut filter: Filter,
     mut histograms: Histograms,
-) -> anyhow::Result<(Histograms, Option<Tail>)> {
+) -> anyhow::Result<Side> {
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
     let failed = || format!("cannot make histograms of {}", directory.display());
     let keys = args.content.keys()?;
+    let mut outside = None;
     if from > 0 {
-        look_back(&mut histograms, directory, from, keys.clone()).with_context(failed)?;
+        outside = look_back(&mut histograms, directory, from, keys.clone()).with_context(failed)?;
     }
     let options = ReadOptions { from: ReadFrom::Seq(from), follow: false };
     let mut cursor = Cursor::open_with(directory, options, keys).with_context(failed)?;
@@ -188,6 +205,9 @@ fn read(
         && cursor
             .next_batch_of(Histograms::KINDS, |event, origin| -> anyhow::Result<()> {
                 within &= origin.seq <= to;
+                if !within {
+                    outside = outside.or(Some(origin.seq));
+                }
                 if within && origin.seq >= from {
                     match event {
                         Some(event) => histograms.feed(event, origin, || filter.matches(event, origin)),
@@ -198,24 +218,26 @@ fn read(
             })
             .with_context(failed)?
     {}
-    Ok((histograms, cursor.tail()))
+    Ok(Side { histograms, tail: cursor.tail(), outside })
 }
 
 /// Takes what the log tells of the probes before the first event that is asked for. Other events are not decoded.
-/// What cannot be read there only takes the costs away.
+/// What cannot be read there only takes the costs away. Returns the last event before it.
 fn look_back(
     histograms: &mut Histograms,
     directory: &Path,
     from: u64,
     keys: ContentKeys,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<u64>> {
+    let mut last = None;
     let mut cursor = Cursor::open_with(directory, ReadOptions::default(), keys)?;
     let mut before = true;
     while before {
         let more = cursor.next_batch_of(Kinds::NONE.with(Kind::Control), |event, origin| {
             before &= origin.seq < from;
-            if let (true, Some(event)) = (before, event) {
-                histograms.feed_before(event);
+            if before {
+                last = Some(origin.seq);
+                event.into_iter().for_each(|event| histograms.feed_before(event));
             }
             Ok::<_, ReplayError>(())
         });
@@ -231,7 +253,7 @@ fn look_back(
             }
         }
     }
-    Ok(())
+    Ok(last)
 }
 
 /// Says with the log that it is read.
@@ -246,12 +268,12 @@ fn compare(args: &Args, sides: [(&str, &Path, Filter); 2]) -> anyhow::Result<Exi
     if directory_b != directory_a {
         tell(args, directory_b);
     }
-    let (a, tail_a) = read(args, directory_a, filter_a, empty(args, true))?;
-    let (b, tail_b) = read(args, directory_b, filter_b, Histograms::beside(&a))?;
-    let diff = Diff::new((name_a, &a), (name_b, &b));
+    let a = read(args, directory_a, filter_a, empty(args, true))?;
+    let b = read(args, directory_b, filter_b, Histograms::beside(&a.histograms))?;
+    let diff = Diff::new((name_a, &a.histograms), (name_b, &b.histograms));
     let text = if args.json { serde_json::to_string(&diff)? + "\n" } else { diff.text() };
     output::result(text.as_bytes())?;
-    Ok(ended(&[(directory_a, &a, tail_a), (directory_b, &b, tail_b)]))
+    Ok(ended(args, &[(directory_a, &a), (directory_b, &b)]))
 }
 
 /// Whether standard output was used up by it.
@@ -318,19 +340,38 @@ fn may_write(file: &Path, log: &Path) -> anyhow::Result<()> {
 }
 
 /// Tells what of the logs could not be used, and how that ends.
-fn ended(logs: &[(&Path, &Histograms, Option<Tail>)]) -> Exit {
+fn ended(args: &Args, logs: &[(&Path, &Side)]) -> Exit {
     let mut exit = Exit::Ok;
-    for (directory, histograms, tail) in logs {
+    let range = match (args.from, args.to) {
+        (None, None) => None,
+        (Some(from), None) => Some(format!("--from {from}")),
+        (None, Some(to)) => Some(format!("--to {to}")),
+        (Some(from), Some(to)) => Some(format!("--from {from} --to {to}")),
+    };
+    for (directory, Side { histograms, tail, outside }) in logs {
         let directory = directory.display();
         if histograms.calls() == 0 {
             let events = histograms.events();
-            note(&match histograms.refused() {
-                0 => format!(
+            note(&match (&range, histograms.refused()) {
+                (Some(range), _) if events == 0 => {
+                    let from = args.from.unwrap_or(0);
+                    let there = match outside {
+                        Some(last) if *last < from => format!("its last event is {last}"),
+                        Some(first) => format!("its first event there is {first}"),
+                        None => "it has no event".to_owned(),
+                    };
+                    format!("no event of {directory} is in the range {range}: {there}")
+                }
+                (Some(range), 0) => format!(
+                    "no call of a Go function among the {events} events of {directory} in the range {range}; without \
+                     it the whole log is read"
+                ),
+                (None, 0) => format!(
                     "no call of a Go function among the {events} events of {directory}: nothing that a profile names \
                      was called, or no Go program was probed (the `probe` events of `goaudit replay {directory} \
                      --only control` tell)"
                 ),
-                refused => {
+                (_, refused) => {
                     format!("none of the {refused} calls in {directory} is selected by the expression")
                 }
             });
