@@ -17,6 +17,7 @@ pub mod diff;
 pub mod export;
 pub mod key;
 pub mod latencies;
+pub mod removed;
 pub mod report;
 pub mod table;
 
@@ -25,6 +26,7 @@ use cost::{Costed, Paid, Run};
 pub use key::By;
 use key::{Call, Decision, Part};
 use latencies::Figures;
+use removed::Removal;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,8 @@ pub struct Histograms {
     by_key: HashMap<Vec<u8>, usize>,
     other: Group,
     runs: Vec<Run>,
+    /// The run of the first event.
+    first_run: usize,
     /// Run and probe of calls that the log had not told the cost of when they were read.
     sources: Vec<(usize, String)>,
     events: u64,
@@ -138,6 +142,7 @@ impl Histograms {
             by_key: HashMap::new(),
             other: Group::default(),
             runs: vec![Run::default()],
+            first_run: 0,
             sources: Vec::new(),
             events: 0,
             refused: 0,
@@ -163,19 +168,23 @@ impl Histograms {
 
     /// Takes an event of another kind, of which only its being there counts.
     pub const fn pass_over(&mut self) {
+        if self.events == 0 {
+            self.first_run = self.runs.len().saturating_sub(1);
+        }
         self.events = self.events.saturating_add(1);
     }
 
     /// Takes an event of the log. `wanted` is asked of calls only; everything else is looked at for what it says
     /// about the figures: losses, and what probes cost.
     pub fn feed(&mut self, event: &Event, origin: &Origin<'_>, wanted: impl FnOnce() -> bool) {
-        self.events = self.events.saturating_add(1);
         if let Payload::Control(control) = &event.payload {
             if let Control::Loss(Loss { count, .. }) = control.as_ref() {
                 self.lost = self.lost.saturating_add(*count);
             }
             self.probes(control);
         }
+        // A run that begins with the first event is the first one.
+        self.pass_over();
         let Some(call) = Call::of(event) else { return };
         if !wanted() {
             self.refused = self.refused.saturating_add(1);
@@ -313,6 +322,16 @@ impl Histograms {
     /// Records that the log tells as lost.
     pub const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Times that probes were taken away in the runs that were read, also before the first event that was asked for.
+    pub fn removed(&self) -> u64 {
+        self.runs.iter().skip(self.first_run).fold(0, |sum, run| sum.saturating_add(run.removed))
+    }
+
+    /// The first of these of each run.
+    pub fn removals(&self) -> impl Iterator<Item = &Removal> {
+        self.runs.iter().skip(self.first_run).flat_map(|run| &run.removals)
     }
 
     /// Wall times (ns since 1970) of the first and the last call.

@@ -178,7 +178,8 @@ fn each_run_of_the_recorder_has_its_own_cost_of_the_probes() {
     let path = folder.join("log");
     // The log's first two events; then numbers 2 to 4 and calls from 5 on, 1005 to 1007 and calls from 1008 on.
     let (first, second) = (decisions(1_000, 20_720), decisions(1_000, 20_716));
-    let events = [&started(720)[..], &first, &started(716), &second].concat();
+    let away = Event::control(Ktime(1_000_000), Control::Probe(removed("too dear: taken away")));
+    let events = [&started(720)[..], &first, &started(716), &second, &[away]].concat();
     log(&path, &events);
     let text = path.to_str().unwrap();
     let group = |arguments: &[&str]| json_of(&[&[text], arguments].concat())["groups"][0].clone();
@@ -191,6 +192,8 @@ fn each_run_of_the_recorder_has_its_own_cost_of_the_probes() {
     );
     let table = result(&[text]);
     assert!(table.contains("less 716ns to 720ns of the probe"), "{table}");
+    assert!(table.contains("1 times probes were taken away") && table.contains("too dear"), "{table}");
+    assert_eq!(json_of(&[text])["removals"][0]["attach_point"], "uprobe/srv/shop");
 
     // What was told before the first event that is asked for counts, of the run that it is in.
     for (from, count, cost) in [("1100", 908, 716), ("1008", 1_000, 716), ("1006", 1_000, 716)] {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::latencies::{Figures, Latencies};
+use super::removed::{Removal, TOLD};
 use crate::event::control::{Calibration, Probe};
 
 /// Costs that a group keeps apart: each needs a histogram. Beyond it only corrected latencies are kept, which
@@ -80,6 +81,9 @@ pub(super) struct Run {
     pub(super) calibration: Option<Calibration>,
     /// By probe: whether its entry is single-stepped; none if that differs from program to program.
     stepped: BTreeMap<String, Option<bool>>,
+    /// The first removals, and how many there were.
+    pub(super) removals: Vec<Removal>,
+    pub(super) removed: u64,
 }
 
 impl Run {
@@ -93,6 +97,12 @@ impl Run {
     }
 
     pub(super) fn probe(&mut self, probe: &Probe) {
+        if let Some(removal) = Removal::of(probe) {
+            self.removed = self.removed.saturating_add(1);
+            if self.removals.len() < TOLD {
+                self.removals.push(removal);
+            }
+        }
         let Some(stepped) = probe.entry_stepped else { return };
         let same = self.stepped.get(&probe.program).is_none_or(|known| *known == Some(stepped));
         self.stepped.insert(probe.program.clone(), same.then_some(stepped));

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::key::Part;
 use super::latencies::{Figures, RELATIVE_ERROR};
 use super::report::KeyReport;
-use super::table::{align, cost_text, human, key_cells};
+use super::table::{align, cost_text, human, key_cells, taken_away};
 use super::{Cost, Group, Histograms};
 
 /// Name and version of the JSON form.
@@ -161,6 +161,8 @@ pub struct Diff<'a> {
     b_calls: u64,
     a_lost_records: u64,
     b_lost_records: u64,
+    a_probes_taken_away: u64,
+    b_probes_taken_away: u64,
     groups_limit: usize,
     a_calls_in_other: u64,
     b_calls_in_other: u64,
@@ -223,6 +225,8 @@ impl<'a> Diff<'a> {
             b_calls: b.1.calls(),
             a_lost_records: a.1.lost(),
             b_lost_records: b.1.lost(),
+            a_probes_taken_away: a.1.removed(),
+            b_probes_taken_away: b.1.removed(),
             groups_limit: a.1.config().groups,
             a_calls_in_other: in_other(a.1),
             b_calls_in_other: in_other(b.1),
@@ -283,6 +287,11 @@ impl<'a> Diff<'a> {
                  told together as (other) and not compared; --groups takes more",
                 self.a_calls_in_other, self.b_calls_in_other, self.groups_limit
             );
+        }
+        for (side, histograms) in ["A", "B"].into_iter().zip(self.sides) {
+            if let Some(told) = taken_away(histograms) {
+                let _ = writeln!(out, "{side}: {told}");
+            }
         }
         let told = |side: &Histograms| match side.cost_of_all() {
             Cost::NoCalls => "no calls".to_owned(),

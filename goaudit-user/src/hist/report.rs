@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::key::{Decision, Part};
 use super::latencies::{Figures, MAX_NS, RELATIVE_ERROR};
+use super::removed::{Removal, TOLD};
 use super::{By, Group, Histograms, Outcomes};
 use crate::event::go::Outcome;
 use crate::view::time;
@@ -27,6 +28,9 @@ pub struct Report<'a> {
     range_ns: (u64, u64),
     relative_error: f64,
     lost_records: u64,
+    probes_taken_away: u64,
+    /// The first of them.
+    removals: Vec<&'a Removal>,
     groups_limit: usize,
     calls_in_other: u64,
     groups: Vec<GroupReport<'a>>,
@@ -146,6 +150,8 @@ impl<'a> Report<'a> {
             range_ns: (1, MAX_NS),
             relative_error: RELATIVE_ERROR,
             lost_records: histograms.lost(),
+            probes_taken_away: histograms.removed(),
+            removals: histograms.removals().take(TOLD).collect(),
             groups_limit: config.groups,
             calls_in_other: histograms.other().map_or(0, Group::calls),
             groups: histograms

@@ -236,6 +236,9 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
+    if let Some(told) = taken_away(histograms) {
+        line(out, format_args!("{told}"));
+    }
     if histograms.lost() > 0 {
         line(
             out,
@@ -245,6 +248,29 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
+}
+
+/// That probes were taken away, and why, if any were.
+pub(super) fn taken_away(histograms: &Histograms) -> Option<String> {
+    /// Reasons that are told.
+    const REASONS: usize = 3;
+    let count = histograms.removed();
+    let told: Vec<String> = histograms
+        .removals()
+        .take(REASONS)
+        .map(|removal| {
+            let mut text = String::new();
+            escape(&mut text, format!("{}: {}", removal.probe, removal.reason).as_bytes());
+            text
+        })
+        .collect();
+    let more = if count > REASONS as u64 { "; ..." } else { "" };
+    (count > 0).then(|| {
+        format!(
+            "{count} times probes were taken away while this was recorded: later calls are missing ({}{more})",
+            told.join("; ")
+        )
+    })
 }
 
 #[cfg(test)]

@@ -511,3 +511,48 @@ fn a_comparison_tells_what_the_probes_cost_on_each_side() {
     assert!(diff.text().contains("in A 720ns, in B 700ns to 716ns"), "{}", diff.text());
     assert!(Diff::new(("A", &a), ("B", &none)).text().contains("in B not told by the log"));
 }
+
+#[test]
+fn probes_that_were_taken_away_are_told() {
+    let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
+    let told_of = |program: &str, reason: &str, not_seen: &str| {
+        let probe = Probe {
+            hook: "go".into(),
+            program: program.into(),
+            attach_point: "uprobe/srv/shop".into(),
+            attached: false,
+            reason: Some(reason.into()),
+            not_seen: Some(not_seen.into()),
+            entry_stepped: None,
+        };
+        Event::control(Ktime(1), Control::Probe(probe))
+    };
+    let away = |program| told_of(program, "it cost 9.0 % of a CPU: taken\u{1b} away", removed::FROM_NOW_ON);
+    let never = told_of("c", "the code was changed", "its calls");
+    let ended = told_of("all", "process 7 ended before its probes were there", "what it did");
+    let histograms =
+        feed(by(&[By::Probe]), &[start(), never.clone(), call("a", 5), away("a"), away("all"), ended]);
+    let told = report(&histograms);
+    assert_eq!(told["probes_taken_away"], 2);
+    assert_eq!((&told["removals"][0]["probe"], &told["removals"][1]["probe"]), (&json!("a"), &json!("all")));
+    let text = table::text(&histograms);
+    assert!(text.contains("2 times probes were taken away") && text.contains("(a: it cost 9.0 %"), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains("was changed") && !text.contains("7 ended"), "{text}");
+    let diff = Diff::new(("A", &histograms), ("B", &histograms));
+    assert!(diff.text().contains("B: 2 times probes were taken away"), "{}", diff.text());
+
+    let none = feed(by(&[By::Probe]), &[start(), never, call("a", 5)]);
+    assert_eq!(report(&none)["probes_taken_away"], 0);
+    assert!(!table::text(&none).contains("taken away"));
+
+    // Before the first event that is asked for: it counts in the same run, not in one that is over.
+    for (first, count) in [(call("a", 5), 1), (start(), 0)] {
+        let mut later = Histograms::new(by(&[By::Probe]));
+        [start(), away("a")].iter().for_each(|event| later.feed_before(event));
+        later.feed(&first, &origin, || true);
+        assert_eq!(later.removed(), count);
+    }
+    // The recorder's own words, where it takes probes away: for a fault, and for the budget.
+    let recorder = include_str!("../recorder/go.rs");
+    assert_eq!(recorder.matches(removed::FROM_NOW_ON).count(), 2);
+}
