@@ -4,24 +4,29 @@
 //! counted by outcome, calls beyond the last group go into one group of their own, latencies beyond the range are
 //! counted, and so are records that the log tells as lost. Pure: no files, no terminal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use crate::event::control::{Calibration, Loss, Probe};
+use crate::event::control::Loss;
 use crate::event::go::Outcome;
 use crate::event::{Control, Event, GoCall, Payload};
 use crate::view::Origin;
 use crate::view::json::{Kind, Kinds};
 
+pub mod cost;
 pub mod diff;
 pub mod export;
 pub mod key;
 pub mod latencies;
+pub mod removed;
 pub mod report;
 pub mod table;
 
+pub use cost::Cost;
+use cost::{Costed, Paid, Run};
 pub use key::By;
 use key::{Call, Decision, Part};
-use latencies::Latencies;
+use latencies::Figures;
+use removed::Removal;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,56 +45,6 @@ impl Default for Config {
     }
 }
 
-/// What a probe adds to the latencies of a group's calls.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Cost {
-    /// There are no calls.
-    #[default]
-    NoCalls,
-    /// The log does not tell, at least not for all of them.
-    Unknown,
-    /// The same for all calls, in nanoseconds.
-    Known(u64),
-    /// Not the same for all calls.
-    Mixed,
-}
-
-impl Cost {
-    fn and(self, other: Option<u64>) -> Self {
-        match (self, other) {
-            (Self::NoCalls, Some(ns)) => Self::Known(ns),
-            (Self::Known(before), Some(ns)) if before == ns => self,
-            (Self::Known(_) | Self::Mixed, Some(_)) => Self::Mixed,
-            (_, None) | (Self::Unknown, _) => Self::Unknown,
-        }
-    }
-}
-
-/// What the log tells of the probes of one run of the recorder.
-#[derive(Debug, Default)]
-struct Run {
-    calibration: Option<Calibration>,
-    /// By probe: whether its entry is single-stepped; none if that differs from program to program.
-    stepped: BTreeMap<String, Option<bool>>,
-}
-
-impl Run {
-    /// What a probe adds between the two times of a call: of the hit at the entry what comes after its time was
-    /// taken, and of the hit at the return what comes before. That is one hit, of the entry's class: the single
-    /// step of a return comes behind its time.
-    fn cost(&self, probe: &str) -> Option<u64> {
-        let costs = self.calibration?;
-        let stepped = (*self.stepped.get(probe)?)?;
-        Some(if stepped { costs.stepped_ns } else { costs.emulated_ns })
-    }
-
-    fn probe(&mut self, probe: &Probe) {
-        let Some(stepped) = probe.entry_stepped else { return };
-        let same = self.stepped.get(&probe.program).is_none_or(|known| *known == Some(stepped));
-        self.stepped.insert(probe.program.clone(), same.then_some(stepped));
-    }
-}
-
 /// Calls by outcome, in the order of [`Outcome::NAMES`].
 pub type Outcomes = [u64; Outcome::NAMES.len()];
 
@@ -99,15 +54,13 @@ pub struct Group {
     /// What; empty for the group of all calls beyond the last group.
     pub key: Vec<Part>,
     /// Latencies of the calls of which both ends were seen.
-    pub latencies: Latencies,
+    pub latencies: Costed,
     /// Calls with a latency, by outcome.
     pub measured: Outcomes,
     /// Calls without, by outcome.
     pub unmeasured: Outcomes,
     /// Decisions, in the order of [`Decision::NAMES`]; all zero if the calls are none.
     pub decisions: [u64; Decision::NAMES.len()],
-    /// Which probes told of it, in which run of the recorder: indices into [`Histograms::sources`].
-    sources: Vec<usize>,
 }
 
 impl Group {
@@ -123,13 +76,10 @@ impl Group {
         (decided > 0).then(|| deny as f64 / decided as f64)
     }
 
-    fn add(&mut self, call: Call<'_>, source: usize) {
+    fn add(&mut self, call: Call<'_>, paid: Paid, told: impl Fn(usize) -> Option<u64>) {
         let counts = match latency_ns(call.call) {
             Some(ns) => {
-                self.latencies.record(ns);
-                if !self.sources.contains(&source) {
-                    self.sources.push(source);
-                }
+                self.latencies.record(ns, paid, told);
                 &mut self.measured
             }
             None => &mut self.unmeasured,
@@ -152,6 +102,12 @@ fn latency_ns(call: &GoCall) -> Option<u64> {
     }
 }
 
+/// What the log tells of the cost of a source's probe, in its run.
+fn told(runs: &[Run], sources: &[(usize, String)], source: usize) -> Option<u64> {
+    let (run, probe) = sources.get(source)?;
+    runs.get(*run)?.cost(probe)
+}
+
 fn add_one(count: Option<&mut u64>) {
     if let Some(count) = count {
         *count = count.saturating_add(1);
@@ -166,7 +122,9 @@ pub struct Histograms {
     by_key: HashMap<Vec<u8>, usize>,
     other: Group,
     runs: Vec<Run>,
-    /// Run and probe.
+    /// The run of the first event.
+    first_run: usize,
+    /// Run and probe of calls that the log had not told the cost of when they were read.
     sources: Vec<(usize, String)>,
     events: u64,
     refused: u64,
@@ -184,6 +142,7 @@ impl Histograms {
             by_key: HashMap::new(),
             other: Group::default(),
             runs: vec![Run::default()],
+            first_run: 0,
             sources: Vec::new(),
             events: 0,
             refused: 0,
@@ -193,21 +152,39 @@ impl Histograms {
         }
     }
 
+    /// To be compared with `other`, whose calls were all fed: with its groups, and more of its own only while there is
+    /// room. So a call that is in no group of the one side is not in a group of the other side either.
+    pub fn beside(other: &Self) -> Self {
+        let empty = |group: &Group| Group { key: group.key.clone(), ..Group::default() };
+        Self {
+            groups: other.groups.iter().map(empty).collect(),
+            by_key: other.by_key.clone(),
+            ..Self::new(other.config.clone())
+        }
+    }
+
     /// Kinds of events that say anything about latencies.
     pub const KINDS: Kinds = Kinds::NONE.with(Kind::GoCall).with(Kind::Authz).with(Kind::Control);
 
     /// Takes an event of another kind, of which only its being there counts.
     pub const fn pass_over(&mut self) {
+        if self.events == 0 {
+            self.first_run = self.runs.len().saturating_sub(1);
+        }
         self.events = self.events.saturating_add(1);
     }
 
     /// Takes an event of the log. `wanted` is asked of calls only; everything else is looked at for what it says
     /// about the figures: losses, and what probes cost.
     pub fn feed(&mut self, event: &Event, origin: &Origin<'_>, wanted: impl FnOnce() -> bool) {
-        self.events = self.events.saturating_add(1);
         if let Payload::Control(control) = &event.payload {
-            self.control(control);
+            if let Control::Loss(Loss { count, .. }) = control.as_ref() {
+                self.lost = self.lost.saturating_add(*count);
+            }
+            self.probes(control);
         }
+        // A run that begins with the first event is the first one.
+        self.pass_over();
         let Some(call) = Call::of(event) else { return };
         if !wanted() {
             self.refused = self.refused.saturating_add(1);
@@ -216,8 +193,29 @@ impl Histograms {
         let wall = origin.wall_ns(event.ktime);
         let (from, to) = self.span.unwrap_or((wall, wall));
         self.span = Some((from.min(wall), to.max(wall)));
-        let source = self.source(&call.call.probe);
-        self.group(call).add(call, source);
+        let paid = self.paid(&call.call.probe);
+        let at = self.place(call);
+        let Self { groups, other, runs, sources, .. } = self;
+        groups.get_mut(at).unwrap_or(other).add(call, paid, |source| told(runs, sources, source));
+    }
+
+    /// Takes a control event from before the first event that is asked for: only what it tells of the probes counts.
+    pub fn feed_before(&mut self, event: &Event) {
+        if let Payload::Control(control) = &event.payload {
+            self.probes(control);
+        }
+    }
+
+    /// What the log tells from here on is of another run than what was fed: what lies between could not be read.
+    pub fn forget_run(&mut self) {
+        self.runs.push(Run::default());
+    }
+
+    fn paid(&mut self, probe: &str) -> Paid {
+        match self.runs.last().and_then(|run| run.cost(probe)) {
+            Some(ns) => Paid::Ns(ns),
+            None => Paid::Later(self.source(probe)),
+        }
     }
 
     fn source(&mut self, probe: &str) -> usize {
@@ -230,9 +228,9 @@ impl Histograms {
         })
     }
 
-    fn control(&mut self, control: &Control) {
+    /// What a control event tells of the probes.
+    fn probes(&mut self, control: &Control) {
         match control {
-            Control::Loss(Loss { count, .. }) => self.lost = self.lost.saturating_add(*count),
             Control::Start(_) => self.runs.push(Run::default()),
             Control::Calibration(costs) => {
                 if let Some(run) = self.runs.last_mut() {
@@ -245,6 +243,7 @@ impl Histograms {
                 }
             }
             Control::Genesis(_)
+            | Control::Loss(_)
             | Control::Stop(_)
             | Control::Heartbeat(_)
             | Control::ClockStep(_)
@@ -258,16 +257,24 @@ impl Histograms {
     /// What the probes add to the latencies of a group. Known once all events were fed: a log may tell it behind
     /// the first calls.
     pub fn cost(&self, group: &Group) -> Cost {
-        let sources = group.sources.iter().filter_map(|at| self.sources.get(*at));
-        sources.fold(Cost::default(), |cost, (run, probe)| {
-            cost.and(self.runs.get(*run).and_then(|run| run.cost(probe)))
-        })
+        group.latencies.cost(|source| told(&self.runs, &self.sources, source))
     }
 
-    fn group(&mut self, call: Call<'_>) -> &mut Group {
+    /// What the probes add to the latencies of all groups.
+    pub fn cost_of_all(&self) -> Cost {
+        self.all().into_iter().fold(Cost::default(), |cost, group| cost.and(self.cost(group)))
+    }
+
+    /// The figures of a group without what the probes add, if that is known: each call by its own probe and run.
+    pub fn corrected(&self, group: &Group) -> Option<Figures> {
+        group.latencies.corrected(|source| told(&self.runs, &self.sources, source))
+    }
+
+    /// Where the group of a call is; none has the place beyond the last group.
+    fn place(&mut self, call: Call<'_>) -> usize {
         let Config { by, groups, across_runs } = &self.config;
         call.identify(by, *across_runs, &mut self.scratch);
-        let at = match self.by_key.get(&self.scratch) {
+        match self.by_key.get(&self.scratch) {
             Some(at) => *at,
             None if self.groups.len() >= *groups => usize::MAX,
             None => {
@@ -277,8 +284,7 @@ impl Histograms {
                 self.by_key.insert(self.scratch.clone(), at);
                 at
             }
-        };
-        self.groups.get_mut(at).unwrap_or(&mut self.other)
+        }
     }
 
     /// What was asked for.
@@ -316,6 +322,16 @@ impl Histograms {
     /// Records that the log tells as lost.
     pub const fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Times that probes were taken away in the runs that were read, also before the first event that was asked for.
+    pub fn removed(&self) -> u64 {
+        self.runs.iter().skip(self.first_run).fold(0, |sum, run| sum.saturating_add(run.removed))
+    }
+
+    /// The first of these of each run.
+    pub fn removals(&self) -> impl Iterator<Item = &Removal> {
+        self.runs.iter().skip(self.first_run).flat_map(|run| &run.removals)
     }
 
     /// Wall times (ns since 1970) of the first and the last call.

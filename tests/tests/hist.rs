@@ -13,7 +13,7 @@ use goaudit_tests::go_module;
 use goaudit_tests::goaudit::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_user::audit::{Now, Writer, WriterConfig};
-use goaudit_user::event::control::{Genesis, Host, Loss, Start};
+use goaudit_user::event::control::{Calibration, Genesis, Host, Loss, Probe, Start};
 use goaudit_user::event::go::Outcome;
 use goaudit_user::event::{Authz, Control, Event, GoCall, Payload, Process};
 use serde_json::{Value as Json, json};
@@ -148,6 +148,64 @@ fn a_log_s_latencies_are_told() {
     assert!(table.contains("3 kernel records were lost"), "{table}");
 }
 
+/// What a recorder tells of a probe when it starts.
+fn started(emulated_ns: u64) -> [Event; 3] {
+    let costs = Calibration { emulated_ns, stepped_ns: 4_000, record_ns: None, value_ns: None };
+    let controls = [
+        Control::Start(Start::default()),
+        Control::Calibration(costs),
+        Control::Probe(Probe { attached: true, reason: None, entry_stepped: Some(false), ..removed("") }),
+    ];
+    controls.map(|control| Event::control(Ktime(1_000_000), control))
+}
+
+/// A probe that was taken away during a recording.
+fn removed(reason: &str) -> Probe {
+    Probe {
+        hook: "go".into(),
+        program: "casbin.enforce".into(),
+        attach_point: "uprobe/srv/shop".into(),
+        attached: false,
+        reason: Some(reason.into()),
+        not_seen: Some("its calls from now on".into()),
+        entry_stepped: None,
+    }
+}
+
+#[test]
+fn each_run_of_the_recorder_has_its_own_cost_of_the_probes() {
+    let folder = LogDir::new();
+    let path = folder.join("log");
+    // The log's first two events; then numbers 2 to 4 and calls from 5 on, 1005 to 1007 and calls from 1008 on.
+    let (first, second) = (decisions(1_000, 20_720), decisions(1_000, 20_716));
+    let away = Event::control(Ktime(1_000_000), Control::Probe(removed("too dear: taken away")));
+    let events = [&started(720)[..], &first, &started(716), &second, &[away]].concat();
+    log(&path, &events);
+    let text = path.to_str().unwrap();
+    let group = |arguments: &[&str]| json_of(&[&[text], arguments].concat())["groups"][0].clone();
+    let both = group(&[]);
+    assert_eq!((&both["count"], &both["probe_cost_ns"]), (&json!(2_000), &Json::Null));
+    assert_eq!(both["probe_cost_range_ns"], json!([716, 720]));
+    assert_eq!(
+        (&both["corrected"]["min_ns"], &both["corrected"]["max_ns"]),
+        (&json!(20_000), &json!(20_999))
+    );
+    let table = result(&[text]);
+    assert!(table.contains("less 716ns to 720ns of the probe"), "{table}");
+    assert!(table.contains("1 times probes were taken away") && table.contains("too dear"), "{table}");
+    assert_eq!(json_of(&[text])["removals"][0]["attach_point"], "uprobe/srv/shop");
+
+    // What was told before the first event that is asked for counts, of the run that it is in.
+    for (from, count, cost) in [("1100", 908, 716), ("1008", 1_000, 716), ("1006", 1_000, 716)] {
+        let told = group(&["--from", from]);
+        assert_eq!((&told["count"], &told["probe_cost_ns"]), (&json!(count), &json!(cost)), "from {from}");
+    }
+    let told = group(&["--from", "500", "--to", "600"]);
+    assert_eq!((&told["count"], &told["probe_cost_ns"]), (&json!(101), &json!(720)));
+    let table = result(&[text, "--from", "1100"]);
+    assert!(table.contains("less 716ns of the probe") && !table.contains("no measured cost"), "{table}");
+}
+
 #[test]
 fn two_logs_and_two_selections_are_compared() {
     let folder = LogDir::new();
@@ -185,6 +243,47 @@ fn an_interval_log_is_written() {
     assert!(tags.contains(&"Tag=subject=alice") && tags.contains(&"Tag=subject=bob"), "{written}");
     assert!(written.lines().all(|line| line.starts_with('#') || line.contains(",HIST")), "{written}");
     assert_eq!(result(&[path, "--by", "subject", "--export", "hdr", "-"]), written);
+}
+
+#[test]
+fn an_export_destroys_nothing() {
+    let folder = LogDir::new();
+    let (path, other) = (folder.join("log"), folder.join("other"));
+    log(&path, &decisions(20, 1_000));
+    log(&other, &decisions(20, 1_000));
+    let segment = path.join("seg-00000000000000000000.gal");
+    let before = std::fs::read(&segment).unwrap();
+    std::fs::create_dir_all(path.join("keys")).unwrap();
+    let (link, to_folder) = (folder.join("link.hlog"), folder.join("to-log"));
+    std::os::unix::fs::symlink(&segment, &link).unwrap();
+    std::os::unix::fs::symlink(&path, &to_folder).unwrap();
+    for (read, target, named) in [
+        (&path, segment.clone(), "within a log"),
+        (&path, path.join("new.hlog"), "within a log"),
+        (&path, path.join("keys/new.hlog"), "within a log"),
+        (&path, to_folder.join("new.hlog"), "within a log"),
+        (&path, other.join("seg-00000000000000000000.gal"), "within a log"),
+        (&segment, path.join("new.hlog"), "within a log"),
+        (&path, link, "no regular file"),
+        (&path, "/dev/null".into(), "no regular file"),
+        (&path, "/".into(), "folder"),
+    ] {
+        let (output, told) = run(&[read.to_str().unwrap(), "--export", "hdr", target.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{}: {told}", target.display());
+        assert!(told.contains(named) && told.contains("name a"), "{}: {told}", target.display());
+        assert!(output.stdout.is_empty());
+    }
+    assert_eq!(std::fs::read(&segment).unwrap(), before);
+    assert!(!path.join("new.hlog").exists());
+
+    // A file that is there is replaced; what else has its content (here: the segment's second name) keeps it.
+    let named_twice = folder.join("twice.hlog");
+    std::fs::hard_link(&segment, &named_twice).unwrap();
+    result(&[path.to_str().unwrap(), "--export", "hdr", named_twice.to_str().unwrap()]);
+    assert!(std::fs::read(&named_twice).unwrap().starts_with(b"#[Histogram log"));
+    assert_eq!(std::fs::read(&segment).unwrap(), before);
+    let left = std::fs::read_dir(folder.join(".")).unwrap();
+    assert!(left.into_iter().all(|entry| !entry.unwrap().file_name().to_string_lossy().ends_with(".part")));
 }
 
 /// A tag as the key of a group in JSON.
@@ -268,6 +367,17 @@ fn a_log_without_calls_says_so() {
     let (output, told) = run(&[some.to_str().unwrap(), "--where", "authz.library == 'opa'"]);
     assert_eq!(output.status.code(), Some(0), "{told}");
     assert!(told.contains("none of the 3 calls"), "{told}");
+    // Its events are 0 to 4, the calls 2 to 4.
+    for (arguments, because) in [
+        (&["--from", "99999999"][..], "no event of"),
+        (&["--from", "5", "--to", "6"], "in the range --from 5 --to 6: its last event is 4"),
+        (&["--to", "1"], "among the 2 events of"),
+        (&["--from", "0", "--to", "1"], "in the range --from 0 --to 1"),
+    ] {
+        let (output, told) = run(&[&[some.to_str().unwrap()], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(told.contains(because) && !told.contains("was probed"), "{told}");
+    }
 }
 
 #[test]
@@ -290,6 +400,7 @@ fn usage_errors_name_the_mistake() {
         (&["d", "--by", "user"][..], "subject"),
         (&["d", "--by", ""], "--by"),
         (&["d", "--groups", "0"], "--groups"),
+        (&["d", "--from", "20", "--to", "10"], "--from 20 --to 10"),
         (&["d", "--where", "authz.decision == true"], "authz_decision"),
         (&["d", "--diff-where", "authz.decision == true", "true"], "authz_decision"),
         (&["d", "--diff-where", "true) || (true", "true"], "column"),

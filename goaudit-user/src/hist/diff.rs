@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::key::Part;
 use super::latencies::{Figures, RELATIVE_ERROR};
 use super::report::KeyReport;
-use super::table::{align, human, key_cells};
-use super::{Group, Histograms};
+use super::table::{align, cost_text, human, key_cells, taken_away};
+use super::{Cost, Group, Histograms};
 
 /// Name and version of the JSON form.
 const SCHEMA: &str = "goaudit.hist-diff/1";
@@ -31,6 +31,8 @@ pub enum Verdict {
     Unclear,
     /// One side has too few calls to say.
     TooFew,
+    /// The calls beyond the last group: who is among them may differ from side to side.
+    NotCompared,
 }
 
 /// A quantile on both sides.
@@ -51,8 +53,8 @@ pub struct Change {
 
 impl Change {
     fn new(a: Option<&Group>, b: Option<&Group>, quantile: f64, figure: fn(Figures) -> Option<u64>) -> Self {
-        let of = |group: Option<&Group>| group.and_then(|group| figure(group.latencies.figures()));
-        let bounds = |group: Option<&Group>| group.and_then(|group| group.latencies.bounds(quantile));
+        let of = |group: Option<&Group>| group.and_then(|group| figure(group.latencies.raw().figures()));
+        let bounds = |group: Option<&Group>| group.and_then(|group| group.latencies.raw().bounds(quantile));
         let (a_ns, b_ns, a_bounds_ns, b_bounds_ns) = (of(a), of(b), bounds(a), bounds(b));
         let both = a_ns.zip(b_ns);
         Self {
@@ -71,6 +73,11 @@ impl Change {
         }
     }
 
+    /// The same without anything that is said of both sides together.
+    const fn not_compared(self) -> Self {
+        Self { by_ns: None, by_ratio: None, verdict: Verdict::NotCompared, ..self }
+    }
+
     /// What is said of it.
     pub const fn verdict(&self) -> Verdict {
         self.verdict
@@ -84,6 +91,7 @@ impl Change {
             Verdict::Lower => "lower",
             Verdict::Unclear => "unclear",
             Verdict::TooFew => "too few calls",
+            Verdict::NotCompared => "not compared",
         };
         [told(self.a_ns), told(self.b_ns), change, verdict.to_owned()]
     }
@@ -104,6 +112,33 @@ pub struct Row<'a> {
     b_deny_ratio: Option<f64>,
     p50: Change,
     p99: Change,
+    a_probe: Probes,
+    b_probe: Probes,
+}
+
+/// What the probes add to the latencies of a group on one side.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Probes {
+    /// If it is the same for all calls.
+    cost_ns: Option<u64>,
+    /// If it is not: from the least to the most.
+    cost_range_ns: Option<(u64, u64)>,
+    /// Why it is not known.
+    cost_reason: Option<&'static str>,
+    /// The figures less what it adds, each call by its own.
+    corrected: Option<Figures>,
+}
+
+impl Probes {
+    fn new(histograms: &Histograms, group: Option<&Group>) -> Self {
+        let cost = group.map_or_else(Cost::default, |group| histograms.cost(group));
+        Self {
+            cost_ns: cost.same(),
+            cost_range_ns: cost.range(),
+            cost_reason: cost.why_unknown(),
+            corrected: group.and_then(|group| histograms.corrected(group)),
+        }
+    }
 }
 
 impl Row<'_> {
@@ -126,13 +161,19 @@ pub struct Diff<'a> {
     b_calls: u64,
     a_lost_records: u64,
     b_lost_records: u64,
+    a_probes_taken_away: u64,
+    b_probes_taken_away: u64,
+    groups_limit: usize,
+    a_calls_in_other: u64,
+    b_calls_in_other: u64,
     groups: Vec<Row<'a>>,
     #[serde(skip)]
-    histograms: &'a Histograms,
+    sides: [&'a Histograms; 2],
 }
 
 impl<'a> Diff<'a> {
-    /// Compares two sides, each with its name. Both must have been grouped in the same way.
+    /// Compares two sides, each with its name. The second must have been made with [`Histograms::beside`] the first,
+    /// or neither have calls beyond its groups.
     pub fn new(a: (&'a str, &'a Histograms), b: (&'a str, &'a Histograms)) -> Self {
         let mut pairs: BTreeMap<&[Part], [Option<&Group>; 2]> = BTreeMap::new();
         for (side, histograms) in [a.1, b.1].into_iter().enumerate() {
@@ -148,21 +189,31 @@ impl<'a> Diff<'a> {
         };
         let mut groups: Vec<Row<'a>> = pairs
             .into_iter()
-            .map(|(key, [a, b])| Row {
-                key: KeyReport::new(by, key),
-                parts: key,
-                other: key.is_empty() && !by.is_empty(),
-                a_count: a.map_or(0, |group| group.latencies.count()),
-                b_count: b.map_or(0, |group| group.latencies.count()),
-                a_unmeasured: unmeasured(a),
-                b_unmeasured: unmeasured(b),
-                a_deny_ratio: a.and_then(Group::deny_ratio),
-                b_deny_ratio: b.and_then(Group::deny_ratio),
-                p50: Change::new(a, b, 0.5, |figures| figures.p50_ns),
-                p99: Change::new(a, b, 0.99, |figures| figures.p99_ns),
+            .map(|(key, [of_a, of_b])| {
+                let other = key.is_empty() && !by.is_empty();
+                let change = |quantile, figure| {
+                    let change = Change::new(of_a, of_b, quantile, figure);
+                    if other { change.not_compared() } else { change }
+                };
+                Row {
+                    key: KeyReport::new(by, key),
+                    parts: key,
+                    other,
+                    a_count: of_a.map_or(0, |group| group.latencies.count()),
+                    b_count: of_b.map_or(0, |group| group.latencies.count()),
+                    a_unmeasured: unmeasured(of_a),
+                    b_unmeasured: unmeasured(of_b),
+                    a_deny_ratio: of_a.and_then(Group::deny_ratio),
+                    b_deny_ratio: of_b.and_then(Group::deny_ratio),
+                    p50: change(0.5, |figures| figures.p50_ns),
+                    p99: change(0.99, |figures| figures.p99_ns),
+                    a_probe: Probes::new(a.1, of_a),
+                    b_probe: Probes::new(b.1, of_b),
+                }
             })
             .collect();
-        groups.sort_by_key(|row| std::cmp::Reverse(row.a_count.saturating_add(row.b_count)));
+        groups.sort_by_key(|row| (row.other, std::cmp::Reverse(row.a_count.saturating_add(row.b_count))));
+        let in_other = |histograms: &Histograms| histograms.other().map_or(0, Group::calls);
         Self {
             schema: SCHEMA,
             a: a.0,
@@ -174,8 +225,13 @@ impl<'a> Diff<'a> {
             b_calls: b.1.calls(),
             a_lost_records: a.1.lost(),
             b_lost_records: b.1.lost(),
+            a_probes_taken_away: a.1.removed(),
+            b_probes_taken_away: b.1.removed(),
+            groups_limit: a.1.config().groups,
+            a_calls_in_other: in_other(a.1),
+            b_calls_in_other: in_other(b.1),
             groups,
-            histograms: a.1,
+            sides: [a.1, b.1],
         }
     }
 
@@ -186,7 +242,8 @@ impl<'a> Diff<'a> {
 
     /// The comparison as a table for people.
     pub fn text(&self) -> String {
-        let config = self.histograms.config();
+        let [of_a, of_b] = self.sides;
+        let config = of_a.config();
         let mut head: Vec<String> = self.by.iter().map(|word| (*word).to_owned()).collect();
         let figures = [
             "count A", "count B", "p50 A", "p50 B", "change", "verdict", "p99 A", "p99 B", "change",
@@ -221,7 +278,31 @@ impl<'a> Diff<'a> {
         out.push_str(
             "higher, lower: the 99 % bounds of the two sides (with the histogram's 0.1 %) do not touch; unclear: \
              they do.\nThe bounds take calls to be independent of each other: bursts and warm-up make them too \
-             narrow.\nFigures are as measured: compare recordings made on one host with the same probes.\n",
+             narrow.\n",
+        );
+        if self.a_calls_in_other.saturating_add(self.b_calls_in_other) > 0 {
+            let _ = writeln!(
+                out,
+                "{} calls of A and {} of B are beyond the first {} groups, which are the same on both sides: they are \
+                 told together as (other) and not compared; --groups takes more",
+                self.a_calls_in_other, self.b_calls_in_other, self.groups_limit
+            );
+        }
+        for (side, histograms) in ["A", "B"].into_iter().zip(self.sides) {
+            if let Some(told) = taken_away(histograms) {
+                let _ = writeln!(out, "{side}: {told}");
+            }
+        }
+        let told = |side: &Histograms| match side.cost_of_all() {
+            Cost::NoCalls => "no calls".to_owned(),
+            cost => cost_text(cost).unwrap_or_else(|| "not told by the log".to_owned()),
+        };
+        let _ = writeln!(
+            out,
+            "Figures are as measured, what the probes add is not taken off: in A {}, in B {} (--json has corrected \
+             figures).\nCompare recordings made on one host with the same probes.",
+            told(of_a),
+            told(of_b)
         );
         out
     }

@@ -44,7 +44,8 @@ pub fn interval_log(histograms: &Histograms, out: &mut impl Write) -> Result<usi
     let mut written = 0_usize;
     for group in histograms.all().into_iter().filter(|group| group.latencies.count() > 0) {
         let tag = tag(by, group);
-        let histogram = group.latencies.histogram();
+        let latencies = group.latencies.raw();
+        let histogram = latencies.histogram();
         log.write_histogram(histogram.as_ref(), start, length, Tag::new(&tag)).map_err(
             |error| match error {
                 IntervalLogWriterError::IoError(error) => ExportError::Io(error),

@@ -79,12 +79,54 @@ impl Latencies {
         self.clamped = self.clamped.saturating_add(u64::from(ns > MAX_NS));
         let ns = ns.min(MAX_NS);
         if let Some(many) = &mut self.many {
-            put(many, ns);
+            put(many, ns, 1);
             return;
         }
         self.few.push(ns);
         if self.few.len() > FEW {
             self.many = Some(histogram(&std::mem::take(&mut self.few)));
+        }
+    }
+
+    /// Adds all of another.
+    pub fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.sum = self.sum.saturating_add(other.sum);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.clamped = self.clamped.saturating_add(other.clamped);
+        self.few.extend(&other.few);
+        if other.many.is_none() && self.many.is_none() && self.few.len() <= FEW {
+            return;
+        }
+        let few = std::mem::take(&mut self.few);
+        let many = self.many.get_or_insert_with(|| histogram(&[]));
+        few.iter().for_each(|ns| put(many, *ns, 1));
+        for bucket in other.many.iter().flat_map(Histogram::iter_recorded) {
+            put(many, bucket.value_iterated_to(), bucket.count_at_value());
+        }
+    }
+
+    /// The same, each shorter by `cost_ns`. What was rounded up to the end of a bucket is rounded up once more.
+    #[must_use]
+    pub fn less(&self, cost_ns: u64) -> Self {
+        let shorter = |ns: u64| ns.saturating_sub(cost_ns);
+        let many = self.many.as_ref().map(|many| {
+            let mut less = histogram(&[]);
+            for bucket in many.iter_recorded() {
+                put(&mut less, shorter(bucket.value_iterated_to()), bucket.count_at_value());
+            }
+            less
+        });
+        Self {
+            few: self.few.iter().map(|ns| shorter(*ns)).collect(),
+            many,
+            count: self.count,
+            sum: self.sum.saturating_sub(u128::from(cost_ns) * u128::from(self.count)),
+            // Without values it says so, and stays.
+            min: if self.count == 0 { self.min } else { shorter(self.min) },
+            max: shorter(self.max),
+            clamped: self.clamped,
         }
     }
 
@@ -159,14 +201,14 @@ fn histogram(values: &[u64]) -> Histogram<u64> {
         Err(error) => unreachable!("{DIGITS} digits are between 0 and 5: {error}"),
     };
     for ns in values {
-        put(&mut histogram, *ns);
+        put(&mut histogram, *ns, 1);
     }
     histogram
 }
 
 /// Records a value of the range; the histogram grows with it (as `saturating_record` does not let it).
-fn put(histogram: &mut Histogram<u64>, ns: u64) {
-    if let Err(error) = histogram.record(ns) {
+fn put(histogram: &mut Histogram<u64>, ns: u64, count: u64) {
+    if let Err(error) = histogram.record_n(ns, count) {
         unreachable!("an hour in nanoseconds has far fewer buckets than memory has words: {error}");
     }
 }
@@ -257,6 +299,48 @@ mod tests {
                 (exact..=exact * (1.0 + RELATIVE_ERROR)).contains(&told),
                 "{told} for {exact} of {count}"
             );
+        }
+    }
+
+    #[test]
+    fn parts_together_tell_what_the_whole_tells() {
+        let mut numbers = Numbers(5);
+        // Few and few, few and many, many and few, many and many, and none.
+        for (a, b) in [(3, 4), (FEW, 1), (10, 2_000), (2_000, 10), (2_000, 3_000), (0, 5), (5, 0), (0, 0)] {
+            let mut parts = [Latencies::default(), Latencies::default()];
+            let mut whole = Latencies::default();
+            for at in 0..a + b {
+                let ns = numbers.latency(9_000.0, 1.0);
+                parts[usize::from(at >= a)].record(ns);
+                whole.record(ns);
+            }
+            let [mut left, right] = parts;
+            left.add(&right);
+            assert_eq!(left.figures(), whole.figures(), "{a} and {b}");
+            assert_eq!(left.histogram(), whole.histogram(), "{a} and {b}");
+            assert_eq!(left.count(), whole.count());
+        }
+    }
+
+    #[test]
+    fn shorter_ones_are_within_twice_the_stated_error() {
+        let mut numbers = Numbers(9);
+        for count in [0, 100, 5_000] {
+            let mut latencies = Latencies::default();
+            let mut shorter: Vec<u64> = Vec::new();
+            for _ in 0..count {
+                let ns = numbers.latency(3_000.0, 0.5);
+                latencies.record(ns);
+                shorter.push(ns.saturating_sub(700));
+            }
+            shorter.sort_unstable();
+            let figures = latencies.less(700).figures();
+            assert_eq!(figures.min_ns, shorter.first().copied());
+            assert_eq!(figures.max_ns, shorter.last().copied());
+            let Some(told) = figures.p90_ns else { continue };
+            let exact = exact(&shorter, 0.9);
+            let most = 2.0 * RELATIVE_ERROR * (exact + 700) as f64;
+            assert!(told >= exact && (told - exact) as f64 <= most, "{told} for {exact} of {count}");
         }
     }
 

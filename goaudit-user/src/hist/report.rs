@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer};
 
 use super::key::{Decision, Part};
 use super::latencies::{Figures, MAX_NS, RELATIVE_ERROR};
-use super::{By, Cost, Group, Histograms, Outcomes};
+use super::removed::{Removal, TOLD};
+use super::{By, Group, Histograms, Outcomes};
 use crate::event::go::Outcome;
 use crate::view::time;
 
@@ -27,6 +28,9 @@ pub struct Report<'a> {
     range_ns: (u64, u64),
     relative_error: f64,
     lost_records: u64,
+    probes_taken_away: u64,
+    /// The first of them.
+    removals: Vec<&'a Removal>,
     groups_limit: usize,
     calls_in_other: u64,
     groups: Vec<GroupReport<'a>>,
@@ -53,9 +57,12 @@ pub(super) struct GroupReport<'a> {
     count: u64,
     #[serde(flatten)]
     raw: Figures,
+    /// If it is the same for all calls.
     probe_cost_ns: Option<u64>,
+    /// If it is not: from the least to the most.
+    probe_cost_range_ns: Option<(u64, u64)>,
     probe_cost_reason: Option<&'static str>,
-    /// The figures less what the probe adds.
+    /// The figures less what the probe adds, each call by its own.
     corrected: Option<Figures>,
     outcomes: ByOutcome,
     unmeasured: ByOutcome,
@@ -97,47 +104,27 @@ impl Serialize for KeyReport<'_> {
     }
 }
 
-/// Why there is no figure of what the probe adds.
-pub(super) const fn why_no_cost(cost: Cost) -> Option<&'static str> {
-    match cost {
-        Cost::Known(_) => None,
-        Cost::NoCalls => Some("no call has a latency"),
-        Cost::Unknown => Some("what was read of the log tells no measured cost of this probe"),
-        Cost::Mixed => {
-            Some("the costs differ between probes or runs: add `probe` to --by, or take one run by --from")
-        }
-    }
-}
-
-/// What the probe adds, where the log tells it.
-pub(super) const fn known_cost(cost: Cost) -> Option<u64> {
-    match cost {
-        Cost::Known(ns) => Some(ns),
-        Cost::NoCalls | Cost::Unknown | Cost::Mixed => None,
-    }
-}
-
 impl<'a> GroupReport<'a> {
-    pub(super) fn new(by: &'a [By], group: &'a Group, of_probe: Cost) -> Self {
-        let raw = group.latencies.figures();
-        let cost = known_cost(of_probe);
+    pub(super) fn new(histograms: &Histograms, by: &'a [By], group: &'a Group) -> Self {
+        let latencies = group.latencies.raw();
+        let cost = histograms.cost(group);
         let [allow, deny, error, none] = group.decisions;
         let decided = group.decisions.iter().any(|count| *count > 0);
         Self {
             key: KeyReport::new(by, &group.key),
             other: group.key.is_empty() && !by.is_empty(),
             count: group.latencies.count(),
-            raw,
-            probe_cost_ns: cost,
-            probe_cost_reason: why_no_cost(of_probe),
-            corrected: cost.map(|cost| raw.less(cost)),
+            raw: latencies.figures(),
+            probe_cost_ns: cost.same(),
+            probe_cost_range_ns: cost.range(),
+            probe_cost_reason: cost.why_unknown(),
+            corrected: histograms.corrected(group),
             outcomes: ByOutcome(group.measured),
             unmeasured: ByOutcome(group.unmeasured),
             decisions: decided.then_some(Decisions { allow, deny, error, none }),
             deny_ratio: group.deny_ratio(),
             clamped: group.latencies.clamped(),
-            buckets: group
-                .latencies
+            buckets: latencies
                 .histogram()
                 .iter_recorded()
                 .map(|bucket| (bucket.value_iterated_to(), bucket.count_at_value()))
@@ -163,12 +150,14 @@ impl<'a> Report<'a> {
             range_ns: (1, MAX_NS),
             relative_error: RELATIVE_ERROR,
             lost_records: histograms.lost(),
+            probes_taken_away: histograms.removed(),
+            removals: histograms.removals().take(TOLD).collect(),
             groups_limit: config.groups,
             calls_in_other: histograms.other().map_or(0, Group::calls),
             groups: histograms
                 .all()
                 .into_iter()
-                .map(|group| GroupReport::new(&config.by, group, histograms.cost(group)))
+                .map(|group| GroupReport::new(histograms, &config.by, group))
                 .collect(),
         }
     }

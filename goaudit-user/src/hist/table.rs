@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use super::key::Part;
 use super::latencies::{Figures, Latencies, MAX_NS, RELATIVE_ERROR};
-use super::report::known_cost;
 use super::{Config, Cost, Group, Histograms};
 use crate::event::go::Outcome;
 use crate::view::text::escape;
@@ -45,22 +44,29 @@ fn rows(histograms: &Histograms, groups: &[&Group], scale: Option<Scale>) -> Vec
     head.extend(figures.map(str::to_owned));
     let mut rows = vec![head];
     for group in groups {
-        let raw = group.latencies.figures();
+        let latencies = group.latencies.raw();
         let mut row = key_cells(config, &group.key);
         row.push(group.latencies.count().to_string());
-        row.extend(cells(raw));
+        row.extend(cells(latencies.figures()));
         row.push(group.deny_ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{:.1}", ratio * 100.0)));
-        row.push(scale.map_or_else(String::new, |scale| scale.bar(&group.latencies)));
+        row.push(scale.map_or_else(String::new, |scale| scale.bar(&latencies)));
         rows.push(row);
-        if let Some(cost) = known_cost(histograms.cost(group)) {
+        if let Some((figures, cost)) = histograms.corrected(group).zip(cost_text(histograms.cost(group))) {
             let mut corrected = vec![String::new(); config.by.len().saturating_sub(1)];
-            corrected.push(format!("  less {} of the probe", human(cost)));
+            corrected.push(format!("  less {cost} of the probe"));
             corrected.push(String::new());
-            corrected.extend(cells(raw.less(cost)));
+            corrected.extend(cells(figures));
             rows.push(corrected);
         }
     }
     rows
+}
+
+/// What probes add, if it is known: one figure, or from the least to the most where calls differ.
+pub(super) fn cost_text(cost: Cost) -> Option<String> {
+    let Cost::Known { least, most } = cost else { return None };
+    let (least, most) = (human(least), human(most));
+    Some(if least == most { least } else { format!("{least} to {most}") })
 }
 
 /// The cells of a group's key.
@@ -138,7 +144,7 @@ struct Scale {
 
 impl Scale {
     fn of(groups: &[&Group]) -> Option<Self> {
-        let figures = || groups.iter().map(|group| group.latencies.figures());
+        let figures = || groups.iter().map(|group| group.latencies.raw().figures());
         let from = figures().filter_map(|figures| figures.min_ns).min()?.max(1);
         let to = figures().filter_map(|figures| figures.max_ns).max()?.clamp(1, MAX_NS);
         let (from, to) = ((from.min(MAX_NS) as f64).log2(), (to as f64).log2());
@@ -217,14 +223,6 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
-    if groups.iter().any(|group| histograms.cost(group) == Cost::Mixed) {
-        line(
-            out,
-            format_args!(
-                "where the costs of probes differ none is taken off: add `probe` to --by, or take one run by --from and --to"
-            ),
-        );
-    }
     if histograms.clamped() > 0 {
         line(out, format_args!("{} latencies of more than an hour count as an hour", histograms.clamped()));
     }
@@ -238,6 +236,9 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
+    if let Some(told) = taken_away(histograms) {
+        line(out, format_args!("{told}"));
+    }
     if histograms.lost() > 0 {
         line(
             out,
@@ -247,6 +248,29 @@ fn notes(out: &mut String, histograms: &Histograms, groups: &[&Group]) {
             ),
         );
     }
+}
+
+/// That probes were taken away, and why, if any were.
+pub(super) fn taken_away(histograms: &Histograms) -> Option<String> {
+    /// Reasons that are told.
+    const REASONS: usize = 3;
+    let count = histograms.removed();
+    let told: Vec<String> = histograms
+        .removals()
+        .take(REASONS)
+        .map(|removal| {
+            let mut text = String::new();
+            escape(&mut text, format!("{}: {}", removal.probe, removal.reason).as_bytes());
+            text
+        })
+        .collect();
+    let more = if count > REASONS as u64 { "; ..." } else { "" };
+    (count > 0).then(|| {
+        format!(
+            "{count} times probes were taken away while this was recorded: later calls are missing ({}{more})",
+            told.join("; ")
+        )
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use super::diff::{Diff, Verdict};
 use super::report::Report;
 use super::*;
+use crate::event::control::{Calibration, Probe};
 use crate::event::{Authz, Process};
 
 const WALL_NS: i64 = 1_795_262_400_000_000_000;
@@ -64,6 +65,28 @@ fn feed(config: Config, events: &[Event]) -> Histograms {
         histograms.feed(event, &origin, || true);
     }
     histograms
+}
+
+fn start() -> Event {
+    Event::control(Ktime(1), Control::Start(crate::event::control::Start::default()))
+}
+
+fn probe(name: &str, stepped: bool) -> Event {
+    let probe = Probe {
+        hook: "go".into(),
+        program: name.into(),
+        attach_point: format!("uprobe/srv/shop pid 7: main.{name} entry 0x10 (emulated)"),
+        attached: true,
+        reason: None,
+        not_seen: None,
+        entry_stepped: Some(stepped),
+    };
+    Event::control(Ktime(1), Control::Probe(probe))
+}
+
+fn costs(emulated_ns: u64, stepped_ns: u64) -> Event {
+    let costs = Calibration { emulated_ns, stepped_ns, record_ns: None, value_ns: None };
+    Event::control(Ktime(1), Control::Calibration(costs))
 }
 
 fn by(by: &[By]) -> Config {
@@ -219,24 +242,6 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
     assert!(report(&unknown)["groups"][0]["probe_cost_ns"].is_null());
     assert!(table::text(&unknown).contains("no measured cost"));
 
-    let probe = |name: &str, stepped| {
-        let probe = Probe {
-            hook: "go".into(),
-            program: name.into(),
-            attach_point: String::new(),
-            attached: true,
-            reason: None,
-            not_seen: None,
-            entry_stepped: Some(stepped),
-        };
-        Event::control(Ktime(1), Control::Probe(probe))
-    };
-    let costs = |emulated_ns, stepped_ns| {
-        Event::control(
-            Ktime(1),
-            Control::Calibration(Calibration { emulated_ns, stepped_ns, record_ns: None, value_ns: None }),
-        )
-    };
     // The calibration is told behind the first calls.
     let told_late = [
         probe("a", false),
@@ -255,18 +260,100 @@ fn what_a_probe_costs_is_taken_off_where_it_is_known() {
     let text = table::text(&known);
     assert!(text.contains("less 300ns of the probe") && text.contains("less 400ns of the probe"), "{text}");
 
-    let reason = |config, events: &[Event]| {
-        let told = report(&feed(config, events));
-        told["groups"][0]["probe_cost_reason"].as_str().map(str::to_owned)
-    };
-    assert!(reason(by(&[By::Process]), &told_late).unwrap().contains("add `probe`"));
-    // Another run has its own costs, and one program's probe may differ from another's.
-    let start = Event::control(Ktime(1), Control::Start(crate::event::control::Start::default()));
-    let again = [start, probe("a", false), costs(310, 400), call("a", 1)];
-    let runs: Vec<Event> = told_late.iter().chain(&again).cloned().collect();
-    assert!(reason(by(&[By::Probe]), &runs).unwrap().contains("runs"));
+    // One program's probe may differ from another's of the same name: then no cost is the call's.
     let both = [probe("a", false), probe("a", true), costs(300, 400), call("a", 1)];
-    assert!(reason(by(&[By::Probe]), &both).unwrap().contains("no measured cost"));
+    let told = report(&feed(by(&[By::Probe]), &both));
+    let reason = told["groups"][0]["probe_cost_reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("no measured cost"), "{reason}");
+}
+
+#[test]
+fn each_call_is_corrected_by_its_own_probe_and_run() {
+    // Two probes of one group.
+    let events = [
+        probe("a", false),
+        probe("b", true),
+        costs(300, 400),
+        call("a", 1_000),
+        call("b", 2_000),
+        call("b", 350),
+    ];
+    let told = report(&feed(by(&[By::Process]), &events));
+    let group = &told["groups"][0];
+    assert_eq!((&group["probe_cost_ns"], &group["probe_cost_reason"]), (&Json::Null, &Json::Null));
+    assert_eq!(group["probe_cost_range_ns"], json!([300, 400]));
+    assert_eq!(
+        (&group["min_ns"], &group["p50_ns"], &group["max_ns"]),
+        (&json!(350), &json!(1_000), &json!(2_000))
+    );
+    let corrected = &group["corrected"];
+    assert_eq!((&corrected["min_ns"], &corrected["p50_ns"]), (&json!(0), &json!(700)));
+    assert_eq!((&corrected["max_ns"], &corrected["mean_ns"]), (&json!(1_600), &json!((700 + 1_550) / 3)));
+
+    // Two runs of one probe: the difference between the calls is that of the costs, and the corrected are the same.
+    let mut events = Vec::new();
+    for cost in [720, 716] {
+        events.extend([start(), costs(cost, 4_000), probe("a", false)]);
+        events.extend((0..1_000).map(|_| call("a", 2_000 + cost)));
+    }
+    let runs = feed(by(&[By::Probe]), &events);
+    let told = report(&runs);
+    let group = &told["groups"][0];
+    assert_eq!((&group["count"], &group["probe_cost_range_ns"]), (&json!(2_000), &json!([716, 720])));
+    assert_eq!((&group["min_ns"], &group["max_ns"]), (&json!(2_716), &json!(2_720)));
+    for figure in ["min_ns", "p50_ns", "p99_ns", "max_ns", "mean_ns"] {
+        assert_eq!(group["corrected"][figure], 2_000, "{figure}");
+    }
+    let counts = group["buckets"].as_array().unwrap().iter().map(|bucket| bucket[1].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 2_000);
+    let text = table::text(&runs);
+    assert!(text.contains("less 716ns to 720ns of the probe") && !text.contains("--by"), "{text}");
+}
+
+#[test]
+fn what_was_told_before_the_first_event_counts_for_the_costs_only() {
+    let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
+    let loss = Loss { cpu: Some(0), program: None, cause: "ring_full".into(), count: 5, range: None };
+    let before = [start(), costs(300, 400), probe("a", false), Event::control(Ktime(1), Control::Loss(loss))];
+    let told = |forget: bool| {
+        let mut histograms = Histograms::new(by(&[By::Probe]));
+        before.iter().for_each(|event| histograms.feed_before(event));
+        if forget {
+            histograms.forget_run();
+        }
+        histograms.feed(&call("a", 1_000), &origin, || true);
+        assert_eq!((histograms.events(), histograms.lost()), (1, 0));
+        report(&histograms)["groups"][0].clone()
+    };
+    assert_eq!(told(false)["corrected"]["max_ns"], 700);
+    assert!(told(true)["corrected"].is_null(), "the costs may be those of another run");
+}
+
+#[test]
+fn many_costs_need_no_more_memory_and_are_taken_off_as_well() {
+    let mut events = Vec::new();
+    for run in 0..100 {
+        // Every other run tells its cost behind its first call.
+        let late =
+            [start(), call("a", 5_000 + run), costs(run, 0), probe("a", false), call("a", 5_000 + run)];
+        let early =
+            [start(), costs(run, 0), probe("a", false), call("a", 5_000 + run), call("a", 5_000 + run)];
+        events.extend(if run % 2 == 0 { late } else { early });
+    }
+    let histograms = feed(by(&[By::Probe]), &events);
+    let told = report(&histograms);
+    let group = &told["groups"][0];
+    assert_eq!((&group["count"], &group["probe_cost_range_ns"]), (&json!(200), &json!([0, 99])));
+    for figure in ["min_ns", "p50_ns", "p999_ns", "max_ns", "mean_ns"] {
+        assert_eq!(group["corrected"][figure], 5_000, "{figure}");
+    }
+    assert_eq!((&group["min_ns"], &group["max_ns"]), (&json!(5_000), &json!(5_099)));
+    // One call whose cost is never told, and none of them can be corrected.
+    events.extend([start(), call("a", 5_000)]);
+    let told = report(&feed(by(&[By::Probe]), &events));
+    let group = &told["groups"][0];
+    assert_eq!((&group["count"], &group["corrected"]), (&json!(201), &Json::Null));
+    assert!(group["probe_cost_reason"].as_str().unwrap().contains("no measured cost"));
 }
 
 #[test]
@@ -311,8 +398,8 @@ fn an_interval_log_comes_back_as_it_was() {
     assert_eq!(read[0].0, "subject=a%2Cb%20c%3B%25;decision=allow");
     assert_eq!(read[1].0, "subject=bob;decision=deny");
     for ((_, histogram, max), group) in read.iter().zip(histograms.groups()) {
-        assert_eq!(histogram, group.latencies.histogram().as_ref());
-        let told = group.latencies.figures().max_ns.unwrap() as f64 / 1e6;
+        assert_eq!(histogram, group.latencies.raw().histogram().as_ref());
+        let told = group.latencies.raw().figures().max_ns.unwrap() as f64 / 1e6;
         assert!((max - told).abs() <= told * latencies::RELATIVE_ERROR + 0.001, "{max} ms for {told}");
     }
 }
@@ -360,4 +447,112 @@ fn a_group_of_one_side_is_shown() {
     assert!(groups.iter().all(|group| group["p50"]["verdict"] == "too_few"));
     let text = Diff::new(("A", &a), ("B", &b)).text();
     assert!(text.contains("f  ") && text.contains("g  "), "{text}");
+}
+
+#[test]
+fn both_sides_have_the_same_groups() {
+    // The sides see their subjects in opposite orders, and more of them than groups are asked for.
+    let subjects: Vec<String> = (0..10).map(|at| format!("s{at}")).collect();
+    let calls = |subject: &String, ns| vec![authz(Some(subject), Some(true), ns); 200];
+    let one: Vec<Event> = subjects.iter().flat_map(|subject| calls(subject, 1_000)).collect();
+    let two: Vec<Event> = subjects.iter().rev().flat_map(|subject| calls(subject, 3_000)).collect();
+    for (groups, others) in [(4, 1_200), (10, 0), (20, 0)] {
+        let a = feed(Config { by: vec![By::Subject], groups, across_runs: true }, &one);
+        let mut b = Histograms::beside(&a);
+        let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
+        two.iter().for_each(|event| b.feed(event, &origin, || true));
+        let diff = Diff::new(("A", &a), ("B", &b));
+        let told = serde_json::to_value(&diff).unwrap();
+        assert_eq!((&told["a_calls_in_other"], &told["b_calls_in_other"]), (&json!(others), &json!(others)));
+        let rows = told["groups"].as_array().unwrap();
+        assert_eq!(rows.len(), groups.min(10) + usize::from(others > 0));
+        for row in rows.iter().filter(|row| row["other"] == false) {
+            assert_eq!((&row["a_count"], &row["b_count"]), (&json!(200), &json!(200)));
+            assert_eq!(row["p50"]["verdict"], "higher");
+        }
+        let text = diff.text();
+        assert_eq!(
+            text.contains("1200 calls of A and 1200 of B are beyond the first 4 groups"),
+            others > 0,
+            "{text}"
+        );
+        if others > 0 {
+            let last = rows.last().unwrap();
+            assert_eq!((&last["other"], &last["a_count"]), (&json!(true), &json!(1_200)));
+            assert_eq!(
+                (&last["p50"]["verdict"], &last["p99"]["verdict"]),
+                (&json!("not_compared"), &json!("not_compared"))
+            );
+            assert!(last["p50"]["change_ns"].is_null() && last["p50"]["a_ns"].is_u64());
+            assert!(text.contains("not compared"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_comparison_tells_what_the_probes_cost_on_each_side() {
+    let of = |cost: u64| [start(), costs(cost, 4_000), probe("a", false), call("a", 2_000 + cost)];
+    let config = Config { across_runs: true, ..by(&[By::Probe]) };
+    let (a, b) = (feed(config.clone(), &of(720)), feed(config.clone(), &[of(700), of(716)].concat()));
+    let none = feed(config, &[call("a", 2_000)]);
+    let diff = Diff::new(("A", &a), ("B", &b));
+    let row = serde_json::to_value(&diff).unwrap()["groups"][0].clone();
+    assert_eq!((&row["a_probe"]["cost_ns"], &row["a_probe"]["cost_range_ns"]), (&json!(720), &Json::Null));
+    assert_eq!(
+        (&row["b_probe"]["cost_ns"], &row["b_probe"]["cost_range_ns"]),
+        (&Json::Null, &json!([700, 716]))
+    );
+    for side in ["a_probe", "b_probe"] {
+        assert_eq!(
+            (&row[side]["corrected"]["p50_ns"], &row[side]["cost_reason"]),
+            (&json!(2_000), &Json::Null)
+        );
+    }
+    assert!(diff.text().contains("in A 720ns, in B 700ns to 716ns"), "{}", diff.text());
+    assert!(Diff::new(("A", &a), ("B", &none)).text().contains("in B not told by the log"));
+}
+
+#[test]
+fn probes_that_were_taken_away_are_told() {
+    let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
+    let told_of = |program: &str, reason: &str, not_seen: &str| {
+        let probe = Probe {
+            hook: "go".into(),
+            program: program.into(),
+            attach_point: "uprobe/srv/shop".into(),
+            attached: false,
+            reason: Some(reason.into()),
+            not_seen: Some(not_seen.into()),
+            entry_stepped: None,
+        };
+        Event::control(Ktime(1), Control::Probe(probe))
+    };
+    let away = |program| told_of(program, "it cost 9.0 % of a CPU: taken\u{1b} away", removed::FROM_NOW_ON);
+    let never = told_of("c", "the code was changed", "its calls");
+    let ended = told_of("all", "process 7 ended before its probes were there", "what it did");
+    let histograms =
+        feed(by(&[By::Probe]), &[start(), never.clone(), call("a", 5), away("a"), away("all"), ended]);
+    let told = report(&histograms);
+    assert_eq!(told["probes_taken_away"], 2);
+    assert_eq!((&told["removals"][0]["probe"], &told["removals"][1]["probe"]), (&json!("a"), &json!("all")));
+    let text = table::text(&histograms);
+    assert!(text.contains("2 times probes were taken away") && text.contains("(a: it cost 9.0 %"), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains("was changed") && !text.contains("7 ended"), "{text}");
+    let diff = Diff::new(("A", &histograms), ("B", &histograms));
+    assert!(diff.text().contains("B: 2 times probes were taken away"), "{}", diff.text());
+
+    let none = feed(by(&[By::Probe]), &[start(), never, call("a", 5)]);
+    assert_eq!(report(&none)["probes_taken_away"], 0);
+    assert!(!table::text(&none).contains("taken away"));
+
+    // Before the first event that is asked for: it counts in the same run, not in one that is over.
+    for (first, count) in [(call("a", 5), 1), (start(), 0)] {
+        let mut later = Histograms::new(by(&[By::Probe]));
+        [start(), away("a")].iter().for_each(|event| later.feed_before(event));
+        later.feed(&first, &origin, || true);
+        assert_eq!(later.removed(), count);
+    }
+    // The recorder's own words, where it takes probes away: for a fault, and for the budget.
+    let recorder = include_str!("../recorder/go.rs");
+    assert_eq!(recorder.matches(removed::FROM_NOW_ON).count(), 2);
 }
