@@ -295,6 +295,10 @@ impl GoWatch {
             }
         }
         self.calibrate();
+        // Before anything else: a command may have ended by now.
+        if !self.tell(events) {
+            return;
+        }
         let mut looked = Instant::now();
         loop {
             match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
@@ -319,6 +323,7 @@ impl GoWatch {
         let all: Vec<u32> = self.processes.keys().copied().collect();
         let links = all.into_iter().filter_map(|tgid| self.processes.remove(&tgid));
         detach(links.flat_map(|probed| probed.attached).collect());
+        self.tell(events);
     }
 
     /// Hands over what is to be told; false when nobody takes it.
