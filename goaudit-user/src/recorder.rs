@@ -387,11 +387,12 @@ fn watching(mut watch: GoWatch, scan: bool) -> Result<go::Watching, RecorderErro
     let (messages, inbox) = sync_channel(go::MESSAGES);
     let (outbox, events) = channel();
     let first = watch.take_told();
+    let taken_away = watch.taken_away();
     let thread = std::thread::Builder::new()
         .name("go".to_owned())
         .spawn(move || watch.run(&inbox, &outbox, scan))
         .map_err(RecorderError::Thread)?;
-    Ok(go::Watching { messages, events, first, thread })
+    Ok(go::Watching { messages, events, first, taken_away, thread })
 }
 
 /// A line of the attach report, for the log.

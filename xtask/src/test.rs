@@ -23,7 +23,8 @@ pub(crate) struct Args {
     /// All but these steps (comma-separated).
     #[arg(long, value_delimiter = ',', value_enum)]
     skip: Vec<Step>,
-    /// Fuzz for minutes instead of seconds, and test with every Go version and every kind of Go program.
+    /// Fuzz for minutes instead of seconds, test with every Go version and every kind of Go program, and have probes come
+    /// and go under load for three minutes instead of 20 seconds (live_go_soak; GOAUDIT_SOAK says otherwise).
     #[arg(long)]
     full: bool,
 }

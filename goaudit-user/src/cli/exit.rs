@@ -22,7 +22,7 @@ pub enum Exit {
     Usage = 2,
     /// A log was tampered with or is damaged.
     Tampered = 3,
-    /// Events were lost, a log does not end in order, or (with --strict) a probe is missing.
+    /// Events were lost, probes were taken away early, a log does not end in order, or (with --strict) a probe is missing.
     Incomplete = 4,
     /// This kernel lacks something that goaudit cannot work without.
     Unsupported = 5,

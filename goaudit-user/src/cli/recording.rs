@@ -18,7 +18,7 @@ use super::process::Process;
 use super::replay::{Show, show};
 use crate::anchoring::{AnchorError, Anchored, Follower, WitnessAt};
 use crate::audit::ContentKeys;
-use crate::event::control::{Counters, NOT_RUN};
+use crate::event::control::{Counters, NOT_RUN, TAKEN_AWAY};
 use crate::filter::Filter;
 use crate::kernel::AttachReport;
 use crate::recorder::{Config, Recorder, Running, Summary};
@@ -79,9 +79,9 @@ pub(super) struct Ended {
 impl Ended {
     /// How goaudit ends then.
     pub(super) fn exit(&self) -> Exit {
-        let Counters { lost, not_run, .. } = &self.summary.counters;
-        let lost = lost.iter().any(|(_, count)| *count > 0);
-        if lost || *not_run > 0 { Exit::Incomplete } else { Exit::Ok }
+        let counters = &self.summary.counters;
+        let lost = counters.lost.iter().any(|(_, count)| *count > 0);
+        if lost || counters.not_run > 0 || taken_away(counters) > 0 { Exit::Incomplete } else { Exit::Ok }
     }
 }
 
@@ -358,6 +358,11 @@ fn code(status: std::process::ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
+/// Probes that were taken away while their process went on.
+fn taken_away(counters: &Counters) -> u64 {
+    counters.oddities.iter().filter(|(name, _)| name == TAKEN_AWAY).map(|(_, count)| count).sum()
+}
+
 fn summarise(summary: &Summary, elapsed: Duration) {
     let lost: u64 = summary.counters.lost.iter().map(|(_, count)| count).sum();
     note(&format!("{:.1} s  {} events  {lost} lost", elapsed.as_secs_f64(), summary.events));
@@ -368,6 +373,13 @@ fn summarise(summary: &Summary, elapsed: Duration) {
         let count = summary.counters.not_run;
         note(&format!(
             "LOST {count} ({NOT_RUN}): calls that nobody saw, because the kernel skipped a program"
+        ));
+    }
+    let taken_away = taken_away(&summary.counters);
+    if taken_away > 0 {
+        note(&format!(
+            "TAKEN AWAY {taken_away} probes of Go programs before these ended: their calls from then on are not seen; why is \
+             in the log (goaudit replay DIR --where 'kind == \"control\" && control.attached == false')"
         ));
     }
 }

@@ -253,6 +253,10 @@ pub struct Counters {
     pub oddities: Vec<(String, u64)>,
 }
 
+/// Name of an oddity: functions of Go programs whose probes were taken away before their process ended, or the recording,
+/// because they cost too much or a signal said that something is wrong. Each counts once for a process.
+pub const TAKEN_AWAY: &str = "probes_taken_away";
+
 /// Cause of a [`Loss`]: the kernel skipped a program, nobody saw the call, and it has no sequence number.
 pub const NOT_RUN: &str = "not_run";
 

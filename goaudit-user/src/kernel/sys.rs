@@ -166,29 +166,37 @@ pub(super) fn attach_tracepoint(id: u64, program: BorrowedFd<'_>) -> io::Result<
     if attached { Ok(event) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `struct perf_event_attr` of a uprobe, second published size.
+#[repr(C)]
+struct UprobeEvent {
+    kind: u32,
+    size: u32,
+    /// Bit 0 would make it a uretprobe (`/sys/bus/event_source/devices/uprobe/format/retprobe`).
+    config: u64,
+    sample: [u64; 5],
+    path: u64,
+    offset: u64,
+}
+
+impl UprobeEvent {
+    /// One at `offset` of the file at `path`, never a uretprobe.
+    const fn new(kind: u32, path: u64, offset: u64) -> Self {
+        Self { kind, size: 72, config: 0, sample: [0; 5], path, offset }
+    }
+}
+
 /// Opens a uprobe at `offset` of the file, in one process or in all. `kind`: the number that the kernel gave to
-/// its uprobe events. The bit that would make it a uretprobe is never set.
+/// its uprobe events.
 pub(super) fn open_uprobe(
     kind: u32,
     file: BorrowedFd<'_>,
     offset: u64,
     process: Option<u32>,
 ) -> io::Result<OwnedFd> {
-    /// `struct perf_event_attr`, second published size.
-    #[repr(C)]
-    struct PerfEventAttr {
-        kind: u32,
-        size: u32,
-        config: u64,
-        sample: [u64; 5],
-        path: u64,
-        offset: u64,
-    }
     const CLOEXEC: libc::c_ulong = 8;
     // The path is looked up while the call lasts: it names the file that is open, not what has its name now.
     let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let attr =
-        PerfEventAttr { kind, size: 72, config: 0, sample: [0; 5], path: path.as_ptr() as u64, offset };
+    let attr = UprobeEvent::new(kind, path.as_ptr() as u64, offset);
     let (pid, cpu) = match process {
         Some(tgid) => (libc::pid_t::try_from(tgid).map_err(io::Error::other)?, -1),
         None => (-1, 0),
@@ -223,15 +231,42 @@ pub(super) fn link_uprobes(
 ) -> io::Result<OwnedFd> {
     let cookies = vec![cookie; offsets.len()];
     let count = u32::try_from(offsets.len()).map_err(io::Error::other)?;
+    let pointers = [path.as_ptr() as u64, offsets.as_ptr() as u64, cookies.as_ptr() as u64];
     // The pointers outlive the call.
-    let fd = Attr::new()
-        .put(0, program.as_raw_fd().to_ne_bytes())
+    let fd = multi_link(program.as_raw_fd(), pointers, count, process).call(LINK_CREATE)?;
+    Ok(owned(fd))
+}
+
+/// What makes a multi-link: pointers to the path, the offsets and the cookies. The flags, at 52, stay 0:
+/// `BPF_F_UPROBE_MULTI_RETURN` (1) would make uretprobes.
+fn multi_link(program: i32, pointers: [u64; 3], count: u32, process: Option<u32>) -> Attr {
+    let [path, offsets, cookies] = pointers;
+    Attr::new()
+        .put(0, program.to_ne_bytes())
         .put(8, TRACE_UPROBE_MULTI.to_ne_bytes())
-        .put(16, (path.as_ptr() as u64).to_ne_bytes())
-        .put(24, (offsets.as_ptr() as u64).to_ne_bytes())
-        .put(40, (cookies.as_ptr() as u64).to_ne_bytes())
+        .put(16, path.to_ne_bytes())
+        .put(24, offsets.to_ne_bytes())
+        .put(40, cookies.to_ne_bytes())
         .put(48, count.to_ne_bytes())
         .put(56, process.unwrap_or(0).to_ne_bytes())
-        .call(LINK_CREATE)?;
-    Ok(owned(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_perf_event_is_a_uretprobe() {
+        for offset in [0, 1, u64::MAX] {
+            assert_eq!(UprobeEvent::new(u32::MAX, u64::MAX, offset).config, 0);
+        }
+        assert_eq!(size_of::<UprobeEvent>(), 72);
+    }
+
+    #[test]
+    fn no_multi_link_is_one_of_uretprobes() {
+        let Attr(bytes) = multi_link(i32::MAX, [u64::MAX; 3], u32::MAX, Some(u32::MAX));
+        // The neighbours are what they should be, so this is the place of the flags.
+        assert_eq!(bytes.get(48..60), Some(&[[0xff; 4], [0; 4], [0xff; 4]].concat()[..]));
+    }
 }

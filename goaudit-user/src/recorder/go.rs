@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,13 @@ use crate::event::{Control, control};
 use crate::golang::Costs;
 use crate::golang::profile::Profile;
 use crate::golang::target::{Planned, Target};
-use crate::hook::go::Role;
 use crate::host::{clock, processes};
-use crate::kernel::go::{GoProbes, GoPrograms, Link, Site};
+use crate::kernel::go::{GoProbes, GoPrograms, Link};
 
 pub(super) mod book;
 mod budget;
 mod code;
+mod order;
 mod panics;
 mod policy;
 mod programs;
@@ -33,6 +34,7 @@ mod told;
 
 use book::{Book, Names};
 use budget::Budget;
+use order::{Step, Turn};
 pub use policy::PolicyFile;
 use policy::Registry;
 pub(super) use told::no_go;
@@ -61,10 +63,19 @@ pub(super) enum Message {
     Executed(u32, Option<u64>),
     /// A process ended.
     Ended(u32),
-    /// Something happened to a process that says that its code may be broken, and what.
-    Struck(u32, &'static str),
+    /// Something happened to a process that says that its code may be broken.
+    Struck(u32, Strike),
     /// The recording ends.
     Stop,
+}
+
+/// What happened to a process whose code may be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Strike {
+    /// In words.
+    pub(super) what: &'static str,
+    /// Another process sent it, or the process to itself: that says nothing about the program's code.
+    pub(super) sent: bool,
 }
 
 /// Messages that may wait for the thread.
@@ -76,6 +87,8 @@ pub(super) struct Watching {
     pub(super) events: Receiver<Vec<Control>>,
     /// What is to be told before anything else.
     pub(super) first: Vec<Control>,
+    /// See [`GoWatch::taken_away`].
+    pub(super) taken_away: Arc<AtomicU64>,
     pub(super) thread: std::thread::JoinHandle<()>,
 }
 
@@ -125,7 +138,7 @@ struct Known {
 
 /// Attached sites of one probe.
 struct Attached {
-    site: Site,
+    turn: Turn,
     index: u32,
     link: Link,
 }
@@ -178,6 +191,8 @@ pub(super) struct GoWatch {
     struck: HashMap<Identity, String>,
     budget: Budget,
     registry: Registry,
+    /// Functions whose probes were taken away from a process that goes on.
+    taken_away: Arc<AtomicU64>,
     /// What is to be told before the threads run.
     told: Vec<Control>,
 }
@@ -208,6 +223,7 @@ impl GoWatch {
             struck: HashMap::new(),
             budget,
             registry,
+            taken_away: Arc::default(),
             told: Vec::new(),
         };
         watch.look_at_policies();
@@ -285,6 +301,11 @@ impl GoWatch {
         std::mem::take(&mut self.told)
     }
 
+    /// How many functions lost their probes before their process ended, or the recording: each counts once for a process.
+    pub(super) fn taken_away(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken_away)
+    }
+
     /// Watches until told to stop. `scan`: look at the processes that run already.
     pub(super) fn run(mut self, messages: &Receiver<Message>, events: &Sender<Vec<Control>>, scan: bool) {
         if scan {
@@ -296,12 +317,16 @@ impl GoWatch {
             }
         }
         self.calibrate();
+        // Before anything else: a command may have ended by now.
+        if !self.tell(events) {
+            return;
+        }
         let mut looked = Instant::now();
         loop {
             match messages.recv_timeout(LOOK.saturating_sub(looked.elapsed())) {
                 Ok(Message::Executed(tgid, taken_over)) => self.executed(tgid, taken_over),
                 Ok(Message::Ended(tgid)) => self.ended(tgid),
-                Ok(Message::Struck(tgid, what)) => self.struck(tgid, what),
+                Ok(Message::Struck(tgid, strike)) => self.struck(tgid, strike),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -320,6 +345,7 @@ impl GoWatch {
         let all: Vec<u32> = self.processes.keys().copied().collect();
         let links = all.into_iter().filter_map(|tgid| self.processes.remove(&tgid));
         detach(links.flat_map(|probed| probed.attached).collect());
+        self.tell(events);
     }
 
     /// Hands over what is to be told; false when nobody takes it.
@@ -359,9 +385,21 @@ impl GoWatch {
         }
     }
 
-    /// Takes all probes away from every process of a program that is broken, and never probes it again.
-    fn struck(&mut self, tgid: u32, what: &str) {
+    /// Takes probes away because of what happened to a process. If the processor or the runtime found its code broken, all
+    /// probes of every process of that program, which is never probed again. If somebody sent it a signal, its own alone:
+    /// who may signal one process must not make us blind for those of others.
+    fn struck(&mut self, tgid: u32, Strike { what, sent }: Strike) {
         let running = self.processes.get(&tgid).map(|probed| probed.identity);
+        if sent {
+            let Some(identity) = running else { return };
+            self.take_away(tgid);
+            let reason = format!(
+                "process {tgid} {what}, which was sent by a process (not made by its code): its own probes were taken \
+                 away, other processes of this program keep theirs"
+            );
+            self.told.push(not_attached("all", &self.path(identity), reason, "its calls from now on"));
+            return;
+        }
         let ended = || self.ended.iter().rev().find(|(of, _)| *of == tgid).map(|(_, identity)| *identity);
         let Some(identity) = running.or_else(ended) else { return };
         let content = identity.content();
@@ -371,14 +409,31 @@ impl GoWatch {
         let same = self.processes.iter().filter(|(_, probed)| probed.identity.content() == content);
         let all: Vec<u32> = same.map(|(tgid, _)| *tgid).collect();
         for tgid in &all {
-            self.ended(*tgid);
+            self.take_away(*tgid);
         }
-        let known = self.programs.get(&identity).and_then(Option::as_ref);
-        let path = known.map(|known| known.path.clone()).unwrap_or_default();
         let reason = format!("process {tgid} of this program {what} while it was probed");
         let told = format!("{reason}: its probes were taken away from {} of its processes", all.len());
-        self.told.push(not_attached("all", &path, told, "its calls from now on"));
+        self.told.push(not_attached("all", &self.path(identity), told, "its calls from now on"));
         self.struck.insert(content, reason);
+    }
+
+    /// Takes all probes of a process away, although it goes on.
+    fn take_away(&mut self, tgid: u32) {
+        if let Some(probed) = self.processes.get(&tgid) {
+            let functions: HashSet<u32> = probed.attached.iter().map(|one| one.index).collect();
+            self.count_taken_away(functions.len());
+        }
+        self.ended(tgid);
+    }
+
+    fn count_taken_away(&self, functions: usize) {
+        self.taken_away.fetch_add(u64::try_from(functions).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Where a known program was found.
+    fn path(&self, identity: Identity) -> PathBuf {
+        let known = self.programs.get(&identity).and_then(Option::as_ref);
+        known.map(|known| known.path.clone()).unwrap_or_default()
     }
 
     /// Ends what has ended, or runs another program, without our being told: messages do not wait for ever, and of
@@ -438,8 +493,7 @@ impl GoWatch {
         self.processes.insert(tgid, Probed { identity, attached, running: !before_main, since });
     }
 
-    /// Attaches everything that is planned: what takes frames away first, then returns, then entries, so that no
-    /// call is seen to begin whose end would be missed.
+    /// Attaches everything that is planned, in the order of [`order::attaching`].
     fn attach(&mut self, tgid: u32, known: &Known, before_main: bool) -> Vec<Attached> {
         let mut attached = Vec::new();
         let Some(probes) = self.kernel.probes() else { return attached };
@@ -454,17 +508,15 @@ impl GoWatch {
             let what = "whether a signal says that it is broken";
             self.told.push(not_attached("go_signal", &known.path, error.to_string(), what));
         }
-        let turns = planned().filter(|(planned, _)| planned.role != Role::Call);
-        let calls = || planned().filter(|(planned, _)| planned.role == Role::Call);
-        let turns = turns.map(|(planned, index)| (planned.turn_site(), index, vec![planned.entry.offset]));
-        let returns = calls().map(|(planned, index)| (Site::Return, index, planned.returns.clone()));
-        let entries = calls().map(|(planned, index)| (Site::Enter, index, vec![planned.entry.offset]));
-        for (site, index, offsets) in turns.chain(returns).chain(entries) {
-            if failed.contains_key(&index) || self.budget.is_spent(index) {
+        for (_, index) in planned().filter(|(_, index)| self.budget.is_spent(*index)) {
+            failed.insert(index, "it cost more than it may (--probe-budget) in a process before".to_owned());
+        }
+        for Step { turn, site, index, offsets } in order::attaching(planned()) {
+            if failed.contains_key(&index) {
                 continue;
             }
             match probes.attach(site, index, known.names.file().as_fd(), &offsets, Some(tgid)) {
-                Ok(link) => attached.push(Attached { site, index, link }),
+                Ok(link) => attached.push(Attached { turn, index, link }),
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
                     detach(attached);
                     self.told.push(not_attached(
@@ -499,13 +551,16 @@ impl GoWatch {
             let Some(Ok(health)) = self.kernel.probes().map(|probes| probes.health(index)) else { continue };
             let Some(part) = self.budget.overrun(index, &health) else { continue };
             let mut gone = Vec::new();
+            let mut processes = 0;
             for probed in self.processes.values_mut() {
                 let attached = std::mem::take(&mut probed.attached);
                 let (over, kept): (Vec<_>, Vec<_>) = attached.into_iter().partition(|one| one.index == index);
                 probed.attached = kept;
+                processes += usize::from(!over.is_empty());
                 gone.extend(over);
             }
             detach(gone);
+            self.count_taken_away(processes);
             let (id, path) = self.name(index);
             self.told.push(not_attached(
                 &id,
@@ -529,21 +584,11 @@ impl GoWatch {
     }
 }
 
-impl Planned {
-    const fn turn_site(&self) -> Site {
-        match self.role {
-            Role::Recovery => Site::Unwind,
-            Role::Call | Role::Panic | Role::Fatal | Role::Throw | Role::Goexit | Role::Write => Site::Enter,
-        }
-    }
-}
-
-/// Detaches: entries first, so that no call begins whose end is not seen. Closing waits for a grace period of the
-/// kernel each time, so many are closed at once.
+/// Detaches, in the order of [`order::detaching`]. Closing waits for a grace period of the kernel each time, so many are
+/// closed at once.
 fn detach(attached: Vec<Attached>) {
-    let (entries, rest): (Vec<_>, Vec<_>) = attached.into_iter().partition(|one| one.site == Site::Enter);
-    for links in [entries, rest] {
-        let mut links: Vec<Link> = links.into_iter().map(|one| one.link).collect();
+    for group in order::detaching(attached, |one| one.turn) {
+        let mut links: Vec<Link> = group.into_iter().map(|one| one.link).collect();
         while !links.is_empty() {
             let some = links.split_off(links.len().saturating_sub(CLOSERS));
             std::thread::scope(|scope| {

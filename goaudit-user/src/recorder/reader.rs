@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use goaudit_ebpf::units::Ktime;
 
 use super::go::book::Book;
-use super::go::{self, Message, Watching};
+use super::go::{self, Message, Strike, Watching};
 use super::tap_file::Tap;
 use super::{Config, NICE, RecorderError, Stop};
 use crate::correlate::Correlator;
 use crate::correlate::bounded::Bounded;
-use crate::event::control::{Counters, Host, Loss, NOT_RUN, Stop as Stopped};
+use crate::event::control::{Counters, Host, Loss, NOT_RUN, Stop as Stopped, TAKEN_AWAY};
 use crate::event::{Control, Event, Payload};
 use crate::filter::Filter;
 use crate::host::live::LiveHost;
@@ -46,21 +47,26 @@ const NOT_GO_FOR: Duration = Duration::from_secs(10);
 const WATCHER: &str = "go_watcher";
 
 /// What happened, if it says that a probed program's code may be broken.
-fn broken(payload: &Payload) -> Option<&'static str> {
+fn broken(payload: &Payload) -> Option<Strike> {
     match payload {
-        Payload::GoSignal(signal) => Some(match signal.signal {
-            4 => "got SIGILL",
-            5 => "got SIGTRAP",
-            7 => "got SIGBUS",
-            _ => "got SIGSEGV",
-        }),
+        Payload::GoSignal(signal) => {
+            let what = match signal.signal {
+                4 => "got SIGILL",
+                5 => "got SIGTRAP",
+                7 => "got SIGBUS",
+                _ => "got SIGSEGV",
+            };
+            // SI_USER (0), SI_QUEUE, SI_TKILL and others below: one that a process sent. The kernel lets nobody give
+            // another process a signal with a code above (since 2.6.39).
+            Some(Strike { what, sent: signal.code <= 0 })
+        }
         // What Go makes of a fault where its own code expects none.
         Payload::GoPanic(panic) if panic.fatal => {
             let message = panic.message.as_ref()?.as_bytes();
             let thrown = panic.value_type.as_deref() == Some("runtime.throw");
             let faults =
                 message.starts_with(b"unexpected signal") || message.starts_with(b"unexpected return pc");
-            (thrown && faults).then_some("died of a fault")
+            (thrown && faults).then_some(Strike { what: "died of a fault", sent: false })
         }
         Payload::GoPanic(_)
         | Payload::Exec(_)
@@ -95,6 +101,8 @@ pub(super) struct Reader {
     host: Host,
     boot_id: String,
     go: Option<Watching>,
+    /// See [`go::GoWatch::taken_away`].
+    taken_away: Arc<AtomicU64>,
     /// Files that were executed lately and are no Go programs, by inode and device.
     not_go: Bounded<(u64, u32, u32), Instant>,
     /// Processes that run a Go program since their last exec.
@@ -114,6 +122,7 @@ impl Reader {
         let tap = tap.map(Tap::create).transpose()?;
         let mut correlator = Correlator::new(correlate, LiveHost::read());
         correlator.know_go(book);
+        let taken_away = go.as_ref().map(|go| Arc::clone(&go.taken_away)).unwrap_or_default();
         Ok(Self {
             session,
             tap,
@@ -131,6 +140,7 @@ impl Reader {
             host: identity::host(),
             boot_id: uuid(identity::boot_id()),
             go,
+            taken_away,
             not_go: Bounded::new(NOT_GO),
             go_processes: HashSet::new(),
         })
@@ -255,8 +265,8 @@ impl Reader {
         let Some(go) = &self.go else { return missed };
         for event in self.events.get(from..).unwrap_or_default() {
             let Some(process) = &event.process else { continue };
-            if let Some(what) = broken(&event.payload) {
-                missed += u64::from(!go::send(&go.messages, Message::Struck(process.tgid, what)));
+            if let Some(strike) = broken(&event.payload) {
+                missed += u64::from(!go::send(&go.messages, Message::Struck(process.tgid, strike)));
                 continue;
             }
             if let Payload::Exec(exec) = &event.payload
@@ -344,6 +354,10 @@ impl Reader {
         if unkept > 0 {
             books.oddities.push(("kernel_map_full".to_owned(), unkept));
         }
+        let taken_away = self.taken_away.load(Ordering::Relaxed);
+        if taken_away > 0 {
+            books.oddities.push((TAKEN_AWAY.to_owned(), taken_away));
+        }
         for (program, skips) in &kernel.skips {
             for (what, count) in [("skipped", skips.skipped), ("relieved", skips.relieved)] {
                 if count > 0 {
@@ -399,4 +413,25 @@ fn now_ktime() -> Ktime {
 fn clock_offset() -> i64 {
     let now = clock::now();
     i64::try_from(i128::from(now.realtime_ns) - i128::from(now.boottime_ns)).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::GoSignal;
+
+    #[test]
+    fn only_what_the_processor_found_strikes_a_whole_program() {
+        let sent = |code| {
+            let signal = GoSignal { signal: 5, code, handled: true };
+            broken(&Payload::GoSignal(signal)).map(|strike| (strike.what, strike.sent))
+        };
+        // SI_USER, SI_QUEUE, SI_TKILL; TRAP_BRKPT, ILL_ILLOPN, SI_KERNEL.
+        for code in [0, -1, -6] {
+            assert_eq!(sent(code), Some(("got SIGTRAP", true)), "{code}");
+        }
+        for code in [1, 2, 0x80] {
+            assert_eq!(sent(code), Some(("got SIGTRAP", false)), "{code}");
+        }
+    }
 }

@@ -20,6 +20,10 @@ const CRATES_WITH_TESTS: [&str; 2] = ["goaudit-ebpf/tests", "goaudit-user/tests"
 /// Test files that begin so need root and look at a running kernel.
 const LIVE: &str = "live";
 
+/// What a full run sets: every Go version, and seconds for which probes come and go under load
+/// (tests/tests/live_go_soak.rs).
+const IF_FULL: [(&str, &str); 2] = [(GO_VERSIONS, "all"), ("GOAUDIT_SOAK", "180")];
+
 /// Test files that begin so are about the lab's guests, and run only there.
 const LAB: &str = "lab";
 
@@ -134,15 +138,33 @@ fn programs() -> Result<()> {
     run(cargo().args(["build", "--quiet", "--workspace", "--bins"]))
 }
 
-/// `full`: with every Go version, unless the caller has chosen some.
+/// `full`: with all that [`IF_FULL`] says, unless the caller has said otherwise.
 fn integration(tests: &[String], full: bool) -> Command {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
-    if full && std::env::var_os(GO_VERSIONS).is_none() {
-        command.env(GO_VERSIONS, "all");
+    for (name, value) in IF_FULL {
+        if full && std::env::var_os(name).is_none() {
+            command.env(name, value);
+        }
     }
     for test in tests {
         command.args(["--test", test]);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_run_soaks_for_minutes() {
+        let set = |full| {
+            let command = integration(&[], full);
+            command.get_envs().any(|(name, value)| name == "GOAUDIT_SOAK" && value.is_some())
+        };
+        // Unless whoever runs this has chosen how long.
+        assert_eq!(set(true), std::env::var_os("GOAUDIT_SOAK").is_none());
+        assert!(!set(false));
+    }
 }
