@@ -15,6 +15,7 @@ use crate::golang::type_name::{Kind as TypeKind, TypeName};
 
 mod casbin;
 mod credential;
+mod refusal;
 
 const STRING: u64 = 0x10;
 const INT: u64 = 0x20;
