@@ -159,3 +159,26 @@ fn a_type_that_is_not_declared_has_a_nearest_name() {
     let told = path("Reqs = \"int\"", "func(x *Other)", "x.y");
     assert!(told.ends_with("beside the signature (on amd64)"), "{told}");
 }
+
+#[test]
+fn what_cannot_be_read_is_not_nil() {
+    let probe = one(&format!(
+        "{AUTHZ}module = \"example.org/m\"\nsignature = \"func() (e error)\"\nallow = \"e\"\nallow_values = {{ nil = true }}\n"
+    ));
+    let compiled = probe.compile(Arch::Amd64, None).unwrap();
+    let decide = |table: u64| {
+        let mut machine = Machine::default();
+        let held = machine.words(&[0, 0]);
+        let table = if table == 0 { 0 } else { machine.words(&[0, table]) };
+        machine.registers[..2].copy_from_slice(&[table, held]);
+        let returned = machine.cells(&compiled.returned);
+        let reading = compiled.read(None, Some(&returned), &types);
+        let (authz, missing) = compiled.authz(GoCall::default(), reading, None, &[]);
+        (authz.decision, missing)
+    };
+    assert_eq!(decide(0).0, Some(true));
+    let (decision, missing) = decide(OTHER_ERROR);
+    assert_eq!(decision, None);
+    let why = "the interface holds *fs.PathError, whose content is not read";
+    assert_eq!(reason(&missing, "authz.authz_decision"), why);
+}
