@@ -71,6 +71,7 @@ fn every_builtin_profile_compiles_for_both_architectures() {
     for id in [
         "casbin.enforce",
         "cedar.authorize",
+        "etcd.is_admin_permitted",
         "etcd.is_op_permitted",
         "k8s.rbac",
         "k8s.union",
