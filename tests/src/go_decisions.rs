@@ -103,6 +103,7 @@ impl Decision {
             Some("etcd") if decision.action.as_deref() == Some(b"delete") => {
                 Self { action: Some(b"write".to_vec()), ..decision }
             }
+            Some("etcd") if decision.action.as_deref() == Some(b"admin") => Self { object: None, ..decision },
             _ => decision,
         }
     }

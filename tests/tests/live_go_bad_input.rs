@@ -64,6 +64,45 @@ fn a_wrong_profile_ends_before_anything_is_recorded() {
 }
 
 #[test]
+fn what_a_profile_cannot_mean_is_told_with_its_place() {
+    let folder = LogDir::new();
+    let profile = folder.join("own.toml");
+    let probe = "[[probe]]\nid = \"own.probe\"\nkind = \"authz\"\nmodule = \"example.org/own\"\nfunction = \"F\"\n\
+                 signature = \"func(req *Req) (ok bool, n int)\"\ntypes = { Reqs = \"struct { Name string }\" }\n\
+                 allow = \"ok\"\n";
+    let cases: [(&str, &str, &str); 6] = [
+        ("allow = \"ok\"", "allow = \"n\"", "8:10: allow must be a truth value"),
+        (
+            "org/own",
+            "org/own/v3",
+            "4:26: a module is named without its major version: write example.org/own;",
+        ),
+        ("\"F\"", "\"(F\"", "5:14: this is no name of a function: expected *"),
+        ("allow = \"ok\"", "allow = \"ok\"\nsubject = \"req.Name\"", "9:15: the type Req "),
+        ("kind", "nested_under = [\"casbin.enforc\"]\nkind", "3:17: no probe has the id casbin.enforc"),
+        ("kind", "# Größe: \u{1}\nkind", "3:10: this is not UTF-8"),
+    ];
+    for (old, new, refusal) in cases {
+        // A byte that is no text stands for the mark.
+        let mut text = probe.replace(old, new).into_bytes();
+        text.iter_mut().filter(|byte| **byte == 1).for_each(|byte| *byte = 0xff);
+        fs::write(&profile, text).unwrap();
+        let output = goaudit()
+            .args(["record", "--profile"])
+            .arg(&profile)
+            .arg("-w")
+            .arg(log_of(&folder))
+            .args(["--", "/bin/true"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(&format!("{}:{refusal}", profile.display())), "{told}");
+        assert!(!log_of(&folder).exists(), "nothing was recorded");
+    }
+}
+
+#[test]
 fn a_static_position_independent_program_is_probed_once_it_runs() {
     needs!(Root, Bpf, GoUprobes);
     let Some(toolchain) = newest() else { return };

@@ -51,16 +51,12 @@ impl Select {
 
 /// The built-in profiles and the user's own, which come first: of an id the first that fits is taken.
 pub(super) fn profiles(own: &[PathBuf]) -> anyhow::Result<Profile> {
-    let mut profile =
-        Profile::builtin().context("a built-in profile is damaged; this is a bug of goaudit")?;
-    for path in own {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let own = Profile::parse(&path.display().to_string(), &text)
-            .map_err(|error| Exit::Usage.because(error.to_string()))?;
-        profile.put_first(own);
-    }
-    Ok(profile)
+    let file = |path: &PathBuf| {
+        let content = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok((path.display().to_string(), content))
+    };
+    let files = own.iter().map(file).collect::<anyhow::Result<Vec<_>>>()?;
+    Profile::of_run(&files).map_err(|error| Exit::Usage.because(error.to_string()))
 }
 
 /// `--probe-budget` as part of one CPU; by default there is one in what goaudit did not start itself.

@@ -6,6 +6,7 @@
 //! [`Compiled::authz`] into a decision. Pure: no I/O, no process is touched.
 
 mod adhoc;
+mod allow;
 mod builtin;
 mod compiled;
 mod decision;
@@ -13,6 +14,7 @@ mod digest;
 mod distinguished_name;
 mod document;
 mod embedded;
+mod function_name;
 mod identity;
 mod nearest;
 mod path;
@@ -30,6 +32,7 @@ pub use adhoc::{Adhoc, AdhocError};
 pub use builtin::BUILTIN;
 pub use compiled::{CompileError, Compiled};
 pub use digest::{Subject, context_hash};
+pub use function_name::FunctionError;
 pub use identity::{Identity, IdentityKind};
 pub use path::{Expression, Part, Path, SyntaxError, Test};
 pub use problem::{Problem, ProfileError};
@@ -40,6 +43,7 @@ pub use walk::WalkError;
 use super::abi::{Declarations, Signature, declare};
 use super::build_info::{BuildInfo, Module};
 use super::name::Wanted;
+use document::File;
 
 #[cfg(test)]
 mod machine;
@@ -302,9 +306,27 @@ impl PassedOver {
 }
 
 impl Profile {
-    /// Understands a profile. `file` is the name that errors begin with.
+    /// Understands a profile. `file` is the name that errors begin with. Whether the probes under which its own are
+    /// nested are there, only [`Self::of_run`] can tell.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProfileError> {
-        document::parse(file, text)
+        File::new(file, text).parse().map(|parsed| parsed.profile)
+    }
+
+    /// The profiles of a run: the user's own files, by name and content, and behind them the built-in ones. Of an id the
+    /// first that fits is taken; a later file comes before an earlier one.
+    pub fn of_run(own: &[(String, Vec<u8>)]) -> Result<Self, ProfileError> {
+        let mut files = BUILTIN.map(|(name, text)| File::new(name, text)).to_vec();
+        for (name, content) in own {
+            files.insert(0, File::of_bytes(name, content)?);
+        }
+        let parsed = files.iter().map(File::parse).collect::<Result<Vec<_>, _>>()?;
+        let probes = parsed.iter().flat_map(|parsed| &parsed.profile.probes);
+        let ids = probes.clone().map(|probe| &*probe.id).collect();
+        for (file, parsed) in files.iter().zip(&parsed) {
+            file.check_outer(parsed, &ids)?;
+        }
+        let of_users = parsed.iter().take(own.len()).map(|parsed| parsed.profile.probes.len()).sum();
+        Ok(Self { probes: probes.cloned().collect(), own: of_users })
     }
 
     /// The built-in profiles, all in one.
@@ -314,12 +336,6 @@ impl Profile {
             all.probes.extend(Self::parse(file, text)?.probes);
         }
         Ok(all)
-    }
-
-    /// Puts the user's own probes in front: of an id the first that fits is taken.
-    pub fn put_first(&mut self, own: Self) {
-        self.own += own.probes.len();
-        self.probes.splice(0..0, own.probes);
     }
 
     /// The probes for a program: of each id and function the first one whose versions allow the program's module, or

@@ -9,6 +9,7 @@ use super::super::abi::{Declarations, GoType, Signature, SignatureError};
 use super::super::image::Arch;
 use super::compiled::CompileError;
 use super::document::MAX_BYTES;
+use super::nearest::{Nearest, nearest_type};
 use super::path::{Expression, SyntaxError};
 use super::{Declared, Kind, Source, Versions};
 
@@ -22,16 +23,24 @@ pub enum AdhocError {
     )]
     Name(String),
     /// The signature, or a type in it.
-    #[error("the signature cannot be used: {0}")]
-    Signature(#[source] SignatureError),
+    #[error("the signature cannot be used: {error}{nearest}")]
+    Signature {
+        /// What is wrong.
+        #[source]
+        error: SignatureError,
+        /// What may have been meant.
+        nearest: Nearest,
+    },
     /// A declared type.
-    #[error("the type {name} cannot be used: {error}")]
+    #[error("the type {name} cannot be used: {error}{nearest}")]
     Type {
         /// Its name.
         name: String,
         /// What is wrong.
         #[source]
         error: SignatureError,
+        /// What may have been meant.
+        nearest: Nearest,
     },
     /// A value without a signature that says where it is.
     #[error("the value {0} needs the function's signature, which says where it is")]
@@ -69,11 +78,17 @@ impl Declared {
         let function = asked.function;
         let (package, name) = split(function).ok_or_else(|| AdhocError::Name(function.to_owned()))?;
         for (name, text) in &asked.types {
-            GoType::parse(text, &asked.types)
-                .map_err(|error| AdhocError::Type { name: name.clone(), error })?;
+            GoType::parse(text, &asked.types).map_err(|error| {
+                let nearest = nearest_type(&error, &asked.types);
+                AdhocError::Type { name: name.clone(), error, nearest }
+            })?;
         }
+        let unusable = |error| {
+            let nearest = nearest_type(&error, &asked.types);
+            AdhocError::Signature { error, nearest }
+        };
         let signature = match (asked.signature, asked.fields.first()) {
-            (Some(text), _) => Signature::parse(text, &asked.types).map_err(AdhocError::Signature)?,
+            (Some(text), _) => Signature::parse(text, &asked.types).map_err(unusable)?,
             (None, Some((field, _))) => return Err(AdhocError::NoSignature(field.clone())),
             (None, None) => Signature { parameters: Vec::new(), results: Vec::new() },
         };
@@ -190,6 +205,30 @@ mod tests {
         assert!(told(&[("x", "frist")]).contains("there are: first"), "{}", told(&[("x", "frist")]));
         assert!(told(&[("x", "first[")]).contains("is no path"));
         assert!(matches!(adhoc("main.f", "", &[("x", "x")]), Err(AdhocError::NoSignature(_))));
-        assert!(matches!(adhoc("main.f", "func(x Unknown)", &[]), Err(AdhocError::Signature(_))));
+        assert!(matches!(adhoc("main.f", "func(x Unknown)", &[]), Err(AdhocError::Signature { .. })));
+    }
+
+    #[test]
+    fn the_nearest_type_is_told() {
+        let told = adhoc("main.f", "func(x strin)", &[]).unwrap_err().to_string();
+        assert!(told.ends_with("; did you mean string?"), "{told}");
+        let types: Declarations = [("Reqs".to_owned(), "struct { Name strng }".to_owned())].into();
+        let asked = |types| Adhoc {
+            function: "main.f",
+            signature: Some("func(r *Req)"),
+            types,
+            fields: vec![("name".to_owned(), "r.Name".to_owned())],
+        };
+        let told = Declared::adhoc(&asked(types)).unwrap_err().to_string();
+        assert!(
+            told.starts_with("the type Reqs cannot be used: ") && told.ends_with("; did you mean string?"),
+            "{told}"
+        );
+        let types = [("Reqs".to_owned(), "struct { Name string }".to_owned())].into();
+        let told = Declared::adhoc(&asked(types)).unwrap_err().to_string();
+        assert!(
+            told.starts_with("r.Name: the type Req ") && told.ends_with("; did you mean Reqs?"),
+            "{told}"
+        );
     }
 }

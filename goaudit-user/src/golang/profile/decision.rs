@@ -119,6 +119,10 @@ impl Compiled {
                 }
             };
         }
+        // Of what is there and cannot be read, nothing is known: least of all that it is nil.
+        if matches!(got.value, Value::Opaque | Value::Missing) {
+            return Err(got.why_no_text());
+        }
         let text = bytes(&got.value).unwrap_or_else(|| b"nil".to_vec());
         let text = String::from_utf8_lossy(&text).into_owned();
         match self.declared.allow_values.get(&text) {
@@ -149,13 +153,10 @@ impl Values {
     }
 
     fn text(&mut self, key: Golden) -> Option<Text> {
-        let found = self.find(key).map_err(|lack| lack.reason()).and_then(|got| {
-            bytes(&got.value).map(Text::from).ok_or_else(|| match (&got.unread, &got.dynamic_type) {
-                (Some(reason), _) => reason.clone(),
-                (None, Some(name)) => format!("the interface holds {name}, whose content is not read"),
-                (None, None) => "it is nil".to_owned(),
-            })
-        });
+        let found = self
+            .find(key)
+            .map_err(|lack| lack.reason())
+            .and_then(|got| bytes(&got.value).map(Text::from).ok_or_else(|| got.why_no_text()));
         match found {
             Ok(text) => Some(text),
             Err(reason) => {

@@ -1,20 +1,23 @@
 //! TOML to probes, with the place of everything that is wrong.
+//!
+//! A file is checked by itself; that the probes under which others are nested are there, in all files of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use goaudit_ebpf::hook::go::{FIELDS_OF_A_SITE, VALUE_MAX};
 use toml_edit::{Document, Item, TableLike, Value};
 
-use super::super::abi::{Declarations, GoType, Signature, SignatureError, known_types};
+use super::super::abi::{Declarations, GoType, Signature, SignatureError};
 use super::super::image::Arch;
-use super::compiled::CompileError;
+use super::allow::{self, Sort};
+use super::compiled::{CompileError, Compiled};
 use super::identity::{Identity, IdentityKind};
-use super::nearest::{Nearest, nearest, slip};
+use super::nearest::{nearest, nearest_type};
 use super::path::{Expression, Test};
 use super::problem::{Problem, ProfileError};
-use super::{Declared, Golden, Kind, Meaning, Profile, Source, Versions};
+use super::{Declared, Golden, Kind, Meaning, Profile, Source, Versions, function_name, without_major};
 
 /// Keys of a probe beside those of golden values.
 const KEYS: [&str; 16] = [
@@ -46,24 +49,66 @@ pub(super) const MAX_BYTES: u32 = 256;
 /// A problem and the bytes of the text that it is about.
 type Wrong = (Problem, Range<usize>);
 
-pub(super) fn parse(file: &str, text: &str) -> Result<Profile, ProfileError> {
-    read(text).map_err(|(problem, at)| {
-        let before = text.get(..at.start).unwrap_or(text);
+/// A file's probes, and the ids under which they are nested.
+#[derive(Default)]
+pub(super) struct Parsed {
+    pub(super) profile: Profile,
+    outer: Vec<(String, Range<usize>)>,
+}
+
+/// A profile as a file has it.
+#[derive(Clone, Copy)]
+pub(super) struct File<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+impl<'a> File<'a> {
+    pub(super) const fn new(name: &'a str, text: &'a str) -> Self {
+        Self { name, text }
+    }
+
+    /// A file's bytes must be text.
+    pub(super) fn of_bytes(name: &'a str, bytes: &'a [u8]) -> Result<Self, ProfileError> {
+        std::str::from_utf8(bytes).map(|text| Self::new(name, text)).map_err(|error| {
+            let good = bytes.get(..error.valid_up_to()).and_then(|good| std::str::from_utf8(good).ok());
+            let good = good.unwrap_or_default();
+            Self::new(name, good).wrong((Problem::NotUtf8, good.len()..good.len()))
+        })
+    }
+
+    pub(super) fn parse(&self) -> Result<Parsed, ProfileError> {
+        read(self.text).map_err(|wrong| self.wrong(wrong))
+    }
+
+    /// Every id under which a probe is nested must be that of a probe: of this file, or of another one of the run.
+    pub(super) fn check_outer(&self, parsed: &Parsed, ids: &BTreeSet<&str>) -> Result<(), ProfileError> {
+        match parsed.outer.iter().find(|(id, _)| !ids.contains(&**id)) {
+            Some((id, at)) => {
+                let nearest = nearest(id, ids.iter().copied());
+                Err(self.wrong((Problem::Outer { id: id.clone(), nearest }, at.clone())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn wrong(&self, (problem, at): Wrong) -> ProfileError {
+        let before = self.text.get(..at.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         ProfileError {
-            file: file.to_owned(),
+            file: self.name.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
             problem,
         }
-    })
+    }
 }
 
-fn read(text: &str) -> Result<Profile, Wrong> {
+fn read(text: &str) -> Result<Parsed, Wrong> {
     let document = Document::parse(text).map_err(|error| {
         (Problem::Toml(error.message().to_owned()), error.span().unwrap_or(text.len()..text.len()))
     })?;
-    let mut profile = Profile::default();
+    let mut parsed = Parsed::default();
     for (key, item) in document.iter() {
         if key != "probe" {
             let at = span_of(document.as_table(), key);
@@ -76,17 +121,20 @@ fn read(text: &str) -> Result<Profile, Wrong> {
         let tables = item.as_array_of_tables().ok_or_else(|| (sort(), item.span().unwrap_or(0..0)))?;
         for table in tables {
             let at = table.span().unwrap_or(0..0);
-            let probe = Reader { text, table, at }.probe()?;
-            let twice = profile.probes.iter().any(|other| {
+            let reader = Reader { text, table, at };
+            let probe = reader.probe()?;
+            let twice = parsed.profile.probes.iter().any(|other| {
                 other.is_twin_of(&probe) && (other.versions == probe.versions || other.versions.is_any())
             });
             if twice {
                 return Err((Problem::Twice(probe.id), span_of(table, "id")));
             }
-            profile.probes.push(Arc::new(probe));
+            let outer = reader.words("nested_under")?.into_iter();
+            parsed.outer.extend(outer.map(|spot| (spot.value.to_owned(), spot.at)));
+            parsed.profile.probes.push(Arc::new(probe));
         }
     }
-    Ok(profile)
+    Ok(parsed)
 }
 
 fn span_of(table: &dyn TableLike, key: &str) -> Range<usize> {
@@ -131,6 +179,10 @@ impl<'a> Reader<'a> {
             (Problem::Word { what: "kind", word: kind.value.to_owned(), nearest }, kind.at.clone())
         })?;
         let module = self.required("module")?;
+        let bare = without_major(module.value);
+        if bare.len() < module.value.len() {
+            return Err((Problem::Major(bare.to_owned()), module.within(bare.len())));
+        }
         let types = self.types()?;
         let signature_text = self.required("signature")?;
         let signature = Signature::parse(signature_text.value, &types)
@@ -166,12 +218,12 @@ impl<'a> Reader<'a> {
             kind,
             module: module.value.to_owned(),
             package: self.string("package")?.map_or(module.value, |spot| spot.value).to_owned(),
-            function: self.required("function")?.value.to_owned(),
+            function: self.function()?,
             signature,
             types,
             versions,
             outermost: self.flag("outermost")?,
-            nested_under: self.words("nested_under")?,
+            nested_under: self.words("nested_under")?.iter().map(|spot| spot.value.to_owned()).collect(),
             decision_on_error: self.flag("decision_on_error")?,
             max_bytes: self.max_bytes()?,
             golden,
@@ -187,7 +239,7 @@ impl<'a> Reader<'a> {
     fn check(&self, probe: Declared) -> Result<Declared, Wrong> {
         let probe = Arc::new(probe);
         for (arch, name) in [(Arch::Amd64, "amd64"), (Arch::Arm64, "arm64")] {
-            probe.compile(arch, None).map_err(|error| match error {
+            let compiled = probe.compile(arch, None).map_err(|error| match error {
                 CompileError::Walk { text, at, error } => {
                     (Problem::Walk { error, arch: name }, self.place_of(&text, at))
                 }
@@ -195,13 +247,58 @@ impl<'a> Reader<'a> {
                     (Problem::Full { limit: FIELDS_OF_A_SITE, site, arch: name }, self.place_of(&text, 0))
                 }
             })?;
+            self.check_allow(&compiled)?;
         }
         Ok(Arc::unwrap_or_clone(probe))
     }
 
+    /// What `allow` leads to must be something that can decide, and `allow_values` explain what it can be.
+    fn check_allow(&self, compiled: &Compiled) -> Result<(), Wrong> {
+        const TRUTH: &str =
+            "a truth value or a test against nil; what other numbers and texts mean, allow_values must say";
+        const POINTER: &str =
+            "tested against nil, as in x != nil: of a pointer or a map nothing else is known";
+        let values = self.tables("allow_values")?;
+        let reader = compiled.golden.iter().find(|(key, _)| *key == Golden::Allow);
+        let source = compiled.declared.golden.get(&Golden::Allow);
+        let (Some((_, reader)), Some(source), Some(item)) = (reader, source, self.table.get("allow")) else {
+            return match self.table.get("allow_values") {
+                Some(item) => Err(self.sort("allow_values", item, "beside allow, whose values it explains")),
+                None => Ok(()),
+            };
+        };
+        let ends = allow::ends(source, reader, compiled);
+        let explained = values.is_some_and(|values| !values.is_empty());
+        for (sort, expression) in &ends {
+            let must = match sort {
+                Sort::Pointer => POINTER,
+                Sort::Number | Sort::Text if !explained => TRUTH,
+                Sort::Truth | Sort::Number | Sort::Text => continue,
+            };
+            let at = expression.and_then(|expression| self.place_in(vec![item], &expression.text, 0));
+            let at = at.or_else(|| item.span()).unwrap_or_else(|| self.at.clone());
+            return Err((Problem::Sort { key: "allow".to_owned(), must }, at));
+        }
+        for (text, _) in values.into_iter().flat_map(TableLike::iter) {
+            if let Some(what) = allow::never(text, &ends) {
+                let truths = ends.iter().any(|(sort, _)| *sort == Sort::Truth);
+                let names = ["true", "false"].into_iter().filter(|_| truths);
+                let nearest = nearest(text, names);
+                let at = values.map_or(0..0, |values| span_of(values, text));
+                return Err((Problem::Never { what, word: text.to_owned(), nearest }, at));
+            }
+        }
+        Ok(())
+    }
+
     /// Where a path stands: the first value of the probe that is this text.
     fn place_of(&self, path: &str, at: usize) -> Range<usize> {
-        let mut open: Vec<&Item> = self.table.iter().map(|(_, item)| item).collect();
+        let all = self.table.iter().map(|(_, item)| item).collect();
+        self.place_in(all, path, at).unwrap_or_else(|| self.at.clone())
+    }
+
+    /// The same, of some of its values.
+    fn place_in(&self, mut open: Vec<&'a Item>, path: &str, at: usize) -> Option<Range<usize>> {
         while let Some(item) = open.pop() {
             open.extend(tables_of(item).into_iter().flat_map(|table| table.iter()).map(|(_, item)| item));
             let array = item.as_array().into_iter().flatten();
@@ -210,11 +307,11 @@ impl<'a> Reader<'a> {
                     && spot.value.trim() == path
                 {
                     let blanks = spot.value.len() - spot.value.trim_start().len();
-                    return spot.within(at + blanks);
+                    return Some(spot.within(at + blanks));
                 }
             }
         }
-        self.at.clone()
+        None
     }
 
     fn spot(&self, value: &'a Value) -> Option<Spot<'a>> {
@@ -240,16 +337,31 @@ impl<'a> Reader<'a> {
         self.string(key)?.ok_or_else(|| (Problem::Absent(key), self.at.clone()))
     }
 
+    fn function(&self) -> Result<String, Wrong> {
+        let spot = self.required("function")?;
+        function_name::check(spot.value).map_err(|error| {
+            let at = spot.within(error.at);
+            (error.into(), at)
+        })?;
+        Ok(spot.value.to_owned())
+    }
+
     fn flag(&self, key: &'static str) -> Result<bool, Wrong> {
         let Some(item) = self.table.get(key) else { return Ok(false) };
         item.as_bool().ok_or_else(|| self.sort(key, item, "true or false"))
     }
 
-    fn words(&self, key: &'static str) -> Result<Vec<String>, Wrong> {
+    fn words(&self, key: &'static str) -> Result<Vec<Spot<'a>>, Wrong> {
+        const MUST: &str = "a list of ids, as in [\"casbin.cached_enforce\"]";
         let Some(item) = self.table.get(key) else { return Ok(Vec::new()) };
-        let wrong = || self.sort(key, item, "a list of ids, as in [\"casbin.cached\"]");
-        let words = item.as_array().ok_or_else(wrong)?.iter();
-        words.map(|word| word.as_str().filter(|id| is_id(id)).map(str::to_owned).ok_or_else(wrong)).collect()
+        let words = item.as_array().ok_or_else(|| self.sort(key, item, MUST))?.iter();
+        let id = |word: &'a Value| {
+            self.spot(word).filter(|spot| is_id(spot.value)).ok_or_else(|| {
+                let at = word.span().unwrap_or_else(|| self.at.clone());
+                (Problem::Sort { key: key.to_owned(), must: MUST }, at)
+            })
+        };
+        words.map(id).collect()
     }
 
     fn max_bytes(&self) -> Result<u32, Wrong> {
@@ -443,16 +555,7 @@ fn signature_problem(error: SignatureError, spot: &Spot<'_>, types: &Declaration
         | SignatureError::TooLarge(at) => *at,
         SignatureError::Declaration { .. } => 0,
     };
-    let nearest = match &error {
-        SignatureError::Undeclared { name, .. } => {
-            let declared = types.keys().map(String::as_str);
-            slip(name, declared.chain(known_types())).unwrap_or_default()
-        }
-        SignatureError::Expected { .. }
-        | SignatureError::Declaration { .. }
-        | SignatureError::Recursive(_)
-        | SignatureError::TooLarge(_) => Nearest::default(),
-    };
+    let nearest = nearest_type(&error, types);
     (Problem::Signature { error, nearest }, spot.within(at))
 }
 

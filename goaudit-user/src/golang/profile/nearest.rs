@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::super::abi::{Declarations, SignatureError, known_types};
 use super::super::name::edit_distance;
 
 /// What may have been meant, ready to be put behind a message.
@@ -35,8 +36,22 @@ pub(super) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str> + Cl
     slip(wrong, names.clone()).unwrap_or_else(|| Nearest::all(names))
 }
 
+/// The type that may have been meant by one that is not declared.
+pub(super) fn nearest_type(error: &SignatureError, declared: &Declarations) -> Nearest {
+    match error {
+        SignatureError::Undeclared { name, .. } => {
+            let names = declared.keys().map(String::as_str);
+            slip(name, names.chain(known_types())).unwrap_or_default()
+        }
+        SignatureError::Declaration { error, .. } => nearest_type(error, declared),
+        SignatureError::Expected { .. } | SignatureError::Recursive(_) | SignatureError::TooLarge(_) => {
+            Nearest::default()
+        }
+    }
+}
+
 /// The one name that is near enough to be a slip of the hand.
-pub(super) fn slip<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<Nearest> {
+fn slip<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<Nearest> {
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     let lower = wrong.to_lowercase();
     let near = names.filter(|name| !name.is_empty());

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::super::abi::SignatureError;
+use super::function_name::FunctionError;
 use super::nearest::Nearest;
 use super::path::SyntaxError;
 use super::version::VersionError;
@@ -25,6 +26,9 @@ pub struct ProfileError {
 /// What can be wrong.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum Problem {
+    /// Not text. The place is that of the first byte that is none.
+    #[error("this is not UTF-8: keep profiles as UTF-8 text")]
+    NotUtf8,
     /// Not TOML.
     #[error("this is not TOML: {0}")]
     Toml(String),
@@ -54,6 +58,16 @@ pub enum Problem {
         /// What may have been meant.
         nearest: Nearest,
     },
+    /// A text in `allow_values` that the value cannot have.
+    #[error("{what} is never {word}{nearest}")]
+    Never {
+        /// What the value is.
+        what: &'static str,
+        /// The text.
+        word: String,
+        /// What may have been meant.
+        nearest: Nearest,
+    },
     /// A key that must be there.
     #[error("this probe has no {0}")]
     Absent(&'static str),
@@ -63,6 +77,20 @@ pub enum Problem {
     /// The same id for the same versions.
     #[error("a probe before has the id {0} and the same function: such probes need different versions")]
     Twice(String),
+    /// A probe is nested under one that is not there.
+    #[error("no probe has the id {id}, neither here nor in the other profiles of this run{nearest}")]
+    Outer {
+        /// The id.
+        id: String,
+        /// What may have been meant.
+        nearest: Nearest,
+    },
+    /// A module with its major version.
+    #[error("a module is named without its major version: write {0}; `versions` says which are meant")]
+    Major(String),
+    /// A function's name.
+    #[error("this is no name of a function: {0}")]
+    Function(#[from] FunctionError),
     /// A version constraint.
     #[error(transparent)]
     Version(#[from] VersionError),

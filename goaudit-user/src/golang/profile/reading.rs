@@ -50,6 +50,15 @@ impl Got {
     const fn text(text: Text) -> Self {
         Self::of(Value::Text(text))
     }
+
+    /// Why the value has no text.
+    pub(super) fn why_no_text(&self) -> String {
+        match (&self.unread, &self.dynamic_type) {
+            (Some(reason), _) => reason.clone(),
+            (None, Some(name)) => format!("the interface holds {name}, whose content is not read"),
+            (None, None) => "it is nil".to_owned(),
+        }
+    }
 }
 
 /// Why a value could not be had.

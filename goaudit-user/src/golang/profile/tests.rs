@@ -15,6 +15,7 @@ use crate::golang::type_name::{Kind as TypeKind, TypeName};
 
 mod casbin;
 mod credential;
+mod refusal;
 
 const STRING: u64 = 0x10;
 const INT: u64 = 0x20;
@@ -70,6 +71,7 @@ fn every_builtin_profile_compiles_for_both_architectures() {
     for id in [
         "casbin.enforce",
         "cedar.authorize",
+        "etcd.is_admin_permitted",
         "etcd.is_op_permitted",
         "k8s.rbac",
         "k8s.union",
@@ -91,11 +93,10 @@ fn every_builtin_profile_compiles_for_both_architectures() {
 
 #[test]
 fn versions_that_do_not_fit_are_told() {
-    let mut all = Profile::builtin().unwrap();
-    let built_in = all.probes.len();
+    let built_in = Profile::builtin().unwrap().probes.len();
     let text = "[[probe]]\nid = \"own.f\"\nkind = \"call\"\nmodule = \"example.org/own\"\n\
                 versions = \">=2\"\nfunction = \"F\"\nsignature = \"func()\"\n";
-    all.put_first(Profile::parse("own.toml", text).unwrap());
+    let all = Profile::of_run(&[("own.toml".to_owned(), text.as_bytes().to_vec())]).unwrap();
     assert_eq!((all.own, all.probes.len()), (1, built_in + 1));
     let program = |modules: &[(&str, &str)]| {
         let module = |(path, version): &(&str, &str)| Module {

@@ -11,7 +11,7 @@ use super::super::abi::{
     Declarations, GoType, Layout, Number, Part as Word, Place, Register, SignatureError,
 };
 use super::embedded;
-use super::nearest::{Nearest, nearest};
+use super::nearest::{Nearest, nearest, nearest_type};
 use super::path::{Expression, Part, Path, Test};
 
 /// Why a path cannot be followed.
@@ -48,8 +48,14 @@ pub enum WalkError {
     #[error("the array has {0} elements only")]
     Array(u64),
     /// A type on the way.
-    #[error("{0}")]
-    Type(#[from] SignatureError),
+    #[error("{error}{nearest}")]
+    Type {
+        /// What is wrong with it.
+        #[source]
+        error: SignatureError,
+        /// What may have been meant.
+        nearest: Nearest,
+    },
     /// Too many steps.
     #[error("the path is too deep here: the kernel takes {STEPS} steps at most")]
     Deep,
@@ -65,6 +71,22 @@ pub enum WalkError {
     /// Floating-point registers.
     #[error("this is in a floating-point register, which kernel programs cannot read")]
     Float,
+}
+
+impl From<SignatureError> for WalkError {
+    fn from(error: SignatureError) -> Self {
+        Self::Type { error, nearest: Nearest::default() }
+    }
+}
+
+impl WalkError {
+    /// With the name that may have been meant, if a type is not declared.
+    fn with_nearest(self, declared: &Declarations) -> Self {
+        match self {
+            Self::Type { error, .. } => Self::Type { nearest: nearest_type(&error, declared), error },
+            other => other,
+        }
+    }
 }
 
 /// Where values are read.
@@ -111,6 +133,15 @@ pub(super) type Keeps = Vec<Vec<Step>>;
 
 /// Writes the steps of an expression. On failure the byte in the path's text.
 pub(super) fn walk(
+    expression: &Expression,
+    layout: &Layout,
+    declared: &Declarations,
+    keeps: &mut Keeps,
+) -> Result<Way, (WalkError, usize)> {
+    way(expression, layout, declared, keeps).map_err(|(error, at)| (error.with_nearest(declared), at))
+}
+
+fn way(
     expression: &Expression,
     layout: &Layout,
     declared: &Declarations,
