@@ -157,6 +157,8 @@ impl<'a> Program<'a> {
     /// Names of the functions that were inlined into this one, one for each place.
     pub fn inlined_into(&self, function: &Function) -> Vec<&'a [u8]> {
         inline::inlined_names(&self.image, &self.table, &self.module, function)
+            .into_iter()
+            .flatten()
             .filter_map(|name| self.table.name_at(name))
             .collect()
     }
@@ -193,6 +195,12 @@ impl<'a> Program<'a> {
                 release.0, release.1, NEWEST_KNOWN.0, NEWEST_KNOWN.1
             )),
             Some(Some(_)) => {}
+        }
+        if self.module.gofunc.is_none() {
+            warnings.push(
+                "what was inlined where cannot be read: the program was changed after linking, or its Go is newer than this goaudit; calls may be unseen, and stack traces lack inlined functions"
+                    .to_owned(),
+            );
         }
         if self.image.position_independent() && !self.image.has_interpreter() {
             warnings.push(
