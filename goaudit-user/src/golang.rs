@@ -24,7 +24,7 @@ pub mod type_name;
 
 pub use build_info::{BuildInfo, Module};
 pub use figures::{Figures, Goroutines};
-pub use image::{Arch, Image, ImageError};
+pub use image::{Arch, Image, ImageError, Loading};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
 pub use offsets::{Confidence, RuntimeOffsets};
@@ -163,6 +163,16 @@ impl<'a> Program<'a> {
             .collect()
     }
 
+    /// How the file is loaded. What the Go command recorded of it counts more than the linker's mark.
+    pub fn loading(&self) -> Loading {
+        let mode = self.build.as_ref().and_then(|build| build.setting("-buildmode"));
+        match (self.image.loading(), mode) {
+            (Loading::Library, Some("pie")) => Loading::StaticPie,
+            (Loading::StaticPie, Some("c-shared" | "plugin" | "shared")) => Loading::Library,
+            (loading, _) => loading,
+        }
+    }
+
     /// Whether the race detector was compiled in.
     pub fn is_race(&self) -> bool {
         self.build.as_ref().and_then(|build| build.setting("-race")) == Some("true")
@@ -202,7 +212,7 @@ impl<'a> Program<'a> {
                     .to_owned(),
             );
         }
-        if self.image.position_independent() && !self.image.has_interpreter() {
+        if self.loading() == Loading::StaticPie {
             warnings.push(
                 "static position-independent program: probes are attached only after it runs, never before"
                     .to_owned(),
