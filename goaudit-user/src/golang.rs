@@ -24,7 +24,7 @@ pub mod type_name;
 
 pub use build_info::{BuildInfo, Module};
 pub use figures::{Figures, Goroutines};
-pub use image::{Arch, Image, ImageError};
+pub use image::{Arch, Image, ImageError, Loading};
 pub use module_data::{ModuleData, ModuleDataError};
 pub use name::{Wanted, normalise};
 pub use offsets::{Confidence, RuntimeOffsets};
@@ -157,8 +157,20 @@ impl<'a> Program<'a> {
     /// Names of the functions that were inlined into this one, one for each place.
     pub fn inlined_into(&self, function: &Function) -> Vec<&'a [u8]> {
         inline::inlined_names(&self.image, &self.table, &self.module, function)
+            .into_iter()
+            .flatten()
             .filter_map(|name| self.table.name_at(name))
             .collect()
+    }
+
+    /// How the file is loaded. What the Go command recorded of it counts more than the linker's mark.
+    pub fn loading(&self) -> Loading {
+        let mode = self.build.as_ref().and_then(|build| build.setting("-buildmode"));
+        match (self.image.loading(), mode) {
+            (Loading::Library, Some("pie")) => Loading::StaticPie,
+            (Loading::StaticPie, Some("c-shared" | "plugin" | "shared")) => Loading::Library,
+            (loading, _) => loading,
+        }
     }
 
     /// Whether the race detector was compiled in.
@@ -194,7 +206,13 @@ impl<'a> Program<'a> {
             )),
             Some(Some(_)) => {}
         }
-        if self.image.position_independent() && !self.image.has_interpreter() {
+        if self.module.gofunc.is_none() {
+            warnings.push(
+                "what was inlined where cannot be read: the program was changed after linking, or its Go is newer than this goaudit; calls may be unseen, and stack traces lack inlined functions"
+                    .to_owned(),
+            );
+        }
+        if self.loading() == Loading::StaticPie {
             warnings.push(
                 "static position-independent program: probes are attached only after it runs, never before"
                     .to_owned(),

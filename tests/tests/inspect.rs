@@ -17,7 +17,7 @@ use goaudit_tests::goaudit::goaudit;
 use goaudit_user::golang::{BuildInfo, Program, Verdict, Wanted, normalise};
 use object::{Object, ObjectSection};
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const STRIPPED: &[&str] = &["-ldflags=-s -w"];
 
@@ -221,6 +221,11 @@ fn check_verdicts(toolchain: &Toolchain, program: &Program<'_>) {
     let sometimes = verdict("example.com/inspect/policy.Sometimes");
     assert_eq!(sometimes.verdict, Verdict::InlinedAt, "{}", sometimes.reason);
     assert_eq!(sometimes.inlined_into[0].function, "main.main");
+    // Two major versions: that every call of one is seen says nothing of the other.
+    let mixed = program.plan(&[Wanted::new("example.com/inspect/policy.Mixed")], None);
+    let mixed: Vec<_> = mixed.iter().map(|probe| (probe.function.as_str(), probe.verdict)).collect();
+    let (v2, v3) = ("example.com/inspect/policy/v2.Mixed", "example.com/inspect/policy/v3.Mixed");
+    assert_eq!(mixed, [(v2, Verdict::InlinedOnly), (v3, Verdict::Present)]);
     for (name, reason) in [
         ("main.neverReturns", "never returns"),
         ("main.asmAdd", if toolchain.minor() >= 18 { "assembly" } else { "" }),
@@ -283,6 +288,11 @@ fn the_command_tells_the_plan() {
         let view: Value = serde_json::from_slice(&told.stdout).unwrap();
         assert_eq!(view["go_version"], format!("go{}", toolchain.version()));
         assert_eq!(view["build"]["stripped"], true);
+        assert_eq!(view["build"]["static"], true);
+        let layout = json!({ "confidence": "known", "release": format!("1.{}", toolchain.minor()) });
+        assert_eq!(view["runtime_layout"], layout);
+        let stacks = json!({ "functions": true, "lines": true, "inlined": true, "c_functions": false });
+        assert_eq!(view["stack_traces"], stacks);
         assert_eq!(view["probes"][0]["verdict"], "present");
         assert_eq!(view["probes"][0]["entry"]["class"], "emulated");
         assert_eq!(view["probes"][0]["predicted_ns_per_call"], 57);
@@ -293,6 +303,12 @@ fn the_command_tells_the_plan() {
         assert!(text.contains("inlined only: the compiler inlined every call of it"), "{text}");
         let strict = inspect(&[file, "--strict", "--function", "example.com/inspect/policy.Tiny"]);
         assert_eq!(strict.status.code(), Some(4));
+        for (name, code) in [("policy/v3.Mixed", 0), ("policy.Mixed", 4)] {
+            let strict = inspect(&[file, "--strict", "--function", &format!("example.com/inspect/{name}")]);
+            assert_eq!(strict.status.code(), Some(code), "{name}");
+        }
+        // Nothing that can be probed is not everything.
+        assert_eq!(inspect(&[file, "--strict"]).status.code(), Some(4));
 
         // Without functions: those of profiles that the program has, here of one's own.
         let directory = tempfile::tempdir().unwrap();
@@ -321,6 +337,10 @@ fn the_command_tells_the_plan() {
         assert_eq!(verdicts, BTreeMap::from([("own.recurse", "present"), ("own.tiny", "inlined_only")]));
         let text = String::from_utf8(inspect(&[file]).stdout).unwrap();
         assert!(text.contains("no function of a profile is in it"), "{text}");
+        assert!(text.contains(", exe, static, stripped, "), "{text}");
+        assert!(text.contains("\n  runtime layout known: that of Go 1."), "{text}");
+        let stacks = "\n  stack traces: Go functions with file and line, inlined calls too";
+        assert!(text.contains(stacks), "{text}");
 
         // A running process, by its number, gives the same plan as its file.
         let mut child = std::process::Command::new(&path)
@@ -361,6 +381,21 @@ fn what_cannot_be_inspected_is_told() {
         assert_eq!(code, Some(1), "{path}: {error}");
         assert!(error.contains(reason), "{path}: {error}");
     }
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (code, error) = inspect(pipe.to_str().unwrap());
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("not a regular file"), "{error}");
+    // Nobody asks for it while it is held here.
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    let pid = ended.id().to_string();
+    while Path::new("/proc").join(&pid).join("exe").read_link().is_ok() {
+        std::thread::yield_now();
+    }
+    let (code, error) = inspect(&pid);
+    ended.wait().unwrap();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("a process that has ended"), "{error}");
     each_version("what_cannot_be_inspected_is_told", |toolchain| {
         let data = fs::read(toolchain.build(&Build::of("inspect").flags(STRIPPED)).unwrap()).unwrap();
         let cut = directory.path().join("cut");
@@ -454,4 +489,74 @@ fn damaged_programs_never_panic() {
 enum Damage {
     Cut(usize),
     Set(usize, u8),
+}
+
+/// Replaces bytes at every place where they are. Returns how many there were.
+fn replace(data: &mut [u8], from: &[u8], to: &[u8]) -> usize {
+    assert_eq!(from.len(), to.len());
+    let places: Vec<usize> = (0..data.len()).filter(|&at| data[at..].starts_with(from)).collect();
+    for at in &places {
+        data[*at..*at + to.len()].copy_from_slice(to);
+    }
+    places.len()
+}
+
+#[test]
+fn programs_that_do_not_tell_everything() {
+    each_version("programs_that_do_not_tell_everything", |toolchain| {
+        let data = fs::read(toolchain.build(&Build::of("inspect").flags(STRIPPED)).unwrap()).unwrap();
+        let intact = Program::parse(&data).unwrap();
+        let wanted = ["main.recurse", "example.com/inspect/policy.Tiny", "main.none"].map(Wanted::new);
+
+        // Where the inline data are is not to be found.
+        let mut unread = data.clone();
+        let base = intact.module().gofunc.unwrap();
+        assert!(replace(&mut unread, &base.to_le_bytes(), &[0; 8]) > 0);
+        let unread = Program::parse(&unread).unwrap();
+        assert_eq!(unread.module().gofunc, None);
+        assert!(unread.warnings().iter().any(|warning| warning.contains("inlined where cannot be read")));
+        let rows = unread.plan(&wanted, None);
+        let verdicts: Vec<Verdict> = rows.iter().map(|row| row.verdict).collect();
+        assert_eq!(verdicts, [Verdict::InlinedAt, Verdict::InlinedOnly, Verdict::Absent], "{rows:#?}");
+        let told =
+            |row: usize, reason: &str| assert!(rows[row].reason.contains(reason), "{}", rows[row].reason);
+        told(0, "cannot be told");
+        told(1, "cannot be told");
+        told(2, "or was inlined");
+
+        // Functions that overlap; the runtime would not start it.
+        let mut unsorted = data.clone();
+        let table = section(&data, ".gopclntab");
+        let word =
+            |at: usize| usize::try_from(u64::from_le_bytes(data[at..at + 8].try_into().unwrap())).unwrap();
+        let rows = table + word(table + 8 + 8 * 7);
+        unsorted[rows + 80..rows + 84].copy_from_slice(&data[rows + 160..rows + 164]);
+        let error = Program::parse(&unsorted).unwrap_err().to_string();
+        assert!(error.contains("not in the order of addresses"), "{error}");
+
+        // Every function shares a table that goes on for very long: it must end, and say that this cannot be.
+        let mut endless = data.clone();
+        let (values, records) = (table + word(table + 8 + 8 * 6), rows);
+        for four in endless[values + 1..records].as_chunks_mut::<4>().0 {
+            *four = [2, 1, 1, 1];
+        }
+        let _ = Program::parse(&endless).map(|program| program.plan(&wanted, None));
+    });
+}
+
+#[test]
+fn a_hostile_version_does_not_reach_the_terminal() {
+    newest_version("a_hostile_version_does_not_reach_the_terminal", |toolchain| {
+        let path = toolchain.build(&Build::of("inspect").flags(STRIPPED)).unwrap();
+        let mut data = fs::read(path).unwrap();
+        assert!(replace(&mut data, format!("go{}", toolchain.version()).as_bytes(), b"\x1b[31m\n;;") > 0);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("program");
+        fs::write(&path, data).unwrap();
+        let told = goaudit().arg("inspect").arg(&path).args(["--function", "main.recurse"]).output().unwrap();
+        let text = String::from_utf8(told.stdout).unwrap();
+        assert!(text.contains(r"  \x1b[31m\n;; amd64"), "{text}");
+        assert!(!text.contains(|char: char| char.is_control() && char != '\n'), "{text:?}");
+        assert!(text.contains("runtime layout assumed: that of Go 1.27"), "{text}");
+    });
 }

@@ -2,17 +2,23 @@
 
 use std::fmt::Write;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::capture::profiles;
 use super::{Exit, output};
 use crate::golang::profile::{Chosen, Profile};
-use crate::golang::{Arch, Class, Costs, Module, Probe, Program, Verdict, Wanted};
+use crate::golang::{
+    Arch, BuildInfo, Class, Confidence, Costs, Format, Loading, Module, Probe, Program, RuntimeOffsets,
+    Verdict, Wanted,
+};
 use crate::kernel;
+use crate::view::text::visible;
 
 /// Larger files are not programs; bounds what a wrong argument can make goaudit read.
 const MAX_FILE: u64 = 4 << 30;
@@ -20,7 +26,7 @@ const MAX_FILE: u64 = 4 << 30;
 /// Tell which functions of a Go program can be probed, where, and at what cost. Touches nothing.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Verdicts: present (every call is seen), inlined_at (some calls were inlined), inlined_only, absent, refused; each with its reason.\nExit codes: 0 ok, 1 not a Go program that can be read, 2 usage, 4 with --strict when a function cannot be probed."
+    after_help = "Verdicts: present (every call is seen), inlined_at (some calls were inlined), inlined_only, absent, refused; each with its reason.\nExit codes: 0 ok, 1 not a Go program that can be read, 2 usage, 4 with --strict when a function cannot be probed, a call may be unseen, or there is no function at all."
 )]
 pub(super) struct Args {
     /// The program's file, or the number of a running process (for a file of that name: ./1234).
@@ -46,7 +52,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Exit with 4 unless every function can be probed with no call unseen.
+    /// Exit with 4 unless every function, and at least one, can be probed with no call unseen.
     #[arg(long)]
     strict: bool,
 
@@ -65,6 +71,8 @@ struct View<'a> {
     binary: String,
     go_version: Option<&'a str>,
     build: Build<'a>,
+    runtime_layout: Layout,
+    stack_traces: StackTraces,
     modules: &'a [Module],
     functions: u64,
     warnings: Vec<String>,
@@ -92,6 +100,29 @@ struct Row {
     plan: Probe,
 }
 
+/// Whose offsets of the runtime's structures are used: goroutine numbers, panics, maps and requests are read with them.
+#[derive(Serialize)]
+struct Layout {
+    /// `known`: measured with this release. `assumed`: those of another; what is read is checked, and may be missing.
+    confidence: &'static str,
+    /// The Go release that they were measured with.
+    release: String,
+}
+
+/// What stack traces of it have, stripped or not: they are read from the tables that Go's own tracebacks use.
+#[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states")]
+struct StackTraces {
+    /// Names of Go functions.
+    functions: bool,
+    /// File and line.
+    lines: bool,
+    /// Functions that were inlined, with the place of the call.
+    inlined: bool,
+    /// Names of C functions.
+    c_functions: bool,
+}
+
 /// How it was built.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of a build, not states")]
@@ -101,9 +132,12 @@ struct Build<'a> {
     stripped: bool,
     dwarf: bool,
     pie: bool,
+    /// No dynamic loader runs before it.
+    #[serde(rename = "static")]
+    is_static: bool,
     race: bool,
     cgo: bool,
-    table_format: crate::golang::Format,
+    table_format: Format,
     #[serde(rename = "build_id")]
     identity: Option<String>,
     main_package: Option<&'a str>,
@@ -128,11 +162,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
             program.plan(&wanted, costs).into_iter().map(|plan| Row { profile: None, plan }).collect()
         };
-    let complete = probes.iter().all(|probe| probe.plan.verdict == Verdict::Present);
+    let complete = !probes.is_empty() && probes.iter().all(|probe| probe.plan.verdict == Verdict::Present);
     let view = View {
         binary: path.display().to_string(),
         go_version: program.build().map(|build| build.go_version.as_str()),
         build: build_of(&program),
+        runtime_layout: layout_of(&program),
+        stack_traces: stack_traces_of(&program),
         modules: program.build().map_or(&[], |build| &build.modules),
         functions: program.table().len(),
         warnings,
@@ -192,8 +228,22 @@ fn path_of(program: &Path) -> anyhow::Result<PathBuf> {
     Ok(directory.join("exe"))
 }
 
+/// Whether this is the program of a process that is still there.
+fn is_process(path: &Path) -> bool {
+    path.strip_prefix("/proc").is_ok() && path.ends_with("exe") && path.parent().is_some_and(Path::is_dir)
+}
+
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    // A pipe would keep the opening waiting for somebody to write.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = match File::options().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && is_process(path) => {
+            anyhow::bail!(
+                "no program runs there: it is a thread of the kernel, or a process that has ended and that its parent has not asked for yet; name another process, or the program's file"
+            )
+        }
+        opened => opened?,
+    };
     let metadata = file.metadata()?;
     anyhow::ensure!(metadata.is_file(), "it is not a regular file: name the program itself");
     anyhow::ensure!(metadata.len() <= MAX_FILE, "it has more than 4 GiB: no Go program is that large");
@@ -203,16 +253,42 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(data)
 }
 
+fn layout_of(program: &Program<'_>) -> Layout {
+    let release = program.build().and_then(BuildInfo::release);
+    let (_, confidence) = RuntimeOffsets::of_program(release, program.table().format());
+    let (confidence, (major, minor)) = match confidence {
+        Confidence::Known => ("known", release.unwrap_or_default()),
+        Confidence::Assumed(release) => ("assumed", release),
+    };
+    Layout { confidence, release: format!("{major}.{minor}") }
+}
+
+fn stack_traces_of(program: &Program<'_>) -> StackTraces {
+    // The oldest format has other tables of files and inlined calls.
+    let read = program.table().format() > Format::Go1_2;
+    StackTraces {
+        functions: true,
+        lines: read,
+        inlined: read && program.module().gofunc.is_some(),
+        c_functions: false,
+    }
+}
+
 fn build_of<'a>(program: &'a Program<'_>) -> Build<'a> {
     let image = program.image();
     let pie = image.position_independent();
     let recorded = program.build().and_then(|build| build.setting("-buildmode"));
     Build {
-        mode: recorded.unwrap_or(if pie { "pie" } else { "exe" }),
+        mode: recorded.unwrap_or(match program.loading() {
+            Loading::Library => "library",
+            Loading::Dynamic | Loading::Static | Loading::StaticPie if pie => "pie",
+            Loading::Dynamic | Loading::Static | Loading::StaticPie => "exe",
+        }),
         arch: image.arch(),
         stripped: !image.has_symbols(),
         dwarf: image.has_dwarf(),
         pie,
+        is_static: matches!(program.loading(), Loading::Static | Loading::StaticPie),
         race: program.is_race(),
         cgo: program.is_cgo(),
         table_format: program.table().format(),
@@ -225,9 +301,10 @@ fn text(view: &View<'_>, args: &Args) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let yes = |flag: bool, word: &'static str| if flag { word } else { "" };
     let build = &view.build;
-    writeln!(out, "{}", view.binary)?;
+    writeln!(out, "{}", visible(&view.binary))?;
     let traits = [
-        build.mode,
+        &*visible(build.mode),
+        yes(build.is_static, "static"),
         yes(build.stripped, "stripped"),
         yes(build.cgo, "cgo"),
         yes(build.race, "race detector"),
@@ -238,17 +315,18 @@ fn text(view: &View<'_>, args: &Args) -> Result<String, std::fmt::Error> {
         Arch::Amd64 => "amd64",
         Arch::Arm64 => "arm64",
     };
-    let version = view.go_version.unwrap_or("unknown Go version");
+    let version = visible(view.go_version.unwrap_or("unknown Go version"));
     writeln!(out, "  {version} {arch}, {}, {} functions", traits.join(", "), view.functions)?;
+    layout_text(&mut out, view)?;
     for module in view.modules {
-        write!(out, "  module {} {}", module.path, module.version)?;
+        write!(out, "  module {} {}", visible(&module.path), visible(&module.version))?;
         if let Some(replace) = &module.replace {
-            write!(out, " => {} {}", replace.path, replace.version)?;
+            write!(out, " => {} {}", visible(&replace.path), visible(&replace.version))?;
         }
         writeln!(out)?;
     }
     for warning in &view.warnings {
-        writeln!(out, "  warning: {warning}")?;
+        writeln!(out, "  warning: {}", visible(warning))?;
     }
     if view.probes.is_empty() {
         writeln!(
@@ -275,11 +353,28 @@ fn text(view: &View<'_>, args: &Args) -> Result<String, std::fmt::Error> {
         None if view.probes.iter().any(|row| row.plan.entry.is_some()) => writeln!(
             out,
             "\nwhat a call will cost on this host: sudo goaudit inspect --calibrate {}",
-            args.program.display()
+            visible(&args.program.display().to_string())
         )?,
         None => {}
     }
     Ok(out)
+}
+
+/// How far what is read of a program can be relied on, and what its stacks look like.
+fn layout_text(out: &mut String, view: &View<'_>) -> std::fmt::Result {
+    let Layout { confidence, release } = &view.runtime_layout;
+    let meaning = match *confidence {
+        "known" => "measured with this release",
+        _ => {
+            "the nearest that was measured; what is read is checked, and goroutines, panics, maps and requests may be missing"
+        }
+    };
+    writeln!(out, "  runtime layout {confidence}: that of Go {release}, {meaning}")?;
+    let StackTraces { functions: _, lines, inlined, c_functions: _ } = view.stack_traces;
+    let lines = if lines { " with file and line" } else { ", no lines" };
+    let inlined = if inlined { "inlined calls too" } else { "inlined calls not" };
+    let c_code = if view.build.cgo { "; C frames as addresses only" } else { "" };
+    writeln!(out, "  stack traces: Go functions{lines}, {inlined} (no symbol table is needed){c_code}")
 }
 
 fn probe_text(out: &mut String, row: &Row) -> std::fmt::Result {
@@ -291,10 +386,10 @@ fn probe_text(out: &mut String, row: &Row) -> std::fmt::Result {
         Verdict::Absent => "absent",
         Verdict::Refused => "refused",
     };
-    writeln!(out, "\n{}", probe.function)?;
-    writeln!(out, "  {verdict}: {}", probe.reason)?;
+    writeln!(out, "\n{}", visible(&probe.function))?;
+    writeln!(out, "  {verdict}: {}", visible(&probe.reason))?;
     if let Some(id) = profile {
-        writeln!(out, "  profile {id}")?;
+        writeln!(out, "  profile {}", visible(id))?;
     }
     if let Some(entry) = probe.entry {
         let class = |class: Class| match class {
@@ -311,10 +406,10 @@ fn probe_text(out: &mut String, row: &Row) -> std::fmt::Result {
         writeln!(out, "  cost    {cost} ns per call")?;
     }
     for caller in &probe.inlined_into {
-        writeln!(out, "  inlined {} x into {}", caller.places, caller.function)?;
+        writeln!(out, "  inlined {} x into {}", caller.places, visible(&caller.function))?;
     }
     for name in &probe.nearest {
-        writeln!(out, "  nearest {name}")?;
+        writeln!(out, "  nearest {}", visible(name))?;
     }
     Ok(())
 }

@@ -27,6 +27,7 @@ use crate::hist::By;
 use crate::hook::go::Role;
 use crate::kernel::{self, Hook};
 use crate::recorder::{Config, GoConfig, Roll, WhenFull};
+use crate::view::text::visible;
 
 /// Measure calls of Go functions of one process or command, without any preparation of it.
 #[derive(Debug, clap::Args)]
@@ -196,15 +197,21 @@ fn plan(path: &Path, profile: &Profile) -> anyhow::Result<()> {
     let program = Program::parse(&data).with_context(failed)?;
     let wanted: Vec<_> = profile.probes.iter().map(|probe| probe.wanted()).collect();
     let mut refused = 0_usize;
-    for row in program.plan(&wanted, None) {
+    let rows = program.plan(&wanted, None);
+    // Of several functions of a name those that are there are traced, and the others told.
+    let there: Vec<&str> = rows.iter().filter(|row| row.entry.is_some()).map(|row| row.id.as_str()).collect();
+    for row in &rows {
         match row.verdict {
             Verdict::Present => {}
-            Verdict::InlinedAt => note(&format!("{}: {}", row.function, row.reason)),
+            Verdict::InlinedAt => note(&visible(&format!("{}: {}", row.function, row.reason))),
+            Verdict::InlinedOnly if there.contains(&row.id.as_str()) => {
+                note(&visible(&format!("{} is not traced: {}", row.function, row.reason)));
+            }
             Verdict::InlinedOnly | Verdict::Absent | Verdict::Refused => {
                 refused = refused.saturating_add(1);
-                note(&format!("{} cannot be probed: {}", row.function, row.reason));
+                note(&visible(&format!("{} cannot be probed: {}", row.function, row.reason)));
                 for name in row.nearest.iter().skip(1) {
-                    note(&format!("    also near: {name}"));
+                    note(&visible(&format!("    also near: {name}")));
                 }
             }
         }
@@ -212,9 +219,10 @@ fn plan(path: &Path, profile: &Profile) -> anyhow::Result<()> {
     // What attaching carries out; it also knows of values that cannot be read.
     let target = Target::plan(&program, profile);
     if refused == 0 {
-        for not_probed in &target.not_probed {
+        let is_told = |function: &str| rows.iter().any(|row| row.entry.is_none() && row.function == function);
+        for not_probed in target.not_probed.iter().filter(|not_probed| !is_told(&not_probed.function)) {
             refused = refused.saturating_add(1);
-            note(&format!("{} cannot be probed: {}", not_probed.function, not_probed.reason));
+            note(&visible(&format!("{} cannot be probed: {}", not_probed.function, not_probed.reason)));
         }
     }
     let planned = target.planned.iter().filter(|planned| planned.role == Role::Call).count();

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, to_aligned};
 use super::image::Image;
 
 const MAGIC: &[u8; 14] = b"\xff Go buildinf:";
@@ -58,8 +58,8 @@ impl BuildInfo {
             let (version, next) = inline_string(&header, 32)?;
             (version, inline_string(&header, next).map_or(&b""[..], |(text, _)| text))
         } else {
-            let version = go_string(image, image.pointer(address + 16)?)?;
-            let modules = image.pointer(address + 24).and_then(|at| go_string(image, at));
+            let version = go_string(image, image.pointer(address.checked_add(16)?)?)?;
+            let modules = address.checked_add(24).and_then(|at| go_string(image, image.pointer(at)?));
             (version, modules.unwrap_or_default())
         };
         let mut info = Self { go_version: text(version)?, ..Self::default() };
@@ -133,7 +133,7 @@ fn unquote(value: &str) -> String {
 }
 
 fn find(address: u64, bytes: Bytes<'_>) -> Option<u64> {
-    let mut at = address.next_multiple_of(16) - address;
+    let mut at = to_aligned(address, 16);
     while let Some(candidate) = bytes.slice(at, 32) {
         if candidate.starts_with(MAGIC) && candidate.get(15).is_some_and(|&flags| flags & FLAG_INLINE != 0)
             || candidate.starts_with(MAGIC) && candidate.get(14) == Some(&8)
@@ -148,7 +148,7 @@ fn find(address: u64, bytes: Bytes<'_>) -> Option<u64> {
 fn inline_string<'a>(bytes: &Bytes<'a>, offset: u64) -> Option<(&'a [u8], u64)> {
     let (len, start) = bytes.uvarint(offset)?;
     (len <= MAX_TEXT).then_some(())?;
-    Some((bytes.slice(start, len)?, start + len))
+    Some((bytes.slice(start, len)?, start.checked_add(len)?))
 }
 
 fn go_string<'a>(image: &Image<'a>, header: u64) -> Option<&'a [u8]> {

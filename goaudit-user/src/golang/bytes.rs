@@ -1,5 +1,14 @@
 //! Little-endian reading of outside bytes: every access is checked, nothing panics.
 
+/// Longer names do not exist; bounds the work for a hostile file, all of whose functions may share one.
+const TEXT_MAX: usize = 1 << 16;
+
+/// Bytes from `address` to the next multiple of `step`, a power of two.
+pub(crate) const fn to_aligned(address: u64, step: u64) -> u64 {
+    // 0 is one, too, behind the last address.
+    address.wrapping_neg() % step
+}
+
 /// A run of bytes from a file. Offsets count from its start; anything outside is `None`.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Bytes<'a>(&'a [u8]);
@@ -51,10 +60,10 @@ impl<'a> Bytes<'a> {
         self.array(offset).map(u64::from_le_bytes)
     }
 
-    /// The bytes up to the next zero, without it.
+    /// The bytes up to the next zero, without it; none if there are more than `TEXT_MAX` of them.
     pub(crate) fn c_string(&self, offset: u64) -> Option<&'a [u8]> {
         let rest = self.from(offset)?.0;
-        let end = rest.iter().position(|&byte| byte == 0)?;
+        let end = memchr::memchr(0, rest.get(..TEXT_MAX).unwrap_or(rest))?;
         rest.get(..end)
     }
 
@@ -89,6 +98,19 @@ mod tests {
         assert_eq!(bytes.slice(u64::MAX, 2), None);
         assert_eq!(bytes.c_string(0).unwrap(), &[1]);
         assert_eq!(Bytes::new(b"abc").c_string(0), None);
+    }
+
+    #[test]
+    fn alignment_at_the_end_of_the_address_space() {
+        assert_eq!([0, 1, 15, 16].map(|address| to_aligned(address, 16)), [0, 15, 1, 0]);
+        assert_eq!([0, 7].map(|less| to_aligned(u64::MAX - less, 8)), [1, 0]);
+    }
+
+    #[test]
+    fn a_text_without_end_is_none() {
+        let long = [vec![b'a'; TEXT_MAX], vec![0]].concat();
+        assert_eq!(Bytes::new(&long).c_string(0), None);
+        assert_eq!(Bytes::new(&long).c_string(1).map(<[u8]>::len), Some(TEXT_MAX - 1));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub enum ImageError {
     #[error("this ELF file is of type {0}, not a program (2 or 3): name the linked program")]
     NotProgram(u16),
     /// Headers point outside of the file or contradict each other.
-    #[error("the ELF {0} are damaged or cut off: copy the file again and compare its size")]
+    #[error("this ELF file is damaged or cut off (in its {0}): copy it again and compare its size")]
     Damaged(&'static str),
 }
 
@@ -50,6 +50,20 @@ pub enum Arch {
     Amd64,
     /// AArch64.
     Arm64,
+}
+
+/// How a file comes into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loading {
+    /// By a dynamic loader, which the file names.
+    Dynamic,
+    /// By the kernel alone, at the addresses of the file.
+    Static,
+    /// By the kernel alone, anywhere: it moves itself when it starts.
+    StaticPie,
+    /// By another program: a library, or a plugin. Also what an old linker made position independent and static,
+    /// without the mark that it is a program (DF_1_PIE, since binutils 2.26).
+    Library,
 }
 
 /// A part of the file that is mapped.
@@ -169,6 +183,18 @@ impl<'a> Image<'a> {
         self.position_independent
     }
 
+    /// How the file is loaded.
+    pub fn loading(&self) -> Loading {
+        let flags = self.dynamic_entries().find(|(tag, _)| *tag == elf::DT_FLAGS_1);
+        let marked = flags.is_some_and(|(_, flags)| flags & u64::from(elf::DF_1_PIE) != 0);
+        match (self.interpreter, self.position_independent) {
+            (true, _) => Loading::Dynamic,
+            (false, false) => Loading::Static,
+            (false, true) if marked => Loading::StaticPie,
+            (false, true) => Loading::Library,
+        }
+    }
+
     /// Has PT_INTERP: a dynamic loader runs first.
     pub const fn has_interpreter(&self) -> bool {
         self.interpreter
@@ -264,16 +290,23 @@ impl<'a> Image<'a> {
         })
     }
 
+    /// Tags and values of the dynamic section.
+    fn dynamic_entries(&self) -> impl Iterator<Item = (i64, u64)> {
+        let dynamic = self.dynamic.and_then(|(address, size)| self.at(address)?.slice(0, size));
+        let (entries, _) = dynamic.unwrap_or_default().as_chunks::<16>();
+        let entries = entries.iter().filter_map(|entry| {
+            let entry = Bytes::new(entry);
+            Some((i64::try_from(entry.u64(0)?).ok()?, entry.u64(8)?))
+        });
+        entries.take_while(|(tag, _)| *tag != elf::DT_NULL)
+    }
+
     fn read_relocations(&self) -> Option<Vec<(u64, u64)>> {
-        let (address, size) = self.dynamic?;
-        let dynamic = self.at(address)?;
         let (mut table, mut table_size) = (0, 0);
-        for offset in (0..size).step_by(16) {
-            let (tag, value) = (dynamic.u64(offset)?, dynamic.u64(offset + 8)?);
-            match i64::try_from(tag).ok() {
-                Some(elf::DT_RELA) => table = value,
-                Some(elf::DT_RELASZ) => table_size = value,
-                Some(elf::DT_NULL) => break,
+        for (tag, value) in self.dynamic_entries() {
+            match tag {
+                elf::DT_RELA => table = value,
+                elf::DT_RELASZ => table_size = value,
                 _ => {}
             }
         }
@@ -317,6 +350,59 @@ mod tests {
         assert_eq!(parse(b"\x7fELF\x01\x01"), Some(ImageError::Not64Bit));
         assert_eq!(parse(b"\x7fELF\x02\x02"), Some(ImageError::BigEndian));
         assert_eq!(parse(b"\x7fELF\x02\x01"), Some(ImageError::Damaged("header")));
+    }
+
+    /// A program of segments (type, flags, address) that have these bytes.
+    fn elf(kind: u16, segments: &[(u32, u32, u64, &[u8])]) -> Vec<u8> {
+        let count = u16::try_from(segments.len()).unwrap_or_default();
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend([kind, 62, 1, 0].into_iter().flat_map(u16::to_le_bytes));
+        // Entry, program headers, section headers.
+        file.extend([0, 64, 0_u64].into_iter().flat_map(u64::to_le_bytes));
+        file.extend([0, 0, 64, 56, count, 64, 0, 0].into_iter().flat_map(u16::to_le_bytes));
+        let mut offset = 64 + 56 * segments.len();
+        for (kind, flags, address, bytes) in segments {
+            file.extend([kind.to_le_bytes(), flags.to_le_bytes()].concat());
+            let len = bytes.len() as u64;
+            let words = [offset as u64, *address, *address, len, len, 1];
+            file.extend(words.into_iter().flat_map(u64::to_le_bytes));
+            offset += bytes.len();
+        }
+        file.extend(segments.iter().flat_map(|(_, _, _, bytes)| bytes.iter().copied()));
+        file
+    }
+
+    #[test]
+    fn what_loads_a_file() {
+        let loading = |kind: u16, more: &[u32], flags: u32| {
+            let words = [elf::DT_FLAGS_1.cast_unsigned(), u64::from(flags), 0, 0];
+            let dynamic: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+            let mut segments = vec![(elf::PT_LOAD, elf::PF_R, 0x1000, &dynamic[..])];
+            segments.extend(more.iter().map(|kind| (*kind, elf::PF_R, 0x1000, &dynamic[..])));
+            Image::parse(&elf(kind, &segments)).map(|image| image.loading())
+        };
+        let (pie, fixed) = (elf::ET_DYN, elf::ET_EXEC);
+        assert_eq!(loading(fixed, &[], 0), Ok(Loading::Static));
+        assert_eq!(loading(fixed, &[elf::PT_INTERP, elf::PT_DYNAMIC], 0), Ok(Loading::Dynamic));
+        assert_eq!(loading(pie, &[elf::PT_INTERP, elf::PT_DYNAMIC], elf::DF_1_PIE), Ok(Loading::Dynamic));
+        assert_eq!(loading(pie, &[elf::PT_DYNAMIC], elf::DF_1_PIE), Ok(Loading::StaticPie));
+        assert_eq!(loading(pie, &[elf::PT_DYNAMIC], 0), Ok(Loading::Library));
+    }
+
+    #[test]
+    fn segments_at_the_end_of_the_address_space() {
+        // One byte further a segment would end behind the last address.
+        for len in 1..200_u64 {
+            let bytes = vec![0xff; usize::try_from(len).unwrap_or_default()];
+            let last = u64::MAX - len;
+            for flags in [elf::PF_R, elf::PF_R | elf::PF_W, elf::PF_R | elf::PF_X] {
+                let file = elf(elf::ET_EXEC, &[(elf::PT_LOAD, flags, last, &bytes)]);
+                assert!(Image::parse(&file).is_ok());
+                assert!(crate::golang::Program::parse(&file).is_err());
+            }
+        }
+        let behind = elf(elf::ET_EXEC, &[(elf::PT_LOAD, elf::PF_R, u64::MAX - 7, &[0; 8])]);
+        assert_eq!(Image::parse(&behind).err(), Some(ImageError::Damaged("segments")));
     }
 
     #[test]

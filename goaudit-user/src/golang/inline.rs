@@ -39,7 +39,9 @@ pub(crate) fn inlined_at(
     let node = table.inline_node(function, address)?;
     let (bytes, nodes) = match table.format() {
         Format::Go1_2 => None,
-        Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => tree(image, table, function, module.gofunc),
+        Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => {
+            tree(image, table, function, module.gofunc).ok()?
+        }
     }?;
     let at = node.checked_mul(size).filter(|_| node < nodes)?.checked_add(name)?;
     let caller = function.entry.checked_add(u64::from(bytes.u32(at.checked_add(4)?)?))?;
@@ -50,6 +52,12 @@ pub(crate) fn inlined_at(
 
 /// Functions looked at to tell whether a `gofunc` candidate makes sense.
 const SAMPLE: usize = 64;
+/// Nodes looked at in each.
+const SAMPLE_NODES: u64 = 1024;
+
+/// A function has inlined calls, and what they are cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unreadable;
 
 /// Name offsets of the calls that were inlined into `function`: one item for each place.
 pub(crate) fn inlined_names<'a>(
@@ -57,46 +65,62 @@ pub(crate) fn inlined_names<'a>(
     table: &Pclntab<'a>,
     module: &ModuleData,
     function: &Function,
-) -> impl Iterator<Item = u32> {
+) -> Result<impl Iterator<Item = u32>, Unreadable> {
     let (size, name) = node_layout(table.format());
     let found = match table.format() {
+        // Such programs are not probed.
         Format::Go1_2 => None,
-        Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => tree(image, table, function, module.gofunc),
+        Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => tree(image, table, function, module.gofunc)?,
     };
     let (bytes, nodes) = found.unwrap_or_default();
-    (0..nodes).map_while(move |node| bytes.u32(node * size + name))
+    Ok((0..nodes).map_while(move |node| bytes.u32(node.checked_mul(size)?.checked_add(name)?)))
 }
 
+/// The tree of a function and the number of its nodes; none when nothing was inlined into it.
 fn tree<'a>(
     image: &Image<'a>,
     table: &Pclntab<'a>,
     function: &Function,
-    gofunc: u64,
-) -> Option<(Bytes<'a>, u64)> {
-    let address = table.inline_tree(image, function, gofunc)?;
-    let nodes = table.inline_nodes(function)?;
+    gofunc: Option<u64>,
+) -> Result<Option<(Bytes<'a>, u64)>, Unreadable> {
+    let Some(nodes) = table.inline_nodes(function) else { return Ok(None) };
+    let address = gofunc.and_then(|gofunc| table.inline_tree(image, function, gofunc));
+    let bytes = address.and_then(|address| image.at(address)).ok_or(Unreadable)?;
+    let size = nodes.checked_mul(node_layout(table.format()).0);
     // A node covers at least one byte of code.
-    (nodes <= function.end - function.entry).then_some((image.at(address)?, nodes))
+    let sound =
+        nodes <= function.end - function.entry && size.is_some_and(|size| bytes.slice(0, size).is_some());
+    if sound { Ok(Some((bytes, nodes))) } else { Err(Unreadable) }
 }
 
-/// Whether function data offsets from `gofunc` lead to inline trees: every node names something that exists.
-pub(crate) fn is_plausible_base(image: &Image<'_>, table: &Pclntab<'_>, text: u64, gofunc: u64) -> bool {
+/// What a candidate for the base of function data is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// Every node of the trees that it leads to names something that exists.
+    Plausible,
+    /// It leads to something else.
+    Wrong,
+    /// No function has inlined calls.
+    NotNeeded,
+}
+
+/// Whether function data offsets from `gofunc` lead to inline trees.
+pub(crate) fn try_base(image: &Image<'_>, table: &Pclntab<'_>, text: u64, gofunc: u64) -> Base {
     let (size, name) = node_layout(table.format());
-    let mut seen = 0;
-    let trees = table.functions(image, text).filter_map(|function| {
-        let nodes = table.inline_nodes(&function)?;
-        let address = table.inline_tree(image, &function, gofunc)?;
-        Some((address, nodes))
-    });
-    for (address, nodes) in trees.take(SAMPLE) {
-        let Some(bytes) = image.at(address) else { return false };
-        for node in 0..nodes {
-            let callee = bytes.u32(node * size + name).and_then(|offset| table.name_start(offset));
-            if callee.is_none() {
-                return false;
+    let mut verdict = Base::NotNeeded;
+    let inlined = table.functions(image, text).filter(|function| table.inline_nodes(function).is_some());
+    for function in inlined.take(SAMPLE) {
+        let Ok(Some((bytes, nodes))) = tree(image, table, &function, Some(gofunc)) else {
+            return Base::Wrong;
+        };
+        for node in 0..nodes.min(SAMPLE_NODES) {
+            let at = node.checked_mul(size).and_then(|at| at.checked_add(name));
+            let callee = at.and_then(|at| bytes.u32(at)).and_then(|offset| table.name_at(offset));
+            if callee.is_none_or(<[u8]>::is_empty) {
+                return Base::Wrong;
             }
         }
-        seen += 1;
+        verdict = Base::Plausible;
     }
-    seen > 0
+    verdict
 }

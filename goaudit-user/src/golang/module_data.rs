@@ -6,15 +6,25 @@
 
 use thiserror::Error;
 
+use super::bytes::to_aligned;
 use super::image::Image;
+use super::inline::Base;
 use super::pclntab::{Format, Pclntab};
 
-/// There is no module data that agrees with the rest of the file.
+/// Why a file's module data are not believed.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error(
-    "the Go function table and the segments of this program contradict each other (no moduledata agrees with both): it was changed after linking, or comes from a linker that goaudit does not know"
-)]
-pub struct ModuleDataError;
+pub enum ModuleDataError {
+    /// There is none that agrees with the rest of the file.
+    #[error(
+        "the Go function table and the segments of this program contradict each other (no moduledata agrees with both): it was changed after linking, or comes from a linker that goaudit does not know"
+    )]
+    Contradiction,
+    /// The runtime would end such a program when it starts (`moduledataverify1`).
+    #[error(
+        "the Go function table is not in the order of addresses: it was changed after linking, and the program would not start"
+    )]
+    NotSorted,
+}
 
 /// What is used of the module data. Addresses are those of the file, without load bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +35,9 @@ pub struct ModuleData {
     pub text: u64,
     /// End of Go's code.
     pub etext: u64,
-    /// Base of function data offsets; 0 before Go 1.18 (function data were pointers).
-    pub gofunc: u64,
+    /// Base of function data offsets; 0 where none is needed: before Go 1.18 (function data were pointers), and where
+    /// nothing was inlined. `None`: functions have inlined calls, and what they are cannot be read.
+    pub gofunc: Option<u64>,
     /// Where descriptions of types begin and end.
     pub types: Option<(u64, u64)>,
 }
@@ -43,19 +54,28 @@ impl ModuleData {
         let sections = SECTIONS.iter().filter_map(|name| image.section(name));
         let segments = image.data_segments(true).chain(image.data_segments(false));
         for (address, bytes) in sections.chain(segments) {
-            let mut at = address.next_multiple_of(8) - address;
+            let mut at = to_aligned(address, 8);
             while let Some(word) = bytes.u64(at) {
                 if word == table.address()
-                    && let Some(found) = Self::check(image, table, address + at)
+                    && let Some(found) = address.checked_add(at).and_then(|at| Self::check(image, table, at))
                 {
-                    return Ok(found);
+                    return found.complete(image, table);
                 }
                 at += 8;
             }
         }
         // Linked by another linker, position independent: the pointer is in the relocations only.
         let mut relocated = image.relocations().iter().filter(|(_, value)| *value == table.address());
-        relocated.find_map(|(address, _)| Self::check(image, table, *address)).ok_or(ModuleDataError)
+        let found = relocated.find_map(|(address, _)| Self::check(image, table, *address));
+        found.ok_or(ModuleDataError::Contradiction)?.complete(image, table)
+    }
+
+    /// What is found by going through the functions.
+    fn complete(self, image: &Image<'_>, table: &Pclntab<'_>) -> Result<Self, ModuleDataError> {
+        if !table.is_sorted(image, self.text) {
+            return Err(ModuleDataError::NotSorted);
+        }
+        Ok(Self { gofunc: Self::gofunc(image, table, self.address, self.text), ..self })
     }
 
     fn check(image: &Image<'_>, table: &Pclntab<'_>, address: u64) -> Option<Self> {
@@ -68,12 +88,12 @@ impl ModuleData {
         let (low, high) = (word(bounds)?, word(bounds + 8)?);
         let (text, etext) = (word(bounds + 16)?, word(bounds + 24)?);
         let ordered = text <= low && low < high && high <= etext;
-        let mapped = image.is_code(text) && image.is_code(etext.checked_sub(1)?);
+        // Within one segment: all of it is in the file.
+        let mapped = image.is_code(text) && image.at(text)?.len() as u64 >= etext.checked_sub(text)?;
         let first = table.entry(image, text, 0)?;
         let last = table.entry(image, text, table.len())?;
         (ordered && mapped && first == low && last == high).then_some(())?;
-        let gofunc = Self::gofunc(image, table, address, text).unwrap_or(0);
-        Some(Self { address, text, etext, gofunc, types: Self::types(image, table, address) })
+        Some(Self { address, text, etext, gofunc: None, types: Self::types(image, table, address) })
     }
 
     /// Where types are: Go up to 1.19 at 280, then at 296 (behind the bounds of coverage counters). Their end follows;
@@ -96,12 +116,16 @@ impl ModuleData {
     /// The offset moved with versions, and a version may lie: take the place at which inline trees make sense.
     fn gofunc(image: &Image<'_>, table: &Pclntab<'_>, address: u64, text: u64) -> Option<u64> {
         if table.format() < Format::Go1_18 {
-            return None;
+            return Some(0);
         }
         let unknown = (296..=424).step_by(8).filter(|offset| !GOFUNC.contains(offset));
         GOFUNC.into_iter().chain(unknown).find_map(|offset| {
-            let gofunc = image.pointer(address + offset)?;
-            super::inline::is_plausible_base(image, table, text, gofunc).then_some(gofunc)
+            let gofunc = image.pointer(address.checked_add(offset)?)?;
+            match super::inline::try_base(image, table, text, gofunc) {
+                Base::Plausible => Some(gofunc),
+                Base::NotNeeded => Some(0),
+                Base::Wrong => None,
+            }
         })
     }
 }

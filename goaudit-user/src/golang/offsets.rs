@@ -5,7 +5,7 @@
 //! each release; for a release that was not measured, those of the nearest are assumed, and whoever uses them must
 //! check that what they read is plausible.
 
-use super::{NEWEST_KNOWN, OLDEST_KNOWN};
+use super::{Format, NEWEST_KNOWN, OLDEST_KNOWN};
 
 /// Whether offsets were measured for a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,21 @@ impl RuntimeOffsets {
             if asked == Some(nearest) { Confidence::Known } else { Confidence::Assumed(nearest) };
         (Self::of_minor(nearest.1), confidence)
     }
+
+    /// The same for a program: without a release the format of its function table says between which it is. Of those the
+    /// newest is assumed.
+    pub fn of_program(release: Option<(u32, u32)>, format: Format) -> (Self, Confidence) {
+        if let Some((major, minor)) = release {
+            return Self::of(Some((major, minor, 0)));
+        }
+        let newest = match format {
+            // Older than any that was measured, or the oldest of those.
+            Format::Go1_2 | Format::Go1_16 => OLDEST_KNOWN,
+            Format::Go1_18 => (1, 19),
+            Format::Go1_20 => NEWEST_KNOWN,
+        };
+        (Self::of_minor(newest.1), Confidence::Assumed(newest))
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +126,21 @@ mod tests {
         expect("Request.RemoteAddr", |o| Some(o.request_remote_addr), [176; 8]);
         expect("valueCtx.key", |o| Some(o.value_ctx_key), [16; 8]);
         expect("valueCtx.val", |o| Some(o.value_ctx_val), [32; 8]);
+    }
+
+    #[test]
+    fn an_unknown_release_is_bounded_by_the_format_of_the_function_table() {
+        let unknown = |format| RuntimeOffsets::of_program(None, format);
+        assert_eq!(unknown(Format::Go1_2), (of(17), Confidence::Assumed((1, 17))));
+        assert_eq!(unknown(Format::Go1_16), (of(17), Confidence::Assumed((1, 17))));
+        assert_eq!(unknown(Format::Go1_18), (of(19), Confidence::Assumed((1, 19))));
+        assert_eq!(unknown(Format::Go1_20), (of(27), Confidence::Assumed((1, 27))));
+        // Maps are of the old kind up to Go 1.23; which kind a program has is told by these offsets.
+        assert_eq!(unknown(Format::Go1_18).0.map_used, None);
+        assert!(unknown(Format::Go1_20).0.map_used.is_some());
+        // What the program says of itself counts.
+        let known = RuntimeOffsets::of_program(Some((1, 21)), Format::Go1_20);
+        assert_eq!(known, (of(21), Confidence::Known));
     }
 
     #[test]

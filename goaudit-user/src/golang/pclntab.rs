@@ -8,7 +8,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, to_aligned};
 use super::image::{Arch, Image};
 
 /// More functions than any program has; bounds the work that a damaged count can cause.
@@ -154,7 +154,7 @@ impl<'a> Pclntab<'a> {
             }
         }
         for (address, bytes) in image.readable_segments() {
-            let mut at = address.next_multiple_of(8) - address;
+            let mut at = to_aligned(address, 8);
             while let Some(word) = bytes.u64(at) {
                 if is_header(word)
                     && let Some(rest) = bytes.from(at)
@@ -279,6 +279,12 @@ impl<'a> Pclntab<'a> {
         (entry < end).then_some(Function { index, entry, end, name, record })
     }
 
+    /// Whether the functions are in the order of their addresses, as the runtime demands of a program that starts: so
+    /// they do not overlap, and what is done for each byte of each is not more than the code has.
+    pub(crate) fn is_sorted(&self, image: &Image<'_>, text: u64) -> bool {
+        (0..=self.count).map(|index| self.entry(image, text, index)).is_sorted()
+    }
+
     /// All functions, by address. Damaged rows are left out.
     pub fn functions(&self, image: &Image<'_>, text: u64) -> impl Iterator<Item = Function> {
         (0..self.count).filter_map(move |index| self.function(image, text, index))
@@ -295,17 +301,17 @@ impl<'a> Pclntab<'a> {
         (function.entry <= address && address < function.end).then_some(function)
     }
 
-    /// The name at an offset, as the linker wrote it.
+    /// The name that begins at an offset, as the linker wrote it.
     pub(crate) fn name_at(&self, offset: u32) -> Option<&'a [u8]> {
-        self.names.c_string(u64::from(offset))
-    }
-
-    /// The name at an offset, if a name begins there.
-    pub(crate) fn name_start(&self, offset: u32) -> Option<&'a [u8]> {
         let before = u64::from(offset).checked_sub(1);
-        let begins = before.is_none_or(|before| self.names.u8(before) == Some(0));
-        let name = begins.then(|| self.name_at(offset)).flatten()?;
-        (!name.is_empty()).then_some(name)
+        let begins = match self.format {
+            // Names stand between other things.
+            Format::Go1_2 => true,
+            Format::Go1_16 | Format::Go1_18 | Format::Go1_20 => {
+                before.is_none_or(|before| self.names.u8(before) == Some(0))
+            }
+        };
+        begins.then(|| self.names.c_string(u64::from(offset))).flatten()
     }
 
     /// Every distinct name with its offset, functions that exist only inlined included. Since Go 1.16; empty for
@@ -348,7 +354,7 @@ impl<'a> Pclntab<'a> {
         let layout = self.format.record();
         let unit = self.records.u32(function.record + layout.compile_unit?)?;
         let values = self.records.u32(function.record + layout.pc_file)?;
-        let file = self.values(values).next()?;
+        let (file, _) = self.steps(values, function).next()?;
         let row = u64::from(unit).checked_add(u64::try_from(file).ok()?)?;
         let offset = self.units.u32(row.checked_mul(4)?)?;
         self.files.c_string(u64::from(offset))
@@ -359,9 +365,9 @@ impl<'a> Pclntab<'a> {
         let layout = self.format.record();
         let unit = self.records.u32(function.record + layout.compile_unit?)?;
         let at = |table: u64| {
-            let steps = self.steps(self.records.u32(function.record + table)?);
+            let mut steps = self.steps(self.records.u32(function.record + table)?, function);
             let code = address.checked_sub(function.entry)?;
-            steps.into_iter().find(|(_, end)| code < *end).map(|(value, _)| value)
+            steps.find(|(_, end)| code < *end).map(|(value, _)| value)
         };
         let row = u64::from(unit).checked_add(u64::try_from(at(layout.pc_file)?).ok()?)?;
         let file = self.files.c_string(u64::from(self.units.u32(row.checked_mul(4)?)?))?;
@@ -369,13 +375,11 @@ impl<'a> Pclntab<'a> {
         Some((file, u32::try_from(at(layout.pc_file + 4)?).ok()?))
     }
 
-    /// The values of a pc-value table, in order of pc.
-    fn values(&self, offset: u32) -> impl Iterator<Item = i64> {
-        self.steps(offset).map(|(value, _)| value)
-    }
-
-    /// The values of a pc-value table, each with the end of its code, counted from the function's entry.
-    fn steps(&self, offset: u32) -> impl Iterator<Item = (i64, u64)> {
+    /// The values of a function's pc-value table, each with the end of its code, counted from the function's entry.
+    /// No more than the function has code: tables are shared, so without that a file could make each function walk
+    /// through all of them.
+    fn steps(&self, offset: u32, function: &Function) -> impl Iterator<Item = (i64, u64)> {
+        let len = function.end - function.entry;
         let table = self.pc_values;
         let quantum = self.quantum;
         let mut at = u64::from(offset);
@@ -383,7 +387,7 @@ impl<'a> Pclntab<'a> {
         let mut end = 0_u64;
         let mut first = true;
         std::iter::from_fn(move || {
-            if at == 0 {
+            if at == 0 || end >= len {
                 return None;
             }
             let (delta, next) = table.uvarint(at)?;
@@ -391,7 +395,8 @@ impl<'a> Pclntab<'a> {
                 return None;
             }
             first = false;
-            let (code, next) = table.uvarint(next)?;
+            // A value for no code is not written by any compiler.
+            let (code, next) = table.uvarint(next).filter(|(code, _)| *code > 0)?;
             at = next;
             end = end.checked_add(code.checked_mul(quantum)?)?;
             // Zigzag, 32 bits wide in the runtime.
@@ -404,7 +409,7 @@ impl<'a> Pclntab<'a> {
     /// The node of the inline tree that an instruction belongs to; none when nothing was inlined there.
     pub(crate) fn inline_node(&self, function: &Function, address: u64) -> Option<u64> {
         let code = address.checked_sub(function.entry)?;
-        let node = self.steps(self.inline_table(function)?).find(|(_, end)| code < *end)?.0;
+        let node = self.steps(self.inline_table(function)?, function).find(|(_, end)| code < *end)?.0;
         u64::try_from(node).ok()
     }
 
@@ -420,7 +425,7 @@ impl<'a> Pclntab<'a> {
 
     /// Number of nodes of the inline tree: the highest index that a pc refers to, plus one.
     pub(crate) fn inline_nodes(&self, function: &Function) -> Option<u64> {
-        let highest = self.values(self.inline_table(function)?).max()?;
+        let highest = self.steps(self.inline_table(function)?, function).map(|(value, _)| value).max()?;
         u64::try_from(highest.checked_add(1)?).ok().filter(|&nodes| nodes > 0)
     }
 
@@ -434,8 +439,10 @@ impl<'a> Pclntab<'a> {
         }
         let behind_pcdata = function.record + layout.size + 4 * pcdata_count;
         if layout.wide {
-            let aligned = (self.records_address + behind_pcdata).next_multiple_of(8);
-            return image.pointer(aligned + 8 * FUNCDATA_INLINE_TREE).filter(|&address| address != 0);
+            let behind = self.records_address.checked_add(behind_pcdata)?;
+            let aligned = behind.checked_add(to_aligned(behind, 8))?;
+            let tree = image.pointer(aligned.checked_add(8 * FUNCDATA_INLINE_TREE)?);
+            return tree.filter(|&address| address != 0);
         }
         let offset = self.records.u32(behind_pcdata + 4 * FUNCDATA_INLINE_TREE)?;
         (offset != u32::MAX).then_some(gofunc.checked_add(u64::from(offset))?)
@@ -451,4 +458,57 @@ fn is_header(word: u64) -> bool {
     let Ok(magic) = u32::try_from(word & 0xffff_ffff) else { return false };
     let shape = word >> 32;
     (shape == 0x0801_0000 || shape == 0x0804_0000) && MAGICS.iter().any(|(known, _)| *known == magic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(pc_values: &[u8]) -> Pclntab<'_> {
+        Pclntab {
+            address: 0,
+            format: Format::Go1_20,
+            quantum: 1,
+            count: 1,
+            names: Bytes::new(b"\0main.f\0main.g\0"),
+            units: Bytes::default(),
+            files: Bytes::default(),
+            pc_values: Bytes::new(pc_values),
+            records: Bytes::default(),
+            records_address: 0,
+            entries: Bytes::default(),
+            entries_address: 0,
+        }
+    }
+
+    fn function(len: u64) -> Function {
+        Function { index: 0, entry: 0x1000, end: 0x1000 + len, name: 0, record: 0 }
+    }
+
+    #[test]
+    fn a_table_is_walked_no_further_than_the_function_has_code() {
+        // Up and down by one, a byte of code each, without an end.
+        let endless = [vec![0], [2, 1, 1, 1].repeat(5000)].concat();
+        let steps = |len| table(&endless).steps(1, &function(len)).count();
+        assert_eq!([steps(1), steps(3), steps(64)], [1, 3, 64]);
+        // Values for no code at all would be another way to have no end.
+        let standing = [vec![0], [2, 0].repeat(5000)].concat();
+        assert_eq!(table(&standing).steps(1, &function(64)).count(), 0);
+    }
+
+    #[test]
+    fn the_values_of_a_table() {
+        // 0 for 4 bytes, 2 for 300 bytes, 1 to the end.
+        let values = [0, 2, 4, 4, 0xac, 0x02, 1, 8, 0];
+        let steps: Vec<_> = table(&values).steps(1, &function(312)).collect();
+        assert_eq!(steps, [(0, 4), (2, 304), (1, 312)]);
+        assert_eq!(table(&values).steps(0, &function(312)).count(), 0, "no table");
+    }
+
+    #[test]
+    fn names_begin_behind_another() {
+        let table = table(&[]);
+        assert_eq!(table.name_at(8), Some(&b"main.g"[..]));
+        assert_eq!(table.name_at(9), None, "all functions could share a long one, each its own part");
+    }
 }

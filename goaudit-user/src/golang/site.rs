@@ -147,13 +147,22 @@ impl Code<'_> {
         address.checked_sub(self.address).is_some_and(|offset| offset < self.bytes.len() as u64)
     }
 
-    /// The targets of a switch table: as many pointers as lead into this function.
-    fn switch_targets(&self, table: u64) -> Vec<u64> {
-        let entries = (0..u64::from(u16::MAX)).map_while(|index| {
-            let target = (self.pointer)(table.checked_add(8 * index)?)?;
+    /// The targets of a switch table: as many pointers as lead into this function. `left` is how many its switches may
+    /// still have; empty when there are more.
+    fn switch_targets(&self, table: u64, left: &mut usize) -> Vec<u64> {
+        let entries = (0_u64..).map_while(|index| {
+            let target = (self.pointer)(table.checked_add(index.checked_mul(8)?)?)?;
             self.contains(target).then_some(target)
         });
-        entries.collect()
+        let targets: Vec<u64> = entries.take(*left).collect();
+        *left = left.saturating_sub(targets.len());
+        if *left == 0 { Vec::new() } else { targets }
+    }
+
+    /// Cases that all switches of a function may have: a hostile one could have very many, all with the same table. The
+    /// compiler makes a table only if it is not mostly gaps.
+    const fn most_cases(&self) -> usize {
+        self.bytes.len().saturating_mul(16)
     }
 }
 

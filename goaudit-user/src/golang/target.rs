@@ -94,8 +94,8 @@ impl Target {
 
     /// Plans a program.
     pub fn plan(program: &Program<'_>, profile: &Profile) -> Self {
-        let release = program.build().and_then(BuildInfo::release).map(|(major, minor)| (major, minor, 0));
-        let (offsets, confidence) = RuntimeOffsets::of(release);
+        let release = program.build().and_then(BuildInfo::release);
+        let (offsets, confidence) = RuntimeOffsets::of_program(release, program.table().format());
         let layout = layout(&offsets, maps(program.build(), &offsets));
         let mut target = Self {
             planned: turns(program, &offsets, layout),

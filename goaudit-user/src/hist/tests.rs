@@ -317,7 +317,9 @@ fn what_was_told_before_the_first_event_counts_for_the_costs_only() {
     let before = [start(), costs(300, 400), probe("a", false), Event::control(Ktime(1), Control::Loss(loss))];
     let told = |forget: bool| {
         let mut histograms = Histograms::new(by(&[By::Probe]));
-        before.iter().for_each(|event| histograms.feed_before(event));
+        for event in before {
+            histograms.feed_before(event);
+        }
         if forget {
             histograms.forget_run();
         }
@@ -460,7 +462,9 @@ fn both_sides_have_the_same_groups() {
         let a = feed(Config { by: vec![By::Subject], groups, across_runs: true }, &one);
         let mut b = Histograms::beside(&a);
         let origin = Origin { realtime_minus_boottime_ns: WALL_NS, ..Origin::default() };
-        two.iter().for_each(|event| b.feed(event, &origin, || true));
+        for event in two {
+            b.feed(event, &origin, || true);
+        }
         let diff = Diff::new(("A", &a), ("B", &b));
         let told = serde_json::to_value(&diff).unwrap();
         assert_eq!((&told["a_calls_in_other"], &told["b_calls_in_other"]), (&json!(others), &json!(others)));
@@ -548,7 +552,9 @@ fn probes_that_were_taken_away_are_told() {
     // Before the first event that is asked for: it counts in the same run, not in one that is over.
     for (first, count) in [(call("a", 5), 1), (start(), 0)] {
         let mut later = Histograms::new(by(&[By::Probe]));
-        [start(), away("a")].iter().for_each(|event| later.feed_before(event));
+        for event in [start(), away("a")] {
+            later.feed_before(&event);
+        }
         later.feed(&first, &origin, || true);
         assert_eq!(later.removed(), count);
     }

@@ -137,26 +137,39 @@ pub fn quote(out: &mut String, bytes: &[u8]) {
     out.push('\'');
 }
 
+/// Text for a sentence: quotes stay as they are, what is not plainly visible is escaped.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(|char: char| char.is_control() || deceptive(char)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|char| escape_char(&mut out, char));
+    Cow::Owned(out)
+}
+
+fn escape_char(out: &mut String, char: char) {
+    match char {
+        '\n' => out.push_str("\\n"),
+        '\t' => out.push_str("\\t"),
+        '\r' => out.push_str("\\r"),
+        char if char.is_ascii_control() => {
+            let _ = write!(out, "\\x{:02x}", u32::from(char));
+        }
+        char if char.is_control() || deceptive(char) => {
+            let _ = write!(out, "\\u{:04x}", u32::from(char));
+        }
+        char => out.push(char),
+    }
+}
+
 /// Appends bytes with everything escaped that is not plainly visible.
 pub fn escape(out: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {
-            match char {
-                '\n' => out.push_str("\\n"),
-                '\t' => out.push_str("\\t"),
-                '\r' => out.push_str("\\r"),
-                '\'' | '\\' => {
-                    out.push('\\');
-                    out.push(char);
-                }
-                char if char.is_ascii_control() => {
-                    let _ = write!(out, "\\x{:02x}", u32::from(char));
-                }
-                char if char.is_control() || deceptive(char) => {
-                    let _ = write!(out, "\\u{:04x}", u32::from(char));
-                }
-                char => out.push(char),
+            if matches!(char, '\'' | '\\') {
+                out.push('\\');
             }
+            escape_char(out, char);
         }
         for byte in chunk.invalid() {
             let _ = write!(out, "\\x{byte:02x}");
@@ -189,6 +202,12 @@ mod tests {
         assert_eq!(quoted(b"\xff\xfe"), r"$'\xff\xfe'");
         assert_eq!(quoted("a\u{202e}b".as_bytes()), r"$'a\u202eb'");
         assert_eq!(quoted("\u{9b}31m".as_bytes()), r"$'\u009b31m'", "C1 controls too");
+    }
+
+    #[test]
+    fn sentences() {
+        assert_eq!(visible("Go's own"), "Go's own");
+        assert_eq!(visible("go\u{1b}[31m\n\u{202e}"), r"go\x1b[31m\n\u202e");
     }
 
     #[test]

@@ -87,6 +87,24 @@ fn names() -> Result<Vec<String>> {
         .collect())
 }
 
+/// A Go program to change: no chance finds the tables of one. Small and stripped, because libFuzzer changes a few bytes
+/// at a time. Returns its folder and its size.
+fn program_seed() -> Result<(PathBuf, u64)> {
+    let folder = target().join("fuzz/seeds/program");
+    fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    let program = folder.join("tiny");
+    run(command("go")
+        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+        .arg(&program)
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .env("GOOS", "linux")
+        .env("GOARCH", "amd64")
+        .current_dir(root().join("tests/fixtures/go/tiny")))?;
+    let metadata = fs::metadata(&program).with_context(|| format!("no {}", program.display()))?;
+    Ok((folder, metadata.len()))
+}
+
 fn fuzz(name: &str, time: Duration) -> Result<()> {
     let program = target().join("fuzz").join(STATIC_TARGET).join("debug").join(name);
     // What it finds worth keeping goes to the first folder; the seeds in the tree are only read.
@@ -100,6 +118,15 @@ fn fuzz(name: &str, time: Duration) -> Result<()> {
     let seeds = dir().join("seeds").join(name);
     if seeds.is_dir() {
         fuzzer.arg(seeds);
+    }
+    if name == "program" {
+        match program_seed() {
+            // Inputs are as long as the seed, which is longer than libFuzzer would try.
+            Ok((folder, len)) => {
+                fuzzer.arg(folder).arg(format!("-max_len={len}"));
+            }
+            Err(error) => println!("fuzz program: no Go program to begin with: {error:#}"),
+        }
     }
     fuzzer
         .arg(format!("-max_total_time={}", time.as_secs()))

@@ -53,6 +53,7 @@ impl Listing {
     /// Every address that a jump of the function leads to, sorted; each is an instruction of the function.
     fn targets(&self, code: &Code<'_>) -> Result<Vec<u64>, Refusal> {
         let mut targets = Vec::new();
+        let mut left = code.most_cases();
         for (index, one) in self.0.iter().enumerate() {
             match one.flow_control() {
                 FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
@@ -64,7 +65,7 @@ impl Listing {
                 }
                 FlowControl::IndirectBranch => {
                     let table = self.switch_table(index).ok_or(Refusal::ComputedJump(one.ip()))?;
-                    let cases = code.switch_targets(table);
+                    let cases = code.switch_targets(table, &mut left);
                     if cases.is_empty() {
                         return Err(Refusal::ComputedJump(one.ip()));
                     }

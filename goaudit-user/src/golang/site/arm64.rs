@@ -52,6 +52,7 @@ pub(super) fn find(code: &Code<'_>) -> Result<Sites, Refusal> {
 /// Every instruction that control can reach from the first.
 fn reach(code: &Code<'_>) -> Result<BTreeMap<u64, Flow>, Refusal> {
     let mut reached = BTreeMap::new();
+    let mut left = code.most_cases();
     let mut open = BTreeSet::from([code.address]);
     while let Some(at) = open.pop_first() {
         if reached.contains_key(&at) {
@@ -80,7 +81,8 @@ fn reach(code: &Code<'_>) -> Result<BTreeMap<u64, Flow>, Refusal> {
                 follow(at + 4)?;
             }
             Flow::Computed => {
-                let cases = switch_table(code, at, word).map(|table| code.switch_targets(table));
+                let table = switch_table(code, at, word);
+                let cases = table.map(|table| code.switch_targets(table, &mut left));
                 let cases = cases.filter(|cases| !cases.is_empty()).ok_or(Refusal::ComputedJump(at))?;
                 for case in cases {
                     if case % 4 != 0 {
