@@ -33,8 +33,14 @@ pub(super) fn ends<'a>(source: &'a Source, reader: &Reader, compiled: &Compiled)
         }
         (Source::Missing(_), _) => Vec::new(),
         // Put together or named: texts.
-        (Source::Const(_) | Source::Join { .. } | Source::Named { .. }, _)
-        | (Source::Read(_) | Source::Choice { .. }, _) => vec![(Sort::Text, None)],
+        (
+            Source::Const(_)
+            | Source::Join { .. }
+            | Source::Named { .. }
+            | Source::Read(_)
+            | Source::Choice { .. },
+            _,
+        ) => vec![(Sort::Text, None)],
     }
 }
 
