@@ -237,7 +237,9 @@ fn look_back(
             before &= origin.seq < from;
             if before {
                 last = Some(origin.seq);
-                event.into_iter().for_each(|event| histograms.feed_before(event));
+                if let Some(event) = event {
+                    histograms.feed_before(event);
+                }
             }
             Ok::<_, ReplayError>(())
         });

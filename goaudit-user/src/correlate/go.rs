@@ -88,8 +88,7 @@ impl GoBook for NoBook {
 }
 
 /// Why what only an entry tells is not known of a call.
-const ENTRY_UNSEEN: &str =
-    "the entry was not seen: the call began before the probe was attached, or its record was lost";
+const ENTRY_UNSEEN: &str = "the entry was not seen: the call began before the probe was attached or while it was taken away, or its record was lost";
 
 /// Why nothing is known of a panic but how it ended.
 pub(crate) const BEGINNING_UNSEEN: &str = "the beginning of the panic was not seen";
@@ -190,6 +189,14 @@ impl GoCalls {
             unbelieved: 0,
             unknown_probes: 0,
         }
+    }
+
+    /// A goroutine as what it has open is kept: by its address `g` if its number was not believed where that began. Only
+    /// entries look whether the number is that of what runs.
+    fn kept_as(&self, tgid: u32, goroutine: Goroutine, g: u64) -> Goroutine {
+        let at = Goroutine::At(g);
+        let has = |process: &Goroutines| process.calls.contains_key(&at) || process.panics.contains_key(&at);
+        if self.unbelieved > 0 && self.processes.get(&tgid).is_some_and(has) { at } else { goroutine }
     }
 
     /// Takes the calls of a goroutine that `gone` says are gone, innermost first.
@@ -332,7 +339,7 @@ impl<H: HostInfo> Correlator<H> {
     pub(super) fn go_return(&mut self, call: &Call, cells: &[u8], fit: Fit, out: &mut Vec<Event>) {
         let header = &call.header;
         let tgid = header.tgid.0;
-        let goroutine = goroutine_of(call);
+        let goroutine = self.go.kept_as(tgid, goroutine_of(call), call.g);
         // Deeper frames are gone by now.
         let gone = self.go.take(tgid, goroutine, |open| open.depth > call.depth);
         for open in gone {
@@ -382,6 +389,7 @@ impl<H: HostInfo> Correlator<H> {
         } else {
             Goroutine::At(unwind.g)
         };
+        let goroutine = self.go.kept_as(tgid, goroutine, unwind.g);
         let gone =
             self.go.take(tgid, goroutine, |open| open.depth > unwind.above && open.depth <= unwind.up_to);
         let unwound = u64::try_from(gone.len()).unwrap_or(u64::MAX);

@@ -327,6 +327,16 @@ pub struct Probe {
     pub entry_stepped: Option<bool>,
 }
 
+impl Probe {
+    /// What is not seen because of a probe that was taken away while it was needed, and of no other.
+    pub const FROM_NOW_ON: &str = "its calls from now on";
+
+    /// Whether it tells that a probe was taken away: calls after that are missing.
+    pub fn is_removal(&self) -> bool {
+        !self.attached && self.not_seen.as_deref() == Some(Self::FROM_NOW_ON)
+    }
+}
+
 /// A process that ran when recording began.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

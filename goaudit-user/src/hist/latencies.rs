@@ -101,7 +101,9 @@ impl Latencies {
         }
         let few = std::mem::take(&mut self.few);
         let many = self.many.get_or_insert_with(|| histogram(&[]));
-        few.iter().for_each(|ns| put(many, *ns, 1));
+        for ns in few {
+            put(many, ns, 1);
+        }
         for bucket in other.many.iter().flat_map(Histogram::iter_recorded) {
             put(many, bucket.value_iterated_to(), bucket.count_at_value());
         }

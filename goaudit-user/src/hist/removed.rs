@@ -8,9 +8,6 @@ use serde::Serialize;
 
 use crate::event::control::Probe;
 
-/// What the recorder says is not seen after a removal, and only then.
-pub(super) const FROM_NOW_ON: &str = "its calls from now on";
-
 /// Removals that are told one by one; all are counted.
 pub(super) const TOLD: usize = 100;
 
@@ -28,8 +25,7 @@ pub struct Removal {
 impl Removal {
     /// The removal that a probe event tells of, if it tells of one.
     pub(super) fn of(probe: &Probe) -> Option<Self> {
-        let removed = !probe.attached && probe.not_seen.as_deref() == Some(FROM_NOW_ON);
-        removed.then(|| Self {
+        probe.is_removal().then(|| Self {
             probe: probe.program.clone(),
             attach_point: probe.attach_point.clone(),
             reason: probe.reason.clone().unwrap_or_default(),

@@ -397,7 +397,7 @@ impl GoWatch {
                 "process {tgid} {what}, which was sent by a process (not made by its code): its own probes were taken \
                  away, other processes of this program keep theirs"
             );
-            self.told.push(not_attached("all", &self.path(identity), reason, "its calls from now on"));
+            self.told.push(not_attached("all", &self.path(identity), reason, control::Probe::FROM_NOW_ON));
             return;
         }
         let ended = || self.ended.iter().rev().find(|(of, _)| *of == tgid).map(|(_, identity)| *identity);
@@ -413,7 +413,7 @@ impl GoWatch {
         }
         let reason = format!("process {tgid} of this program {what} while it was probed");
         let told = format!("{reason}: its probes were taken away from {} of its processes", all.len());
-        self.told.push(not_attached("all", &self.path(identity), told, "its calls from now on"));
+        self.told.push(not_attached("all", &self.path(identity), told, control::Probe::FROM_NOW_ON));
         self.struck.insert(content, reason);
     }
 
@@ -570,7 +570,7 @@ impl GoWatch {
                     part * 100.0,
                     self.config.budget.unwrap_or_default() * 100.0
                 ),
-                "its calls from now on",
+                control::Probe::FROM_NOW_ON,
             ));
         }
     }

@@ -112,6 +112,35 @@ fn a_goroutine_whose_number_is_not_believed_is_told_as_that() {
 }
 
 #[test]
+fn a_call_is_paired_though_only_its_return_believes_the_number() {
+    let (mut correlator, mut out) = (correlator(), Vec::new());
+    // What only entries look at was wrong; two goroutines, and a panic of each is recovered.
+    let at = |probe, goid, believed| Call { g: 0x1000 * goid, ..hit(probe, goid, believed) };
+    for goid in [5, 6] {
+        correlator.go_enter(&at(CALL, goid, false), &[], FIT, &mut out);
+        correlator.go_enter(&at(PANIC, goid, false), &[], FIT, &mut out);
+    }
+    for goid in [5, 6] {
+        let Call { header, g, .. } = at(CALL, goid, true);
+        let unwind = Unwind { header, goid: Goid(goid), g, above: 0, up_to: 7, ..Unwind::default() };
+        correlator.go_unwind(&unwind, FIT, &mut out);
+        correlator.go_return(&at(CALL, goid, true), &[], FIT, &mut out);
+    }
+    let outcomes: Vec<Outcome> = out
+        .iter()
+        .filter_map(|event| {
+            let Payload::GoCall(call) = &event.payload else { return None };
+            Some(call.outcome)
+        })
+        .collect();
+    assert_eq!(outcomes, [Outcome::Returned, Outcome::Returned]);
+    assert!(out.iter().all(|event| reason(event, "go_call.start_ktime_ns").is_none()));
+    assert_eq!(panics(&out).iter().filter(|(fatal, _)| *fatal).count(), 0);
+    assert_eq!(panics(&out).len(), 2);
+    assert_eq!(correlator.go.open, 0);
+}
+
+#[test]
 fn null_without_a_reason_means_that_there_is_none() {
     let (mut correlator, mut out) = (correlator(), Vec::new());
     correlator.go_enter(&hit(CALL, 1, true), &[], FIT, &mut out);

@@ -112,9 +112,11 @@ fn versions_that_do_not_fit_are_told() {
         passed.into_iter().map(|passed| (passed.declared.id.clone(), passed.reason())).collect::<Vec<_>>()
     };
     let own = passed(&[("example.org/own", "v1.4.0")]);
-    let [(id, reason)] = own.as_slice() else { panic!("{own:?}") };
-    assert_eq!(id, "own.f");
-    assert!(reason.contains("is for example.org/own >=2 and the program has v1.4.0"), "{reason}");
+    assert_eq!(own.len(), 1);
+    let told = own.iter().all(|(id, reason)| {
+        id == "own.f" && reason.contains("is for example.org/own >=2 and the program has v1.4.0")
+    });
+    assert!(told, "{own:?}");
     assert!(passed(&[("example.org/own", "v2.0.0")]).is_empty());
     // Of a library one is enough, and none where another of its probes fits.
     let cedar = passed(&[("github.com/cedar-policy/cedar-go", "v0.1.0")]);
