@@ -1,3 +1,5 @@
+//! Calls, panics and ends of goroutines: how they are paired, and what is told where something was not seen.
+
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use goaudit_ebpf::units::{Goid, Tid};

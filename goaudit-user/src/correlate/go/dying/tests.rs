@@ -1,3 +1,5 @@
+//! What dying threads write: put together, bounded, and what is not there is told.
+
 use goaudit_ebpf::hook::go::Cell;
 use zerocopy::IntoBytes;
 
