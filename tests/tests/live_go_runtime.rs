@@ -65,6 +65,24 @@ fn assert_nested(recording: &GoRecording) {
     }
 }
 
+/// The kernel side counted every probe's entries and returns as they were.
+fn assert_counted(recording: &GoRecording) {
+    let oddities = recording.oddities();
+    let truth = truth(recording);
+    let counted = |what: &str, probe: &str| oddities.get(&format!("probe_{what}:{probe}")).copied();
+    for (function, probe) in
+        [("main.work", "cases.work"), ("main.guard", "cases.guard"), ("main.sum", "cases.sum")]
+    {
+        let of = truth.iter().filter(|((name, _), _)| name == function);
+        let entered: u64 = of.clone().map(|(_, calls)| calls).sum();
+        let returned = of.filter(|((_, outcome), _)| outcome == "returned").map(|(_, calls)| calls).sum();
+        let expected = (entered > 0).then_some((entered, returned));
+        assert_eq!(counted("entries", probe).zip(counted("returns", probe)), expected, "{oddities:?}");
+    }
+    let odd = oddities.keys().find(|name| name.starts_with("probe_implausible"));
+    assert!(odd.is_none(), "{oddities:?}");
+}
+
 /// What makes cases hard did happen: with 8 calls each of 4 goroutines, one of them locked to its thread.
 fn assert_hard(truth: &Truth) {
     let of = |case: &str, figure: &str| {
@@ -90,6 +108,7 @@ fn every_call_ends_as_it_really_ended() {
         recording.assert_sound();
         let total: u64 = told(&recording).values().sum();
         println!("go {version}: {total} calls, each with its own end");
+        assert_counted(&recording);
         assert_hard(&recording.truth());
         // Whatever became of a panic, it did not end a program that ended well.
         let fatal = recording.all("go_panic").find(|event| event["go_panic"]["fatal"] == true);

@@ -25,6 +25,7 @@ use crate::kernel::go::{GoProbes, GoPrograms, Link};
 pub(super) mod book;
 mod budget;
 mod code;
+mod health;
 mod order;
 mod panics;
 mod policy;
@@ -34,6 +35,7 @@ mod told;
 
 use book::{Book, Names};
 use budget::Budget;
+use health::Healths;
 use order::{Step, Turn};
 pub use policy::PolicyFile;
 use policy::Registry;
@@ -89,7 +91,8 @@ pub(super) struct Watching {
     pub(super) first: Vec<Control>,
     /// See [`GoWatch::taken_away`].
     pub(super) taken_away: Arc<AtomicU64>,
-    pub(super) thread: std::thread::JoinHandle<()>,
+    /// Ends with what was counted of each probe, by name.
+    pub(super) thread: std::thread::JoinHandle<Vec<(String, u64)>>,
 }
 
 /// A file, by what changes when its content does.
@@ -193,6 +196,8 @@ pub(super) struct GoWatch {
     registry: Registry,
     /// Functions whose probes were taken away from a process that goes on.
     taken_away: Arc<AtomicU64>,
+    /// Of probes that have left the kernel's tables.
+    health: Healths,
     /// What is to be told before the threads run.
     told: Vec<Control>,
 }
@@ -224,6 +229,7 @@ impl GoWatch {
             budget,
             registry,
             taken_away: Arc::default(),
+            health: Healths::default(),
             told: Vec::new(),
         };
         watch.look_at_policies();
@@ -306,20 +312,25 @@ impl GoWatch {
         Arc::clone(&self.taken_away)
     }
 
-    /// Watches until told to stop. `scan`: look at the processes that run already.
-    pub(super) fn run(mut self, messages: &Receiver<Message>, events: &Sender<Vec<Control>>, scan: bool) {
+    /// Watches until told to stop. `scan`: look at the processes that run already. Returns what was counted of each probe.
+    pub(super) fn run(
+        mut self,
+        messages: &Receiver<Message>,
+        events: &Sender<Vec<Control>>,
+        scan: bool,
+    ) -> Vec<(String, u64)> {
         if scan {
             for tgid in processes::tgids() {
                 self.executed(tgid, None);
                 if !self.tell(events) {
-                    return;
+                    return Vec::new();
                 }
             }
         }
         self.calibrate();
         // Before anything else: a command may have ended by now.
         if !self.tell(events) {
-            return;
+            return Vec::new();
         }
         let mut looked = Instant::now();
         loop {
@@ -346,6 +357,20 @@ impl GoWatch {
         let links = all.into_iter().filter_map(|tgid| self.processes.remove(&tgid));
         detach(links.flat_map(|probed| probed.attached).collect());
         self.tell(events);
+        for known in std::mem::take(&mut self.programs).into_values().flatten() {
+            self.keep_health(&known);
+        }
+        self.health.named()
+    }
+
+    /// Adds up what the kernel side counted of a program's probes.
+    fn keep_health(&mut self, known: &Known) {
+        let Some(probes) = self.kernel.probes() else { return };
+        for (planned, index) in known.target.planned.iter().zip(&known.indexes) {
+            if let Ok(counted) = probes.health(*index) {
+                self.health.add(&planned.id, counted);
+            }
+        }
     }
 
     /// Hands over what is to be told; false when nobody takes it.

@@ -186,6 +186,7 @@ impl Reader {
                 return Ok(());
             }
         }
+        let mut health = Vec::new();
         // First the probes in Go programs: their calls end with them.
         if let Some(watching) = self.go.take() {
             let Watching { messages, events, thread, .. } = watching;
@@ -200,6 +201,7 @@ impl Reader {
             for control in events.try_iter().flatten() {
                 self.control(control);
             }
+            health = thread.join().unwrap_or_default();
         }
         self.session.detach_producers();
         while self.drain(Duration::ZERO)? > 0 {
@@ -215,7 +217,8 @@ impl Reader {
             tap.close(&kernel.per_cpu)?;
         }
         self.tell_skips(&kernel, true);
-        let counters = self.books(&kernel);
+        let mut counters = self.books(&kernel);
+        counters.oddities.append(&mut health);
         let reason = self.stop.reason();
         self.control(Control::Stop(Stopped { reason, counters }));
         self.hand_over();

@@ -137,6 +137,7 @@ impl GoWatch {
             if now.duration_since(since) < time {
                 self.unused.insert(identity, since);
             } else if let Some(Some(known)) = self.programs.remove(&identity) {
+                self.keep_health(&known);
                 self.remove(&known.indexes);
                 forgotten += 1;
             }
