@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::go_capture::{count, text};
 use crate::go_service::Truth;
+use crate::logdir::LogDir;
 
 /// The functions of `runtime-cases`.
 pub const PROFILE: &str = r#"
@@ -108,6 +109,18 @@ n = "n"
 value = "value"
 sum = "sum"
 "#;
+
+/// Writes [`PROFILE`] into a folder, and gives its path.
+///
+/// # Panics
+/// When it cannot be written.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test without its profile has failed")]
+pub fn profile(folder: &LogDir) -> String {
+    let path = folder.join("cases.toml");
+    std::fs::write(&path, PROFILE).expect("the folder can be written to");
+    path.display().to_string()
+}
 
 /// Outcomes of calls, in the words of truth and of events alike.
 const OUTCOMES: [&str; 4] = ["returned", "panicked", "goexit", "crashed"];

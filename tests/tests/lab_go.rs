@@ -1,13 +1,12 @@
 //! Go programs on the lab's kernels: a service that the host built, and what older kernels say.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use goaudit_tests::ability::{Ability, tell_skip};
 use goaudit_tests::go_capture::{GoRecording, text};
-use goaudit_tests::go_cases::{self, PROFILE};
+use goaudit_tests::go_cases;
 use goaudit_tests::go_decisions::assert_decisions;
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
@@ -43,10 +42,9 @@ fn every_call_ends_as_it_really_ended() {
     needs!(Lab, GoUprobes);
     let Some(cases) = program("runtime-cases", "every_call_ends_as_it_really_ended") else { return };
     let folder = LogDir::new();
-    let profile = folder.join("cases.toml");
-    fs::write(&profile, PROFILE).unwrap();
+    let profile = go_cases::profile(&folder);
     // Emulated, the probes take more of a processor than they may by default.
-    let options = ["--probe-budget", "10000", "--profile", profile.to_str().unwrap()];
+    let options = ["--probe-budget", "10000", "--profile", &profile];
     let recording = GoRecording::of(&options, &cases, &["-now", "-calls", "2", "-goroutines", "2"]);
     assert_eq!(recording.status.code(), Some(0), "{}", recording.told);
     let (told, truth) = (go_cases::told(recording.calls()), go_cases::truth(&recording.truth()));

@@ -2,12 +2,10 @@
 #![expect(clippy::print_stdout, reason = "a run tells what it compared")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use std::fs;
-
 use goaudit_tests::ability::tell_skip;
 use goaudit_tests::capture::{Agent, lines, replay_so_far, until};
 use goaudit_tests::go_capture::{GoRecording, call, log_of, text};
-use goaudit_tests::go_cases::{self, PROFILE};
+use goaudit_tests::go_cases;
 use goaudit_tests::go_fixture::{self, Build, FEW, FLAVOURS, STATIC_PIE, Toolchain, newest_version};
 use goaudit_tests::go_service::Service;
 use goaudit_tests::logdir::LogDir;
@@ -40,12 +38,11 @@ fn one(toolchain: &Toolchain, name: &str, build: &Build<'_>) {
         Err(error) => panic!("{what}: {error:#}"),
     };
     let folder = LogDir::new();
-    let profile = folder.join("cases.toml");
-    fs::write(&profile, PROFILE).unwrap();
+    let profile = go_cases::profile(&folder);
     // It waits: a static position-independent program can be probed only once it runs.
     let mut service = Service::start(&program, &["-calls", "2", "-goroutines", "2"]).unwrap();
     let pid = service.pid();
-    let options = ["--only", "go", "--probe-budget", "10000", "--profile", profile.to_str().unwrap()];
+    let options = ["--only", "go", "--probe-budget", "10000", "--profile", &profile];
     let agent = Agent::start(&log_of(&folder), &options);
     let attached = |event: &Value| {
         text(event, "/control/program") == "cases.wide"

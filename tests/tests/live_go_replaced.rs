@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use goaudit_tests::go_agent::{agent, program, until_probed, until_probed_times};
 use goaudit_tests::go_capture::{GoRecording, call, text};
-use goaudit_tests::go_cases::{self, Endings, PROFILE};
+use goaudit_tests::go_cases::{self, Endings};
 use goaudit_tests::go_decisions::assert_decisions_of;
 use goaudit_tests::go_service::{Service, Truth};
 use goaudit_tests::goaudit::goaudit;
@@ -22,13 +22,6 @@ use serde_json::Value;
 
 /// The recorder looks every second whether processes still run what it probed: longer than that.
 const LOOKS: Duration = Duration::from_secs(3);
-
-/// A profile of the functions of `runtime-cases`.
-fn cases(folder: &LogDir) -> String {
-    let path = folder.join("cases.toml");
-    fs::write(&path, PROFILE).unwrap();
-    path.to_str().unwrap().to_owned()
-}
 
 /// What was told of attaching a probe to a process.
 fn attached<'a>(recording: &'a GoRecording, pid: u32, probe: &str) -> Vec<&'a Value> {
@@ -131,7 +124,7 @@ fn a_program_that_deletes_its_own_file_is_told_to_the_end() {
     needs!(Root, Bpf, GoUprobes);
     let folder = LogDir::new();
     let Some(program) = program(&folder, "runtime-cases") else { return };
-    let profile = cases(&folder);
+    let profile = go_cases::profile(&folder);
     // Its calls go on while the recorder looks after it.
     let arguments =
         ["-now", "-unlink", "-case", "plain", "-goroutines", "1", "-calls", "600", "-pause", "5ms"];
@@ -156,7 +149,7 @@ fn a_program_that_runs_itself_again_is_told_in_both_lives() {
     for (leader, attachments) in [(true, 1), (false, 2)] {
         let folder = LogDir::new();
         let Some(program) = program(&folder, "runtime-cases") else { return };
-        let profile = cases(&folder);
+        let profile = go_cases::profile(&folder);
         let again = format!("{} -case recursion -calls 3", program.display());
         let mut arguments = vec!["-case", "plain", "-calls", "5", "-exec", &again];
         if leader {
@@ -194,7 +187,7 @@ fn a_go_program_that_runs_another_is_told_as_both() {
     let folder = LogDir::new();
     let Some(first) = program(&folder, "runtime-cases") else { return };
     let Some(second) = program(&folder, "authz-casbin") else { return };
-    let profile = cases(&folder);
+    let profile = go_cases::profile(&folder);
     let other = format!("{} -calls 30", second.display());
     let mut service = Service::start(&first, &["-case", "plain", "-calls", "5", "-exec", &other]).unwrap();
     let pid = service.pid();

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
-use goaudit_tests::go_cases::{self, Endings, PROFILE};
+use goaudit_tests::go_cases::{self, Endings};
 use goaudit_tests::go_fixture::{Build, Toolchain, each_version, newest_version};
 use goaudit_tests::go_service::Truth;
 use goaudit_tests::goaudit::goaudit;
@@ -24,10 +24,9 @@ use serde_json::Value;
 fn record(toolchain: &Toolchain, arguments: &[&str]) -> GoRecording {
     let program = toolchain.build(&Build::of("runtime-cases").flags(&["-ldflags=-s -w"])).unwrap();
     let folder = LogDir::new();
-    let profile = folder.join("cases.toml");
-    fs::write(&profile, PROFILE).unwrap();
+    let profile = go_cases::profile(&folder);
     let arguments = [&["-now"], arguments].concat();
-    GoRecording::of(&["--profile", profile.to_str().unwrap()], &program, &arguments)
+    GoRecording::of(&["--profile", &profile], &program, &arguments)
 }
 
 /// How often each function ended in each way, as the program says.

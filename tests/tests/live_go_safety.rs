@@ -11,20 +11,13 @@ use std::process::{Command, Stdio};
 use goaudit_tests::capture::{lines, replay_so_far, until};
 use goaudit_tests::go_agent::{agent, program, until_probed};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
-use goaudit_tests::go_cases::PROFILE;
+use goaudit_tests::go_cases::profile;
 use goaudit_tests::go_service::Service;
 use goaudit_tests::goaudit;
 use goaudit_tests::logdir::LogDir;
 use goaudit_tests::needs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-/// The functions of `runtime-cases`, as a profile.
-fn profile(folder: &LogDir) -> String {
-    let path = folder.join("cases.toml");
-    fs::write(&path, PROFILE).unwrap();
-    path.to_str().unwrap().to_owned()
-}
 
 fn pid_of(service: &Service) -> Pid {
     Pid::from_raw(i32::try_from(service.pid()).unwrap()).unwrap()

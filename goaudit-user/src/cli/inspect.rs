@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::capture::profiles;
 use super::{Exit, output};
-use crate::golang::profile::{Chosen, Profile};
+use crate::golang::profile::Chosen;
 use crate::golang::{
     Arch, BuildInfo, Class, Confidence, Costs, Format, Loading, Module, Probe, Program, RuntimeOffsets,
     Verdict, Wanted,
@@ -153,11 +153,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let probes =
         if args.function.is_empty() {
             let profile = profiles(&args.profile)?;
-            let passed = profile.passed_over(program.build());
+            let chosen = profile.choose(program.build());
+            let passed = profile.passed_over(program.build(), &chosen);
             warnings.extend(passed.iter().map(|passed| {
                 format!("{} is not probed: {}", passed.declared.wanted().text(), passed.reason())
             }));
-            of_profiles(&program, &profile, costs)
+            of_profiles(&program, &chosen, costs)
         } else {
             let wanted: Vec<Wanted> = args.function.iter().map(|name| Wanted::new(name)).collect();
             program.plan(&wanted, costs).into_iter().map(|plan| Row { profile: None, plan }).collect()
@@ -201,8 +202,7 @@ fn costs(args: &Args) -> anyhow::Result<Option<Costs>> {
 
 /// The functions of profiles that the program has, each once: also those that cannot be probed, and those of the user's own
 /// profiles that it should have.
-fn of_profiles(program: &Program<'_>, profile: &Profile, costs: Option<Costs>) -> Vec<Row> {
-    let chosen = profile.choose(program.build());
+fn of_profiles(program: &Program<'_>, chosen: &[Chosen], costs: Option<Costs>) -> Vec<Row> {
     let wanted: Vec<Wanted> = chosen.iter().map(|chosen| chosen.declared.wanted()).collect();
     let rows = program.plan(&wanted, costs).into_iter().map(|plan| {
         let asked = wanted.iter().position(|wanted| wanted.text() == plan.id);

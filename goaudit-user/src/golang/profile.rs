@@ -357,11 +357,10 @@ impl Profile {
         chosen
     }
 
-    /// The probes that [`Self::choose`] left out because of the version: the user's own, and one of a library of which
-    /// none was chosen.
-    pub fn passed_over(&self, build: Option<&BuildInfo>) -> Vec<PassedOver> {
+    /// The probes that [`Self::choose`], which gave `chosen` for the same program, left out because of the version: the
+    /// user's own, and one of a library of which none was chosen.
+    pub fn passed_over(&self, build: Option<&BuildInfo>, chosen: &[Chosen]) -> Vec<PassedOver> {
         let Some(build) = build else { return Vec::new() };
-        let chosen = self.choose(Some(build));
         let mut passed: Vec<PassedOver> = Vec::new();
         for (index, declared) in self.probes.iter().enumerate() {
             let Some(version) = declared.version_in(build) else { continue };
@@ -369,9 +368,9 @@ impl Profile {
             let stands_for = |other: &Declared| {
                 if own { other.id == declared.id } else { other.library() == declared.library() }
             };
-            let probed = chosen.iter().filter(|chosen| chosen.version.is_some());
+            let mut probed = chosen.iter().filter(|chosen| chosen.version.is_some());
             if declared.versions.allow(&version) == Some(false)
-                && !probed.into_iter().any(|chosen| stands_for(&chosen.declared))
+                && !probed.any(|chosen| stands_for(&chosen.declared))
                 && !passed.iter().any(|passed| stands_for(&passed.declared))
             {
                 passed.push(PassedOver { declared: Arc::clone(declared), version });

@@ -105,12 +105,13 @@ impl Target {
             code_delta: program.image().code_delta(),
             only_running: program.image().position_independent() && !program.image().has_interpreter(),
         };
-        target.not_probed.extend(profile.passed_over(program.build()).iter().map(|passed| NotProbed {
+        let chosen = profile.choose(program.build());
+        let passed = profile.passed_over(program.build(), &chosen);
+        target.not_probed.extend(passed.iter().map(|passed| NotProbed {
             id: passed.declared.id.clone(),
             function: passed.declared.wanted().text().to_owned(),
             reason: passed.reason(),
         }));
-        let chosen = profile.choose(program.build());
         let wanted: Vec<Wanted> = chosen.iter().map(|chosen| chosen.declared.wanted()).collect();
         for row in program.plan(&wanted, None) {
             let Some(index) = wanted.iter().position(|wanted| wanted.text() == row.id) else { continue };

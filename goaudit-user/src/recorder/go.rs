@@ -368,7 +368,7 @@ impl GoWatch {
         let Some(probes) = self.kernel.probes() else { return };
         for (planned, index) in known.target.planned.iter().zip(&known.indexes) {
             if let Ok(counted) = probes.health(*index) {
-                self.health.add(&planned.id, counted);
+                self.health.add(&planned.id, &counted);
             }
         }
     }

@@ -4,39 +4,35 @@ use std::collections::BTreeMap;
 
 use goaudit_ebpf::hook::go::Health;
 
-/// Counts by a probe's id, over all programs that had it.
+/// Something that is counted: as it is called in the log, and where it is.
+type Count = (&'static str, fn(&Health) -> u64);
+
+const COUNTS: [Count; 6] = [
+    ("entries", |health| health.entries),
+    ("returns", |health| health.returns),
+    ("restarts", |health| health.restarts),
+    ("implausible", |health| health.implausible),
+    ("faults", |health| health.faults),
+    ("out_of_scope", |health| health.out_of_scope),
+];
+
+/// Counts by a probe's id, over all programs that had it, in the order of [`COUNTS`].
 #[derive(Debug, Default)]
-pub(super) struct Healths(BTreeMap<String, Health>);
+pub(super) struct Healths(BTreeMap<String, [u64; COUNTS.len()]>);
 
 impl Healths {
-    pub(super) fn add(&mut self, id: &str, counted: Health) {
-        let sum = self.0.entry(id.to_owned()).or_default();
-        let Health { entries, returns, restarts, implausible, faults, out_of_scope } = counted;
-        for (sum, more) in [
-            (&mut sum.entries, entries),
-            (&mut sum.returns, returns),
-            (&mut sum.restarts, restarts),
-            (&mut sum.implausible, implausible),
-            (&mut sum.faults, faults),
-            (&mut sum.out_of_scope, out_of_scope),
-        ] {
-            *sum = sum.saturating_add(more);
+    pub(super) fn add(&mut self, id: &str, counted: &Health) {
+        let sums = self.0.entry(id.to_owned()).or_default();
+        for (sum, (_, of)) in sums.iter_mut().zip(COUNTS) {
+            *sum = sum.saturating_add(of(counted));
         }
     }
 
     /// By name, as in `probe_entries:casbin.enforce`. What was not counted once is left out.
     pub(super) fn named(&self) -> Vec<(String, u64)> {
-        let of_probe = |(id, health): (&String, &Health)| {
-            let Health { entries, returns, restarts, implausible, faults, out_of_scope } = *health;
-            [
-                ("entries", entries),
-                ("returns", returns),
-                ("restarts", restarts),
-                ("implausible", implausible),
-                ("faults", faults),
-                ("out_of_scope", out_of_scope),
-            ]
-            .map(|(what, count)| (format!("probe_{what}:{id}"), count))
+        let of_probe = |(id, sums): (&String, &[u64; COUNTS.len()])| {
+            let names = COUNTS.map(|(what, _)| format!("probe_{what}:{id}"));
+            names.into_iter().zip(*sums)
         };
         self.0.iter().flat_map(of_probe).filter(|(_, count)| *count > 0).collect()
     }
@@ -50,9 +46,9 @@ mod tests {
     fn programs_with_one_probe_are_summed_up() {
         let mut healths = Healths::default();
         let counted = Health { entries: 3, returns: 2, ..Health::default() };
-        healths.add("casbin.enforce", counted);
-        healths.add("casbin.enforce", Health { faults: 1, ..counted });
-        healths.add("opa.eval", Health::default());
+        healths.add("casbin.enforce", &counted);
+        healths.add("casbin.enforce", &Health { faults: 1, ..counted });
+        healths.add("opa.eval", &Health::default());
         let named = healths.named();
         let named: Vec<_> = named.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(
