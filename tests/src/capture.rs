@@ -296,9 +296,17 @@ impl Agent {
     /// # Panics
     /// When it ends before.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
     pub fn start(log: &Path, options: &[&str]) -> Self {
-        let mut command = goaudit();
+        Self::start_as(goaudit(), log, options)
+    }
+
+    /// The same by a command that becomes `goaudit` and passes on what follows: `strace -D goaudit`, say.
+    ///
+    /// # Panics
+    /// When it ends before it records.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its agent has failed")]
+    pub fn start_as(mut command: Command, log: &Path, options: &[&str]) -> Self {
         command.arg("record").arg("-w").arg(log).args(["-o", "json"]).args(options);
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("goaudit starts");

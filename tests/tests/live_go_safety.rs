@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use goaudit_tests::capture::{lines, replay_so_far, until};
+use goaudit_tests::capture::{Agent, lines, replay_so_far, until};
 use goaudit_tests::go_agent::{agent, program, until_probed};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
 use goaudit_tests::go_cases::profile;
@@ -247,28 +247,26 @@ fn goaudit_neither_traces_nor_signals_nor_writes_to_what_it_probes() {
     let watched = folder.join("strace");
     let arguments = ["-case", "plain", "-calls", "50", "-goroutines", "2"];
     let mut service = Service::start(&program, &arguments).unwrap();
-    // The whole host is recorded, so strace follows goaudit's own threads and nothing else.
-    let agent = Command::new("strace")
-        .args(["-f", "-q", "-s", "200", "-e", "signal=none", "-e"])
+    // The whole host is recorded, so strace follows goaudit's own threads and nothing else; `-D`: goaudit is our child.
+    let mut below_strace = Command::new("strace");
+    below_strace
+        .args(["-D", "-f", "-q", "-s", "200", "-e", "signal=none", "-e"])
         .arg(format!("trace={},execve,openat,bpf", FORBIDDEN.join(",")))
         .arg("-o")
         .arg(&watched)
         .arg("--")
         .arg(goaudit::program("goaudit"))
-        .args(["record", "-o", "none", "--only", "go", "--probe-budget", "10000", "--for", "20s", "-w"])
-        .arg(log_of(&folder))
-        .args(["--profile", &profile])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    until("the log", || log_of(&folder).is_dir() && fs::read_dir(log_of(&folder)).unwrap().count() > 1);
+        .stdin(Stdio::null());
+    let agent = Agent::start_as(
+        below_strace,
+        &log_of(&folder),
+        &["--only", "go", "--probe-budget", "10000", "--profile", &profile],
+    );
     until_probed(&folder, service.pid(), "cases.work");
     let pid = service.pid();
     let truth = service.work().unwrap();
     assert!(service.end().unwrap());
-    let recording = GoRecording::after(folder, agent.wait_with_output().unwrap());
+    let recording = GoRecording::after(folder, agent.interrupt());
     assert_eq!(told_of(&recording, pid) as u64, truth.functions["main.work"], "{}", recording.report());
     let seen = fs::read_to_string(&watched).unwrap();
     let of = |call: &str| seen.lines().filter(|line| line.contains(&format!(" {call}("))).collect::<Vec<_>>();
