@@ -23,6 +23,7 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
     let whole = report.first_bad.is_none();
     report.lost = runs.iter().map(|run| run.lost).sum();
     report.not_run = runs.iter().map(|run| run.not_run).sum();
+    report.probes_taken_away = runs.iter().map(|run| run.taken_away).sum();
     let findings: Vec<String> = runs
         .iter()
         .enumerate()
@@ -35,7 +36,8 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
             what
         })
         .collect();
-    if report.lost > 0 || report.not_run > 0 {
+    let nothing_lost = report.lost == 0 && report.not_run == 0 && report.probes_taken_away == 0;
+    if !nothing_lost {
         report.verdict = report.verdict.max(Verdict::Incomplete);
     }
     let stored: u64 = runs.iter().map(|run| run.stored).sum();
@@ -51,12 +53,15 @@ pub fn judge(report: &mut Report, runs: &[Run], undecodable: Option<(u64, String
         findings.join("; ")
     };
     report.checks.push(Check { name: "conservation", ok: findings.is_empty(), detail });
-    let causes: Vec<String> = runs
+    let mut causes: Vec<String> = runs
         .iter()
         .flat_map(|run| run.causes.iter().map(|(cause, count)| format!("{count} {cause}")))
         .collect();
+    if report.probes_taken_away > 0 {
+        causes.push(format!("{} times probes taken away", report.probes_taken_away));
+    }
     let detail = if causes.is_empty() { "nothing was lost".to_owned() } else { causes.join(", ") };
-    report.checks.push(Check { name: "no_loss", ok: report.lost == 0 && report.not_run == 0, detail });
+    report.checks.push(Check { name: "no_loss", ok: nothing_lost, detail });
 }
 
 /// Why the books of a log cannot be balanced.

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use goaudit_tests::capture::{Agent, lines, replay_so_far, until};
+use goaudit_tests::capture::{Agent, lines, replay_so_far, until, verify};
 use goaudit_tests::go_agent::{agent, program, until_probed};
 use goaudit_tests::go_capture::{GoRecording, count, log_of, text};
 use goaudit_tests::go_cases::profile;
@@ -124,6 +124,12 @@ fn a_probe_that_costs_too_much_is_taken_away_and_told() {
     assert_eq!(taken_away(&recording), 1);
     assert!(recording.told.contains("TAKEN AWAY 1 probes"), "{}", recording.told);
     assert_eq!(recording.status.code(), Some(4), "{}", recording.told);
+    let verified = verify(&log_of(&recording.folder), &[]);
+    assert_eq!(
+        (text(&verified, "/verdict"), count(&verified, "/probes_taken_away")),
+        ("incomplete", 1),
+        "{verified}"
+    );
     println!(
         "{} of {made} calls; {}",
         told_of(&recording, recording_pid(&recording)),

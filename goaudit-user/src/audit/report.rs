@@ -20,6 +20,9 @@ pub struct Report {
     pub lost: u64,
     /// Calls that the log itself says nobody saw, because the kernel skipped a program.
     pub not_run: u64,
+    /// Times that the log itself says probes of Go functions were taken away while they were needed: later calls are
+    /// missing.
+    pub probes_taken_away: u64,
     /// Events that a verified checkpoint covers.
     pub sealed_events: u64,
     /// Events after the last verified checkpoint.

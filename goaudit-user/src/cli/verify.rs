@@ -331,6 +331,12 @@ pub(super) fn text(report: &Report) -> String {
     if report.not_run > 0 {
         line(format_args!("{} calls not seen: the kernel skipped programs", report.not_run));
     }
+    if report.probes_taken_away > 0 {
+        let times = report.probes_taken_away;
+        line(format_args!(
+            "{times} times probes of Go functions were taken away: their later calls were not seen"
+        ));
+    }
     if let Some(root) = &report.root {
         line(format_args!("root {root}  size {}", report.size));
     }

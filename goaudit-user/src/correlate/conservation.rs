@@ -5,7 +5,8 @@
 //! events; the other two numbers are what the recorder's heartbeats and its stop event claim. An event or a
 //! loss that somebody took out, or that the recorder forgot, leaves a difference that is named by CPU and by
 //! range of sequence numbers. Calls whose program the kernel skipped have no sequence number: they stand outside of
-//! the law, but their loss events must add up to the counter, too.
+//! the law, but their loss events must add up to the counter, too. So do the calls behind probes that were taken away:
+//! of them it is only known from when on nobody saw them.
 
 use crate::event::control::{Counters, NOT_RUN};
 use crate::event::{Control, Event, Payload};
@@ -51,6 +52,8 @@ pub struct Run {
     pub filtered: u64,
     /// Calls that nobody saw: the kernel skipped a program.
     pub not_run: u64,
+    /// Times that probes were taken away: calls after that were seen by nobody.
+    pub taken_away: u64,
     /// Losses by cause, [`NOT_RUN`] included.
     pub causes: Vec<(String, u64)>,
     /// What is wrong; empty when the books are closed and agree.
@@ -191,6 +194,10 @@ impl Conservation {
                 if let Some(books) = loss.cpu.filter(|_| seen).and_then(|cpu| open.cpu(cpu)) {
                     books.lost = books.lost.saturating_add(loss.count);
                 }
+            }
+            Control::Probe(probe) if probe.is_removal() => {
+                let taken_away = &mut self.current().run.taken_away;
+                *taken_away = taken_away.saturating_add(1);
             }
             Control::Genesis(_)
             | Control::ClockStep(_)

@@ -187,6 +187,7 @@ impl Books {
             events: self.events,
             lost: self.lost,
             not_run: 0,
+            probes_taken_away: 0,
             sealed_events: self.sealed_events,
             unsealed_events: unsealed,
             unopened_events: self.unopened,

@@ -46,6 +46,8 @@ pub enum GoType {
     Interface {
         /// It has methods: the first word is a method table, not a type.
         methods: bool,
+        /// It is an `error`: what it says is up to a method, not to the value.
+        error: bool,
     },
     /// Elements one after the other.
     Array(u64, Arc<Self>),

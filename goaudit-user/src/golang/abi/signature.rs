@@ -91,15 +91,15 @@ const KNOWN: [(&str, GoType); 28] = [
     ("complex64", GoType::Complex { size: 8 }),
     ("complex128", GoType::Complex { size: 16 }),
     ("string", GoType::String),
-    ("error", GoType::Interface { methods: true }),
-    ("any", GoType::Interface { methods: false }),
+    ("error", GoType::Interface { methods: true, error: true }),
+    ("any", GoType::Interface { methods: false, error: false }),
     ("unsafe.Pointer", GoType::Pointer(None)),
-    ("context.Context", GoType::Interface { methods: true }),
+    ("context.Context", GoType::Interface { methods: true, error: false }),
     ("time.Duration", GoType::Integer { size: 8, of: Number::Signed }),
-    ("io.Reader", GoType::Interface { methods: true }),
-    ("io.Writer", GoType::Interface { methods: true }),
-    ("http.ResponseWriter", GoType::Interface { methods: true }),
-    ("io.ReadCloser", GoType::Interface { methods: true }),
+    ("io.Reader", GoType::Interface { methods: true, error: false }),
+    ("io.Writer", GoType::Interface { methods: true, error: false }),
+    ("http.ResponseWriter", GoType::Interface { methods: true, error: false }),
+    ("io.ReadCloser", GoType::Interface { methods: true, error: false }),
 ];
 
 /// Names that need no declaration.
@@ -367,6 +367,7 @@ impl Parser<'_> {
             let body = self.text.get(before..self.at).unwrap_or_default();
             return Ok(GoType::Interface {
                 methods: !body.trim().trim_matches(['{', '}']).trim().is_empty(),
+                error: false,
             });
         }
         if self.word("struct") {

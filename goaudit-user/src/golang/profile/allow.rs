@@ -50,7 +50,9 @@ fn sort(shape: Option<Shape>, test: Test) -> Sort {
         | (Test::Value, Some(Shape::Number(Number::Bool, _))) => Sort::Truth,
         (Test::Value, Some(Shape::Number(Number::Signed | Number::Unsigned, _))) => Sort::Number,
         (Test::Value, Some(Shape::Pointer)) => Sort::Pointer,
-        (Test::Value, Some(Shape::Text | Shape::Bytes | Shape::Interface) | None) => Sort::Text,
+        (Test::Value, Some(Shape::Text | Shape::Bytes | Shape::Interface | Shape::Error) | None) => {
+            Sort::Text
+        }
     }
 }
 

@@ -258,8 +258,8 @@ impl Sites<'_> {
                 None => return Err(Lack::Told(unknown_type(*address))),
             }
         }
-        if cell.shape == Shape::Interface {
-            return interface(&brought, name);
+        if matches!(cell.shape, Shape::Interface | Shape::Error) {
+            return interface(cell.shape, &brought, name);
         }
         let dynamic_type = name.and_then(|(_, name)| name).map(|name| name.name);
         match brought.status {
@@ -334,7 +334,7 @@ fn decode(shape: Shape, brought: &Brought<'_>) -> Option<Value> {
         }
         Shape::Number(number, size) => self::number(number, size, brought.word()?),
         // Read by `interface`.
-        Shape::Interface => return None,
+        Shape::Interface | Shape::Error => return None,
     })
 }
 
@@ -350,14 +350,18 @@ fn number(number: Number, size: u64, word: u64) -> Value {
 }
 
 /// An interface: nil, its text if its type begins with one, or its type's name alone.
-fn interface(brought: &Brought<'_>, name: Option<(u64, Option<TypeName>)>) -> Result<Got, Lack> {
+fn interface(
+    shape: Shape,
+    brought: &Brought<'_>,
+    name: Option<(u64, Option<TypeName>)>,
+) -> Result<Got, Lack> {
     let Some((address, name)) = name else {
         return match brought.status {
             Status::Nil => Ok(Got::of(Value::Nil)),
             status => Err(lack(status)),
         };
     };
-    let readable = name.as_ref().is_some_and(TypeName::begins_with_text);
+    let readable = name.as_ref().is_some_and(|name| name.begins_with_text(shape));
     let dynamic_type = Some(name.map_or_else(|| format!("type at {address:#x}"), |name| name.name));
     let mut unread = None;
     let (value, total) = match brought.status {
@@ -391,9 +395,11 @@ impl TypeName {
         same(&asserted, &own) || (!self.direct && asserted.strip_prefix('*').is_some_and(|to| same(to, &own)))
     }
 
-    /// Whether a value of the type, or what it points to, begins with a string that says what it is.
-    fn begins_with_text(&self) -> bool {
-        self.kind == Some(TypeKind::STRING) || TEXTS.contains(&self.name.as_str())
+    /// Whether a value of the type, or what it points to, begins with a string that says what it is: as the interface's
+    /// shape has it.
+    fn begins_with_text(&self, shape: Shape) -> bool {
+        (shape == Shape::Interface && self.kind == Some(TypeKind::STRING))
+            || TEXTS.contains(&self.name.as_str())
     }
 }
 

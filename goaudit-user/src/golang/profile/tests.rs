@@ -24,12 +24,14 @@ const ERROR: u64 = 0x40;
 const OTHER_ERROR: u64 = 0x50;
 const RECORD: u64 = 0x60;
 const USER: u64 = 0x70;
+const REFUSED: u64 = 0x80;
 
 fn types(address: u64) -> Option<TypeName> {
     let (name, kind, direct) = match address {
         STRING => ("main.Role", "string", false),
         INT => ("int", "int", false),
         CONTEXT => ("casbin.EnforceContext", "", false),
+        REFUSED => ("main.Refused", "string", false),
         ERROR => ("*errors.errorString", "", true),
         OTHER_ERROR => ("*fs.PathError", "", true),
         RECORD => ("authorizer.AttributesRecord", "", false),
@@ -241,6 +243,35 @@ text = "e.(*fs.PathError).Err.(*errors.errorString)"
     assert_eq!(reasons(&missing), [("go_call.fields.text", "a pointer on the way is nil")]);
     let (values, _) = read(OTHER_ERROR, [ERROR, 1]);
     assert_eq!(values, [Value::Text("gone".into()), Value::Bool(false), Value::Opaque]);
+}
+
+#[test]
+fn a_string_is_what_a_value_is_and_not_what_an_error_says() {
+    let probe = one(&format!(
+        r#"{CALL}
+signature = "func(e error, v any) (ok bool)"
+[probe.fields]
+error = "e"
+raw = "e.(string)"
+value = "v"
+said = "v.(error)"
+"#
+    ));
+    let compiled = probe.compile(Arch::Amd64, None).unwrap();
+    let mut machine = Machine::default();
+    let table = machine.words(&[0, REFUSED]);
+    let text = machine.text("quota");
+    let text = machine.words(&text);
+    machine.registers[..4].copy_from_slice(&[table, text, REFUSED, text]);
+    let entry = machine.cells(&compiled.entry);
+    let (call, missing) = Compiled::call(GoCall::default(), compiled.read(Some(&entry), None, &types));
+    let told: Vec<_> = call.fields.iter().map(|field| (&*field.name, field.value.clone())).collect();
+    let quota = Value::Text("quota".into());
+    let expected =
+        [("error", Value::Opaque), ("raw", quota.clone()), ("value", quota), ("said", Value::Opaque)];
+    assert_eq!((told.as_slice(), missing.len()), (expected.as_slice(), 0));
+    let of = call.fields.iter().map(|field| field.dynamic_type.as_deref());
+    assert!(of.into_iter().all(|of| of == Some("main.Refused")), "{call:?}");
 }
 
 const CALL: &str = r#"

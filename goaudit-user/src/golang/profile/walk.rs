@@ -109,6 +109,8 @@ pub(super) enum Shape {
     Pointer,
     /// An interface: the bytes are the text that begins its value, if its type is one that does.
     Interface,
+    /// The same of an `error`. Of a type that is made of strings nobody knows what its method says.
+    Error,
 }
 
 /// A path as steps.
@@ -305,7 +307,7 @@ impl Walk<'_> {
 
     /// What a context has under a key of a type.
     fn value(&mut self, of: &str) -> Result<(), WalkError> {
-        if !matches!(self.of, GoType::Interface { methods: true }) {
+        if !matches!(self.of, GoType::Interface { methods: true, .. }) {
             return Err(WalkError::Unfit("this is not a context.Context"));
         }
         if !self.at_entry {
@@ -318,7 +320,7 @@ impl Walk<'_> {
         self.push(Op::Context, 0, 0);
         self.context = Some(of.to_owned());
         self.at = At::Pair;
-        self.of = GoType::Interface { methods: false };
+        self.of = GoType::Interface { methods: false, error: false };
         Ok(())
     }
 
@@ -509,7 +511,7 @@ impl Walk<'_> {
     }
 
     fn assert(&mut self, text: &str) -> Result<(), WalkError> {
-        let GoType::Interface { methods } = self.of else {
+        let GoType::Interface { methods, .. } = self.of else {
             return Err(WalkError::Unfit("only an interface can be asserted to hold a type"));
         };
         let target = GoType::parse(text, self.declared)?;
@@ -522,8 +524,9 @@ impl Walk<'_> {
             self.of = target;
             return Ok(());
         }
-        if matches!(target, GoType::Interface { .. }) {
-            // `.(error)`: still an interface, of whatever type. What it says is read in the same way.
+        if let GoType::Interface { error, .. } = target {
+            // `.(error)`: still an interface, of whatever type, that lies there as before.
+            self.of = GoType::Interface { methods, error };
             return Ok(());
         }
         self.data(methods)?;
@@ -575,10 +578,10 @@ impl Walk<'_> {
                 self.word(8)?;
                 Ok((Take::Word, Shape::Pointer))
             }
-            GoType::Interface { methods } => {
+            GoType::Interface { methods, error } => {
                 self.data(methods)?;
                 self.push(Op::LoadPair, 0, 0);
-                Ok((Take::Bytes, Shape::Interface))
+                Ok((Take::Bytes, if error { Shape::Error } else { Shape::Interface }))
             }
             GoType::String if !asks_nil => {
                 self.pair()?;
