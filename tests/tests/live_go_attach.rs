@@ -165,47 +165,61 @@ fn cases_profile(folder: &LogDir) -> String {
     path.to_str().unwrap().to_owned()
 }
 
+/// How a program dies by a signal of the processor; the signal, where it is told as one: for an address that it names Go makes
+/// a panic, here its own end; and what is told as the reason.
+const DEATHS: [(&str, Option<&str>, &str); 5] = [
+    ("trap", Some("SIGTRAP"), "got SIGTRAP"),
+    ("illegal", Some("SIGILL"), "got SIGILL"),
+    // The processor does not even say for which address.
+    ("wild", Some("SIGSEGV"), "got SIGSEGV"),
+    ("unmapped", None, "died of a fault"),
+    ("bus", None, "died of a fault"),
+];
+
 #[test]
 fn a_signal_that_a_probed_program_should_not_get_takes_all_its_probes_away() {
     needs!(Root, Bpf, GoUprobes);
+    for (fatal, signal, reason) in DEATHS {
+        one_of_two_dies(fatal, signal, reason);
+    }
+}
+
+fn one_of_two_dies(fatal: &str, signal: Option<&str>, reason: &str) {
     let folder = LogDir::new();
     let Some(program) = program(&folder, "runtime-cases") else { return };
     let profile = cases_profile(&folder);
     let arguments = ["-case", "plain", "-calls", "3"];
     let mut healthy = Service::start(&program, &arguments).unwrap();
-    let broken = Service::start(&program, &["-case", "plain", "-calls", "1", "-fatal", "trap"]);
-    let mut broken = broken.unwrap();
+    let mut broken = Service::start(&program, &["-case", "plain", "-calls", "1", "-fatal", fatal]).unwrap();
     let agent = agent(&folder, &["--profile", &profile]);
     for pid in [healthy.pid(), broken.pid()] {
         until_probed(&folder, pid, "cases.work");
     }
     let pid = broken.pid();
     let truth = broken.work().unwrap();
-    assert!(!broken.end().unwrap(), "it ended well");
+    assert!(!broken.end().unwrap(), "{fatal}: it ended well");
     assert!(!truth.calls.is_empty());
-    let taken = |event: &Value| text(event, "/control/reason").contains("got SIGTRAP");
-    until("the probes are taken away", || {
-        goaudit_tests::capture::lines(&replay_so_far(&log_of(&folder), &[])).iter().any(taken)
-    });
+    let is_told = |what: &str| {
+        goaudit_tests::capture::lines(&replay_so_far(&log_of(&folder), &[]))
+            .iter()
+            .any(|event| text(event, "/control/reason").contains(what))
+    };
+    until("the probes are taken away", || is_told(reason));
     // The other one goes on without probes, and one that comes later gets none.
     assert!(!healthy.work().unwrap().calls.is_empty());
     let (other, later) = (healthy.pid(), Service::start(&program, &arguments).unwrap());
     assert!(healthy.end().unwrap());
-    until("the later one is told as not probed", || {
-        let told = replay_so_far(&log_of(&folder), &[]);
-        goaudit_tests::capture::lines(&told)
-            .iter()
-            .any(|event| text(event, "/control/reason").contains("not probed again"))
-    });
+    until("the later one is told as not probed", || is_told("not probed again"));
     assert!(later.end().unwrap());
     let recording = GoRecording::after(folder, agent.interrupt());
-    let signals: Vec<&Value> = recording.all("go_signal").collect();
-    assert_eq!(signals.len(), 1, "{signals:?}");
-    assert_eq!(signals[0]["process"]["tgid"], pid, "{signals:?}");
-    assert_eq!(text(signals[0], "/go_signal/name"), "SIGTRAP", "{signals:?}");
+    let signals: Vec<&str> = recording.all("go_signal").map(|event| text(event, "/go_signal/name")).collect();
+    assert_eq!(signals, signal.into_iter().collect::<Vec<_>>(), "{fatal}");
+    let own = recording.all("go_signal").chain(recording.all("go_panic"));
+    assert!(own.into_iter().all(|event| event["process"]["tgid"] == pid), "{}", recording.report());
     let calls = |tgid: u32| recording.all("go_call").filter(|event| event["process"]["tgid"] == tgid).count();
     assert!(calls(pid) > 0, "{}", recording.report());
     assert_eq!(calls(other), 0, "{}", recording.report());
+    println!("{fatal}: {reason}");
 }
 
 #[test]

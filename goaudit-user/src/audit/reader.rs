@@ -373,12 +373,14 @@ impl Reader {
         }
         let from = self.options.from;
         loop {
+            // Frames without events are read for their checksums only: damage to them is damage, too.
             let step = current
                 .frames
-                .next_wanted(|kind, header| kind == FrameKind::Batch && is_wanted(from, header));
+                .next_wanted(|kind, header| !has_events(kind, header) || is_wanted(from, header));
             match step.map_err(io())? {
                 Step::Skipped => {}
                 Step::End => return Ok(Look::Nothing),
+                Step::Frame(frame) if !has_events(frame.kind, frame.header) => {}
                 Step::Frame(frame) => {
                     let offset = frame.offset;
                     let header = parse_batch_header(frame.header, frame.body.len())
@@ -418,15 +420,17 @@ impl Reader {
     }
 }
 
+/// Whether a frame is a batch of events, and not what the log says of itself for those who verify it.
+fn has_events(kind: FrameKind, header: &[u8]) -> bool {
+    let header = <BatchHeader as zerocopy::FromBytes>::read_from_bytes(header);
+    kind == FrameKind::Batch && header.map_or(true, |header| !header.is_records())
+}
+
 /// Whether a batch has something that was asked for; its header is not yet checked.
 fn is_wanted(from: ReadFrom, header: &[u8]) -> bool {
     let Ok(header) = <BatchHeader as zerocopy::FromBytes>::read_from_bytes(header) else {
         return true;
     };
-    if header.is_records() {
-        // What the log says of itself is for verifying it.
-        return false;
-    }
     match from {
         ReadFrom::Start | ReadFrom::End => true,
         ReadFrom::Seq(seq) => header.first_seq.get().saturating_add(u64::from(header.n_events.get())) > seq,

@@ -64,8 +64,10 @@ fn broken(payload: &Payload) -> Option<Strike> {
         Payload::GoPanic(panic) if panic.fatal => {
             let message = panic.message.as_ref()?.as_bytes();
             let thrown = panic.value_type.as_deref() == Some("runtime.throw");
-            let faults =
-                message.starts_with(b"unexpected signal") || message.starts_with(b"unexpected return pc");
+            // In code that is not Go's, in stacks that do not fit, and at an address that a pointer of Go's never has.
+            let faults = message.starts_with(b"unexpected signal")
+                || message.starts_with(b"unexpected return pc")
+                || message == b"fault";
             (thrown && faults).then_some(Strike { what: "died of a fault", sent: false })
         }
         Payload::GoPanic(_)
